@@ -1,0 +1,101 @@
+"""Making an instance: base image, keys, seed, disk, record; it appears complete or not at all."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+from vm_manager.app.services import Services
+from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.events import Progressed
+from vm_manager.domain.instance import BaseImage, InstanceRecord
+from vm_manager.domain.spec import VmSpec
+from vm_manager.guest.openssh import known_hosts_text
+from vm_manager.images.cache import ImageCache
+from vm_manager.state.files import write_private
+from vm_manager.state.layout import InstanceFiles
+
+
+def fetch_image(services: Services, spec: VmSpec) -> None:
+    """Put the VM's image into the cache. Raises: `image::download_failed`, `image::format_detection_failed`."""
+
+    def progress(done: int, total: int | None) -> None:
+        services.emit(Progressed(spec.name, "fetch", done, total, "bytes"))
+
+    ImageCache(services.store.data.images).fetch(spec.image.url or "", progress, services.cancel)
+
+
+def create_instance(services: Services, spec: VmSpec, origin: Path) -> InstanceRecord:
+    """Make an instance of `spec` that has never run; the caller holds the lock of its name.
+
+    Raises: `image::overlay_creation_failed`, `cloudinit::iso_failed`, `ssh::keygen_failed`, `host::disk_full`, `io`.
+    """
+    backend = services.backend()
+    base = _base_image(services, spec)
+    instance_id = str(uuid.uuid4())
+    with services.store.creating(spec.name) as staging:
+        files = InstanceFiles(staging)
+        if spec.has_seed:
+            _write_seed(spec, files, instance_id)
+        record = InstanceRecord(
+            name=spec.name,
+            origin=str(origin),
+            instance_id=instance_id,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            spec=spec,
+            base_image=base,
+            backend=backend.name,
+            backend_data=backend.prepare(spec, base, staging),
+        )
+        services.store.write_new(record, staging)
+    return record
+
+
+def _base_image(services: Services, spec: VmSpec) -> BaseImage:
+    if spec.image.url:
+        path = ImageCache(services.store.data.images).find(spec.image.url) or Path(spec.image.url)
+    else:
+        path = Path(spec.image.path or "")
+    with os_errors(path):
+        status = path.stat()
+    return BaseImage(path=str(path), size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
+def _write_seed(spec: VmSpec, files: InstanceFiles, instance_id: str) -> None:
+    from vm_manager.guest.cloud_init import host_keys_of, seed_documents
+    from vm_manager.guest.keys import generate_key_pair
+    from vm_manager.guest.seed_iso import write_seed
+
+    host = generate_key_pair(spec.name)
+    identity = (host.private, host.public)
+    if spec.cloud_init and spec.cloud_init.user_data:
+        user_data = _read(spec.cloud_init.user_data)
+        documents = seed_documents(spec, instance_id=instance_id, host_key=identity, user_data=user_data)
+    else:
+        user_data = None
+        login_key = _login_key(spec, files)
+        documents = seed_documents(spec, instance_id=instance_id, host_key=identity, login_key=login_key)
+    write_seed(files.seed, documents.files())
+    pinned = host_keys_of(user_data) or (host.public,)
+    with os_errors(files.home):
+        write_private(files.host_key, host.private.encode())
+        write_private(files.known_hosts, known_hosts_text(spec.name, pinned).encode())
+
+
+def _login_key(spec: VmSpec, files: InstanceFiles) -> str:
+    """The public key that may log in: the one that is named, else a new one."""
+    from vm_manager.guest.keys import generate_key_pair
+
+    if spec.cloud_init and spec.cloud_init.ssh_key:
+        return _read(spec.cloud_init.ssh_key).decode(errors="replace").strip()
+    pair = generate_key_pair(f"vmctl-{spec.name}")
+    with os_errors(files.home):
+        write_private(files.user_key, pair.private.encode())
+        write_private(files.user_key.with_suffix(".pub"), f"{pair.public}\n".encode())
+    return pair.public
+
+
+def _read(path: str) -> bytes:
+    with os_errors(path):
+        return Path(path).read_bytes()

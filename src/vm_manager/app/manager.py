@@ -1,0 +1,97 @@
+"""The library's front door: one object per data directory, one method per thing that can be done.
+
+The modules behind the methods are imported when they are called: listing VMs must not cost what creating one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vm_manager.app.services import Services
+from vm_manager.backends.registry import DEFAULT_BACKEND
+from vm_manager.domain.deadline import CancelToken
+from vm_manager.domain.events import Event, EventSink
+from vm_manager.domain.instance import Instance
+from vm_manager.host.paths import data_home
+from vm_manager.state.layout import DataDir
+from vm_manager.state.store import InstanceStore
+
+if TYPE_CHECKING:
+    from vm_manager.app.fleet import Outcome
+    from vm_manager.vmfile.load import Project
+
+
+def _ignore(event: Event) -> None:
+    """For callers that do not want to be told."""
+
+
+class Manager:
+    """Virtual machines below one data directory.
+
+    data: default `$XDG_DATA_HOME/vmctl`.
+    backend: for new VMs, `qemu` or `noop`.
+    emit: is told what happens while it happens, from several threads.
+    cancel: ends every wait when it is set.
+    Methods that take a project work on the VMs of its VMFile: all of them, or those named.
+    """
+
+    def __init__(
+        self,
+        data: Path | None = None,
+        *,
+        backend: str = DEFAULT_BACKEND,
+        emit: EventSink = _ignore,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        store = InstanceStore(DataDir(data or data_home()))
+        self._services = Services(store, backend, emit, cancel or CancelToken())
+
+    def load(self, file: Path | None = None) -> Project:
+        """Read a VMFile. Raises: `vmfile::not_found`, `vmfile::parse_failed`, `vmfile::validation`."""
+        from vm_manager.vmfile.load import load
+
+        return load(file)
+
+    def up(self, project: Project, names: Sequence[str] = (), *, provision: bool = True) -> tuple[Outcome, ...]:
+        """Create, start, wait and provision. Raises: `vm::not_found`, `vm::foreign`, `state::locked`."""
+        from vm_manager.app.up import up
+
+        return up(self._services, project, names, provision=provision)
+
+    def down(
+        self, project: Project, names: Sequence[str] = (), *, destroy: bool = False, timeout_s: float = 30.0
+    ) -> tuple[Outcome, ...]:
+        """Stop, and with `destroy` remove. Raises: `vm::not_found`, `vm::foreign`, `state::locked`."""
+        from vm_manager.app.down import down
+
+        return down(self._services, project, names, destroy=destroy, timeout_s=timeout_s)
+
+    def provision(self, project: Project, names: Sequence[str] = ()) -> tuple[Outcome, ...]:
+        """Run the provisioners of running VMs again. Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`."""
+        from vm_manager.app.provision import provision
+
+        return provision(self._services, project, names)
+
+    def destroy(self, names: Sequence[str]) -> tuple[Outcome, ...]:
+        """Remove VMs, wherever they came from. Raises: `vm::not_found`, `state::locked`."""
+        from vm_manager.app.down import destroy
+
+        return destroy(self._services, names)
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all VMs."""
+        return self._services.store.names()
+
+    def status(self, name: str) -> Instance:
+        """A VM as it is now. Raises: `vm::not_found`, `state::corrupt`."""
+        return self._services.look(name)
+
+    def login_command(
+        self, name: str, command: Sequence[str] = (), *, user: str | None = None, key: Path | None = None
+    ) -> list[str]:
+        """OpenSSH's command line into a VM. Raises: `vm::not_found`, `vm::invalid_state`, `ssh::failed`."""
+        from vm_manager.app.login import login_command
+
+        return login_command(self._services, name, command, user=user, key=key)

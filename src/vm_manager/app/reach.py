@@ -1,0 +1,84 @@
+"""Reaching a guest: where its sshd is, who logs in, and whether it is ready."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vm_manager.app.services import Services
+from vm_manager.diagnostics.errors import InvalidState, IpDiscoveryTimeout
+from vm_manager.diagnostics.model import Subject
+from vm_manager.domain.deadline import Deadline
+from vm_manager.domain.instance import Endpoint, Instance, InstanceRecord
+from vm_manager.guest.boot import Guest, wait_until_ready
+from vm_manager.guest.credentials import Credentials, credentials_for
+from vm_manager.guest.ssh import SshSession
+
+_ADDRESS_TIMEOUT_S = 10.0
+
+
+def require_running(instance: Instance, doing: str) -> None:
+    """Raises: `vm::invalid_state` when the VM is not powered on."""
+    if not instance.alive:
+        raise InvalidState(
+            "VM '{name}' is {state}; {doing} needs it running",
+            {"name": instance.name, "state": instance.state, "doing": doing},
+            help=("start it with `vmctl up`",),
+            subject=Subject(vm=instance.name),
+        )
+
+
+def endpoint_of(services: Services, record: InstanceRecord) -> Endpoint | None:
+    """Where the guest's sshd is reached right now, or None when it has no address."""
+    return services.backend(record.backend).observe(record, services.home(record.name)).ssh
+
+
+def require_endpoint(services: Services, record: InstanceRecord) -> Endpoint:
+    """Raises: `network::ip_discovery_timeout`."""
+    deadline = Deadline(_ADDRESS_TIMEOUT_S, services.cancel)
+    while (endpoint := endpoint_of(services, record)) is None:
+        if deadline.expired or not record.spec.is_reachable:
+            network = f'network "{record.spec.network}"'
+            raise IpDiscoveryTimeout(
+                "VM '{name}' has no address ({network})",
+                {"name": record.name, "network": network},
+                subject=Subject(vm=record.name),
+                timeout_s=_ADDRESS_TIMEOUT_S,
+            )
+        deadline.pause(0.2)
+    return endpoint
+
+
+def credentials(
+    services: Services, record: InstanceRecord, *, user: str | None = None, key: Path | None = None
+) -> Credentials:
+    """Who logs in, and with what."""
+    return credentials_for(record.spec, services.store.files(record.name), user=user, key=key)
+
+
+def open_session(services: Services, record: InstanceRecord) -> SshSession:
+    """A verified SSH session. Raises: `ssh::failed`, `ssh::auth_failed`, `ssh::host_key_mismatch`, `ssh::no_key`."""
+    return SshSession.connect(
+        require_endpoint(services, record),
+        alias=record.name,
+        credentials=credentials(services, record),
+        known_hosts=services.store.files(record.name).known_hosts,
+    )
+
+
+def wait_for_guest(services: Services, record: InstanceRecord) -> Deadline:
+    """Return when the guest is ready, with the deadline that shows how long it took. Raises: see `wait_until_ready`."""
+    backend, files = services.backend(record.backend), services.store.files(record.name)
+    timeout_s = record.spec.boot_timeout_s or backend.boot_timeout_s(record)
+    deadline = Deadline(timeout_s, services.cancel)
+    guest = Guest(
+        name=record.name,
+        endpoint=lambda: endpoint_of(services, record),
+        credentials=credentials(services, record),
+        known_hosts=files.known_hosts,
+        console_log=files.console_log,
+        has_seed=record.spec.has_seed,
+        host_key_verified=record.progress.host_key_verified,
+        require_alive=lambda: backend.require_alive(record, files.home),
+    )
+    wait_until_ready(guest, deadline, services.emit)
+    return deadline

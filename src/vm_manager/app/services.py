@@ -1,0 +1,97 @@
+"""What every use case is handed: the state, the backends, where to tell what happens and what ends every wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vm_manager.backends.registry import load_backend
+from vm_manager.diagnostics.errors import VmForeign
+from vm_manager.diagnostics.model import Subject
+from vm_manager.domain.backend import Backend, Context
+from vm_manager.domain.deadline import CancelToken
+from vm_manager.domain.events import Event, EventSink, Warned
+from vm_manager.domain.instance import Instance, InstanceRecord, Progress
+from vm_manager.state.journal import last_failure
+from vm_manager.state.store import InstanceStore
+
+
+@dataclass
+class Services:
+    """store: the instances; backend_name: for new VMs; emit: told everything; cancel: ends every wait."""
+
+    store: InstanceStore
+    backend_name: str
+    emit: EventSink
+    cancel: CancelToken
+
+    def __post_init__(self) -> None:
+        self._backends: dict[str, Backend] = {}
+        self.emit = _each_warning_once(self.emit)
+
+    @property
+    def context(self) -> Context:
+        """What backends are handed."""
+        return Context(self.emit, self.cancel)
+
+    def backend(self, name: str | None = None) -> Backend:
+        """A backend by name, or the one for new VMs. Raises: `backend::not_available`."""
+        name = name or self.backend_name
+        if name not in self._backends:
+            self._backends[name] = load_backend(name)
+        return self._backends[name]
+
+    def home(self, name: str) -> Path:
+        """The directory of a VM."""
+        return self.store.files(name).home
+
+    def look(self, name: str) -> Instance:
+        """An instance as it is now. Raises: `vm::not_found`, `state::corrupt`."""
+        record, files = self.store.read(name), self.store.files(name)
+        observation = self.backend(record.backend).observe(record, files.home)
+        return Instance(record, observation, str(files.home), last_failure(files.journal))
+
+    def look_at(self, names: Iterable[str]) -> dict[str, Instance]:
+        """Those of the instances that exist. Raises: `state::corrupt`."""
+        return {name: self.look(name) for name in names if self.store.exists(name)}
+
+    @contextmanager
+    def locked(self, names: Iterable[str], command: str) -> Iterator[None]:
+        """Hold the locks of several VMs, in one order for all, so that two commands never wait for each other crosswise."""
+        with ExitStack() as stack:
+            for name in sorted(names):
+                stack.enter_context(self.store.lock(name, command))
+            yield
+
+    def note_progress(self, record: InstanceRecord, progress: Progress) -> InstanceRecord:
+        """Write down how far a VM has come."""
+        changed = replace(record, progress=progress)
+        self.store.write(changed)
+        return changed
+
+
+def require_own(instances: Iterable[Instance], origin: Path) -> None:
+    """VMs are global, VMFiles are not: refuse to touch what another VMFile made. Raises: `vm::foreign`."""
+    for instance in instances:
+        if instance.record.origin != str(origin):
+            raise VmForeign(
+                "VM '{name}' was made from {origin}, not from {here}",
+                {"name": instance.name, "origin": instance.record.origin, "here": str(origin)},
+                help=(f"rename the VM in this VMFile, or remove the other one: `vmctl destroy {instance.name}`",),
+                subject=Subject(vm=instance.name),
+            )
+
+
+def _each_warning_once(emit: EventSink) -> EventSink:
+    said: set[str] = set()
+
+    def sink(event: Event) -> None:
+        if isinstance(event, Warned) and event.vm is None:
+            if event.diagnostic.message in said:
+                return
+            said.add(event.diagnostic.message)
+        emit(event)
+
+    return sink

@@ -1,0 +1,68 @@
+"""A backend without machines: instances have records and states, and nothing runs. For tests and for trying out VMFiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vm_manager.diagnostics.errors import QemuExited
+from vm_manager.diagnostics.model import Evidence
+from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.backend import BackendData, Capabilities, Context
+from vm_manager.domain.deadline import Deadline
+from vm_manager.domain.instance import BaseImage, InstanceRecord, Observation, VmState
+from vm_manager.domain.spec import VmSpec
+
+
+class NoopBackend:
+    """See `Backend` for the contract of each method. A file in the VM's directory stands for the running machine."""
+
+    name = "noop"
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(guests=False)
+
+    def check_host(self) -> None:
+        return
+
+    def prepare(self, spec: VmSpec, base: BaseImage, home: Path) -> BackendData:
+        return {"version": 1}
+
+    def start(self, record: InstanceRecord, home: Path, context: Context) -> BackendData:
+        with os_errors(home):
+            _machine(home).touch(mode=0o600)
+        return record.backend_data
+
+    def stop(self, record: InstanceRecord, home: Path, deadline: Deadline, context: Context) -> None:
+        with os_errors(home):
+            _machine(home).unlink(missing_ok=True)
+
+    def resume(self, record: InstanceRecord, home: Path) -> None:
+        return
+
+    def destroy(self, home: Path) -> None:
+        with os_errors(home):
+            _machine(home).unlink(missing_ok=True)
+
+    def observe(self, record: InstanceRecord, home: Path) -> Observation:
+        if _machine(home).exists():
+            return Observation(VmState.RUNNING, alive=True)
+        return Observation(VmState.STOPPED if record.progress.started else VmState.PREPARED)
+
+    def require_alive(self, record: InstanceRecord, home: Path) -> None:
+        if not _machine(home).exists():
+            raise QemuExited("the machine is gone")
+
+    def boot_timeout_s(self, record: InstanceRecord) -> int:
+        return 1
+
+    def evidence(self, record: InstanceRecord, home: Path) -> tuple[Evidence, ...]:
+        return ()
+
+
+def factory() -> NoopBackend:
+    """The backend, for the registry."""
+    return NoopBackend()
+
+
+def _machine(home: Path) -> Path:
+    return home / "machine"

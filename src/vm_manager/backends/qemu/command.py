@@ -1,0 +1,121 @@
+"""The QEMU command line of a guest: a pure function of its spec. Source: qemu(1), and QEMU's docs/system/.
+
+QEMU runs with the VM's directory as working directory, so every file of the VM is named without a directory: a UNIX
+socket's path may have 108 bytes only.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vm_manager.backends.qemu.accelerator import Choice
+from vm_manager.domain.spec import NetworkMode, VmSpec
+
+QMP_SOCKET = "qmp.sock"
+QUERY_SOCKET = "query.sock"
+CONSOLE_SOCKET = "console.sock"
+VNC_SOCKET = "vnc.sock"
+AGENT_SOCKET = "agent.sock"
+
+
+def command_line(
+    spec: VmSpec, *, qemu: Path, choice: Choice, uuid: str, mac: str, ssh_port: int, with_seed: bool
+) -> list[str]:
+    """The arguments that start the guest.
+
+    ssh_port: the port on 127.0.0.1 that leads to the guest's sshd; 0: QEMU picks a free one.
+    """
+    return [
+        str(qemu),
+        *_machine(spec, choice, uuid),
+        *_root_disk(),
+        *(_seed() if with_seed else ()),
+        *_network(spec, mac, ssh_port),
+        *_devices(),
+        *_control(),
+    ]
+
+
+def _machine(spec: VmSpec, choice: Choice, uuid: str) -> list[str]:
+    return [
+        # No devices but ours, and no configuration file of the host's.
+        "-nodefaults",
+        "-no-user-config",
+        "-name", f"guest={spec.name}",
+        "-uuid", uuid,
+        "-machine", "q35",
+        "-accel", choice.options,
+        "-cpu", choice.cpu,
+        "-smp", str(spec.vcpus),
+        "-m", f"{spec.memory_mib}M",
+        "-rtc", "base=utc",
+    ]  # fmt: skip
+
+
+def _root_disk() -> list[str]:
+    return [
+        "-blockdev", _json(driver="file", node_name="root-file", filename="overlay.qcow2", discard="unmap"),
+        "-blockdev", _json(driver="qcow2", node_name="root", file="root-file", discard="unmap"),
+        "-device", "virtio-blk-pci,id=disk0,drive=root,bootindex=1",
+    ]  # fmt: skip
+
+
+def _seed() -> list[str]:
+    # On virtio-scsi: Debian's cloud kernel has no AHCI driver and would never see a CD-ROM on q35's own bus.
+    return [
+        "-blockdev", _json(driver="file", node_name="seed-file", filename="seed.iso", read_only=True),
+        "-blockdev", _json(driver="raw", node_name="seed", file="seed-file", read_only=True),
+        "-device", "virtio-scsi-pci,id=scsi0",
+        "-device", "scsi-cd,id=cd0,bus=scsi0.0,drive=seed",
+    ]  # fmt: skip
+
+
+def _network(spec: VmSpec, mac: str, ssh_port: int) -> list[str]:
+    if spec.network is NetworkMode.NONE:
+        return []
+    forward = f"hostfwd=tcp:127.0.0.1:{ssh_port}-:{spec.access.port}"
+    return ["-netdev", f"user,id=net0,{forward}", "-device", f"virtio-net-pci,id=nic0,netdev=net0,mac={mac}"]
+
+
+def _devices() -> list[str]:
+    return [
+        "-object", "rng-random,id=rng0,filename=/dev/urandom",
+        "-device", "virtio-rng-pci,rng=rng0",
+        "-device", "virtio-balloon-pci",
+        "-device", "pvpanic",
+        "-device", "virtio-serial-pci,id=serial0",
+        "-chardev", _socket("agent", AGENT_SOCKET),
+        "-device", "virtserialport,id=agent0,bus=serial0.0,chardev=agent,name=org.qemu.guest_agent.0",
+        "-chardev", f"{_socket('console', CONSOLE_SOCKET)},logfile=console.log,logappend=on",
+        "-serial", "chardev:console",
+        "-vga", "std",
+        "-display", "none",
+        "-vnc", f"unix:{VNC_SOCKET}",
+    ]  # fmt: skip
+
+
+def _control() -> list[str]:
+    return [
+        # One QMP socket serves one client and lets a second hang: one for the holder of the VM's lock, one for readers.
+        "-chardev", _socket("qmp", QMP_SOCKET),
+        "-mon", "chardev=qmp,mode=control",
+        "-chardev", _socket("query", QUERY_SOCKET),
+        "-mon", "chardev=query,mode=control",
+        "-pidfile", "pid",
+        "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+        # A panicked guest stays to be looked at; by default QEMU would exit with 0.
+        "-action", "panic=pause",
+        # Gives every event a time, even when nobody listens.
+        "-trace", "monitor_protocol_event_emit,file=events.log",
+        "-msg", "timestamp=on",
+    ]  # fmt: skip
+
+
+def _socket(name: str, path: str) -> str:
+    return f"socket,id={name},path={path},server=on,wait=off"
+
+
+def _json(**options: object) -> str:
+    # The JSON form needs no doubling of commas.
+    return json.dumps({name.replace("_", "-"): value for name, value in options.items()})

@@ -1,0 +1,85 @@
+"""QEMU's machine protocol, QMP, in blocking calls: the one place of vmctl that runs asyncio.
+
+A stopped or busy QEMU, and a second client on a taken socket, would hang for ever: every wait here has a limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from qemu.qmp import ExecInterruptedError, ExecuteError, QMPClient, QMPError
+
+from vm_manager.backends.qemu.command import QMP_SOCKET
+from vm_manager.backends.qemu.process import socket_path
+from vm_manager.diagnostics.errors import QmpCommandFailed, QmpConnectFailed
+from vm_manager.diagnostics.model import Evidence
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_CONNECT_TIMEOUT_S = 15.0
+_COMMAND_TIMEOUT_S = 15.0
+
+
+class Monitor:
+    """A QMP connection to the QEMU in `home`, as a context manager; for the holder of the VM's lock only."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._client = QMPClient("vmctl")
+        self._client.logger = logging.getLogger("qemu.qmp")
+
+    def __enter__(self) -> Self:
+        """Connect. Raises: `qemu::qmp_connect_failed`."""
+        self._runner = asyncio.Runner()
+        try:
+            with socket_path(self._home, QMP_SOCKET) as path:
+                self._run(self._client.connect(path), _CONNECT_TIMEOUT_S)
+        except (QMPError, OSError, EOFError, TimeoutError) as error:
+            self._runner.close()
+            raise QmpConnectFailed(
+                "QEMU's monitor does not answer", timeout_s=_CONNECT_TIMEOUT_S, retryable=True
+            ) from error
+        except BaseException:
+            self._runner.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Disconnect; never hides the failure that ended the block."""
+        try:
+            self._run(self._client.disconnect(), _COMMAND_TIMEOUT_S)
+        except (QMPError, OSError, EOFError, TimeoutError) as lost:
+            # QEMU's death shows here again; whoever waits for it sees it by its process.
+            _log.debug("disconnecting: %r", lost)
+        finally:
+            self._runner.close()
+
+    def execute(self, command: str, arguments: dict[str, object] | None = None) -> object:
+        """Run a QMP command and return its result.
+
+        Raises: `qemu::qmp_command_failed`, with QEMU's answer as evidence; `qemu::qmp_connect_failed` when QEMU ends or
+        falls silent.
+        """
+        try:
+            return self._run(self._client.execute(command, arguments), _COMMAND_TIMEOUT_S)
+        except ExecuteError as error:
+            raise QmpCommandFailed(
+                "QEMU refused `{command}`",
+                {"command": command},
+                evidence=(Evidence("qmp", "QEMU's answer", (f"{error.error_class}: {error.error}",)),),
+            ) from error
+        except (ExecInterruptedError, QMPError, OSError, EOFError, TimeoutError) as error:
+            raise QmpConnectFailed("QEMU's monitor fell silent during `{command}`", {"command": command}) from error
+
+    def _run(self, awaitable: Coroutine[object, object, _T], timeout_s: float) -> _T:
+        async def limited() -> _T:
+            return await asyncio.wait_for(awaitable, timeout_s)
+
+        return self._runner.run(limited())

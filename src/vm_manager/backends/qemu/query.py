@@ -1,0 +1,84 @@
+"""A quick question to a running QEMU, for readers: connect, ask, leave, within half a second.
+
+Blocking and small on purpose: `vmctl list` must not pay for asyncio. Source: QEMU's docs/interop/qmp-spec.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm_manager.backends.qemu.command import QUERY_SOCKET
+from vm_manager.backends.qemu.process import socket_path
+
+_TIMEOUT_S = 0.5
+# "info usernet": `  TCP[HOST_FORWARD]  14       127.0.0.1 43521       10.0.2.15    22`
+_FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """status: QEMU's RunState, for example running, paused, guest-panicked. ssh_port: the forward on this host."""
+
+    status: str
+    ssh_port: int | None
+
+
+def ask(home: Path, guest_port: int) -> Answer | None:
+    """Ask the QEMU in `home`; None when it does not answer in time, because it hangs or another reader is being served."""
+    try:
+        with _session(home) as channel:
+            status = _execute(channel, "query-status")
+            forwards = _execute(channel, "human-monitor-command", {"command-line": "info usernet"})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Answer(
+        str(status["status"]) if isinstance(status, dict) else "unknown", forwarded_port(str(forwards), guest_port)
+    )
+
+
+def forwarded_port(usernet: str, guest_port: int) -> int | None:
+    """The host's port in the output of `info usernet` that leads to a port of the guest."""
+    return next((int(host) for _, host, guest in _FORWARD.findall(usernet) if int(guest) == guest_port), None)
+
+
+class _Channel:
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._file = connection.makefile("rb")
+        self._ends = time.monotonic() + _TIMEOUT_S
+
+    def send(self, message: dict[str, object]) -> None:
+        self._connection.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self) -> dict[str, object]:
+        self._connection.settimeout(max(0.001, self._ends - time.monotonic()))
+        message = json.loads(self._file.readline())
+        if not isinstance(message, dict):
+            raise TypeError("not a QMP message")
+        return message
+
+
+@contextmanager
+def _session(home: Path) -> Iterator[_Channel]:
+    with socket_path(home, QUERY_SOCKET) as path, socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_TIMEOUT_S)
+        connection.connect(path)
+        channel = _Channel(connection)
+        channel.receive()  # the greeting
+        _execute(channel, "qmp_capabilities")
+        yield channel
+
+
+def _execute(channel: _Channel, command: str, arguments: dict[str, object] | None = None) -> object:
+    channel.send({"execute": command, "arguments": arguments or {}})
+    while "return" not in (message := channel.receive()):
+        if "error" in message:
+            raise ValueError(message["error"])
+    return message["return"]

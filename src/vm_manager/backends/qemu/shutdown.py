@@ -1,0 +1,79 @@
+"""Powering a guest off: asked gently, then made to.
+
+ACPI power button → QMP quit → SIGTERM → SIGKILL; each stage gets a share of what is left of the time.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from vm_manager.backends.qemu.monitor import Monitor
+from vm_manager.backends.qemu.process import kill, process_handle, wait_for_exit
+from vm_manager.diagnostics.errors import QemuError
+from vm_manager.domain.deadline import Deadline
+from vm_manager.domain.events import EventSink, PhaseReached
+from vm_manager.state.layout import InstanceFiles
+
+# A power button pressed while the guest is still booting is lost, so it is pressed again.
+_PRESS_EVERY_S = 5.0
+_FORCED_STAGE_S = 5.0
+# Run states in which no guest is left that could react to the button.
+_DEAD = ("guest-panicked", "internal-error")
+
+
+def shut_down(home: Path, name: str, deadline: Deadline, emit: EventSink) -> None:
+    """Power off; returns as QEMU exits. Raises: `vmctl::interrupted`, leaving the guest as it is then."""
+    with process_handle(InstanceFiles(home).pid) as handle:
+        if handle is None:
+            return
+        emit(PhaseReached(name, "power button", "the guest to shut down"))
+        if _press_power_button(home, handle, deadline):
+            return
+        for stage, signal_number in (("quit", None), ("SIGTERM", signal.SIGTERM), ("SIGKILL", signal.SIGKILL)):
+            emit(PhaseReached(name, stage, "QEMU to exit"))
+            if signal_number is None:
+                _quit(home)
+            else:
+                kill(handle, signal_number)
+            if wait_for_exit(handle, Deadline(_FORCED_STAGE_S, deadline.cancel)):
+                return
+
+
+def end_at_once(home: Path) -> None:
+    """End QEMU without asking the guest; for a VM whose disk is about to be removed."""
+    with process_handle(InstanceFiles(home).pid) as handle:
+        if handle is not None:
+            kill(handle, signal.SIGKILL)
+            wait_for_exit(handle, Deadline(_FORCED_STAGE_S))
+
+
+def _press_power_button(home: Path, handle: int, deadline: Deadline) -> bool:
+    try:
+        with Monitor(home) as monitor:
+            status = _status(monitor)
+            if status in _DEAD:
+                return False
+            if status == "paused":
+                monitor.execute("cont")
+            while not deadline.expired:
+                monitor.execute("system_powerdown")
+                if wait_for_exit(handle, Deadline(deadline.within(_PRESS_EVERY_S), deadline.cancel)):
+                    return True
+    except QemuError:
+        # A monitor that is silent because QEMU is just exiting is what we want; otherwise the next stage does it.
+        return wait_for_exit(handle, Deadline(deadline.within(_PRESS_EVERY_S), deadline.cancel))
+    return False
+
+
+def _status(monitor: Monitor) -> str:
+    answer = monitor.execute("query-status")
+    return str(answer.get("status")) if isinstance(answer, dict) else "unknown"
+
+
+def _quit(home: Path) -> None:
+    try:
+        with Monitor(home) as monitor:
+            monitor.execute("quit")
+    except QemuError:
+        return  # the signals follow

@@ -1,0 +1,48 @@
+"""When vmctl itself is at fault: a report on disk, two lines on the terminal, never a traceback."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+import traceback
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from vm_manager.diagnostics.errors import Bug, VmError
+from vm_manager.host.paths import data_home
+from vm_manager.state.files import make_dir, write_atomically
+from vm_manager.state.layout import DataDir
+
+
+def report_crash(error: BaseException) -> Bug:
+    """The failure to show for an exception that should not have been possible; its traceback goes to a file."""
+    try:
+        path = _write(error)
+    except VmError as failure:
+        return Bug("{type}: {text}", _what(error), notes=(f"no crash report could be written: {failure}",))
+    return Bug("{type}: {text}", _what(error), help=(f"please report it, with the crash report {path}",))
+
+
+def _what(error: BaseException) -> dict[str, str | int]:
+    return {"type": type(error).__name__, "text": " ".join(str(error).split())[:200]}
+
+
+def _write(error: BaseException) -> Path:
+    directory = DataDir(data_home()).crashes
+    make_dir(directory)
+    now = datetime.now(UTC)
+    text = "\n".join(
+        (
+            f"vmctl {version('vm-manager')}, Python {platform.python_version()}, {platform.platform()}",
+            f"time: {now.isoformat(timespec='seconds')}",
+            f"command: {shlex.join(sys.argv)}",
+            "",
+            # Without local variables: they could hold keys and user-data.
+            *traceback.format_exception(error),
+        )
+    )
+    path = directory / f"{now:%Y%m%dT%H%M%S%f}.txt"
+    write_atomically(path, text.encode())
+    return path

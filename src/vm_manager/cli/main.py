@@ -1,0 +1,120 @@
+"""The command line's entry, and the one place through which everything leaves: every exit status is decided here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from vm_manager.cli.destroy import destroy
+from vm_manager.cli.down import down
+from vm_manager.cli.list import list_vms
+from vm_manager.cli.provision import provision
+from vm_manager.cli.settings import EscapedError, VmctlCommand, VmctlGroup, current
+from vm_manager.cli.ssh import SshCommand, ssh
+from vm_manager.cli.status import status
+from vm_manager.cli.up import up
+from vm_manager.diagnostics.errors import Interrupted, Usage, VmError
+from vm_manager.ui.terminal import OutputClosed
+
+_CLOSED_PIPE = 128 + signal.SIGPIPE
+
+app = typer.Typer(
+    cls=VmctlGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for _function, _name in ((up, "up"), (down, "down"), (list_vms, "list"), (status, "status")):
+    app.command(_name, cls=VmctlCommand)(_function)
+app.command("ssh", cls=SshCommand)(ssh)
+app.command("provision", cls=VmctlCommand)(provision)
+app.command("destroy", cls=VmctlCommand)(destroy)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        current.terminal.say(f"vmctl {version('vm-manager')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def vmctl(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Docker compose for virtual machines: QEMU guests from a VMFile.kdl, explained when anything goes wrong."""
+    if ctx.invoked_subcommand is None:
+        current.terminal.say_raw(ctx.get_help())
+        raise typer.Exit(2)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command line and end the process with its status."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    status = _status(argv)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        status = _CLOSED_PIPE
+    if status == _CLOSED_PIPE:
+        # Python flushes once more while it ends, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _status(argv: Sequence[str] | None) -> int:
+    try:
+        result = app(args=argv, prog_name="vmctl", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except VmError as error:
+        return _fail(error)
+    except EscapedError as escaped:
+        return _escaped(escaped.__cause__)
+    except KeyboardInterrupt:
+        return _fail(Interrupted("interrupted"))
+    except typer.TyperException as error:
+        return _fail(_usage(error))
+    except OutputClosed:
+        return _CLOSED_PIPE
+    except Exception as error:
+        return _bug(error)
+
+
+def _escaped(error: BaseException | None) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return _fail(Interrupted("interrupted"))
+    return _bug(error or RuntimeError("no cause"))
+
+
+def _fail(error: VmError) -> int:
+    current.terminal.show(error.diagnostic)
+    return error.exit_code
+
+
+def _usage(error: typer.TyperException) -> Usage:
+    text = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "vmctl"
+    return Usage("{problem}", {"problem": text[:1].lower() + text[1:]}, help=(f"run `{command} --help`",))
+
+
+def _bug(error: BaseException) -> int:
+    from vm_manager.cli.crash import report_crash
+
+    return _fail(report_crash(error))

@@ -1,0 +1,108 @@
+"""The options that every command takes, before or after its name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from vm_manager.ui.logs import show_logs
+from vm_manager.ui.terminal import Terminal
+
+_COLORS = ("auto", "always", "never")
+_PANEL = "Options of every command"
+
+
+@dataclass
+class Settings:
+    """What the global options say."""
+
+    quiet: bool = False
+    verbose: int = 0
+    color: str = "auto"
+    backend: str = ""
+
+    @property
+    def terminal(self) -> Terminal:
+        """The streams as the user wants them."""
+        return Terminal(self.color, self.quiet)
+
+    @property
+    def backend_name(self) -> str:
+        """The backend for new VMs: --backend, VMCTL_BACKEND, qemu."""
+        return self.backend or os.environ.get("VMCTL_BACKEND") or "qemu"
+
+
+#: One process runs one command line.
+current = Settings()
+
+
+class EscapedError(RuntimeError):
+    """Carries an exception past Typer, which would end the process silently on a closed pipe or at the end of input."""
+
+
+class VmctlCommand(TyperCommand):
+    """A command that takes the global options as well as its own."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["params"] = [*(kwargs.get("params") or []), *_global_options()]
+        super().__init__(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, now that all options have been read."""
+        show_logs(current.verbose)
+        return super().invoke(ctx)
+
+
+class VmctlGroup(TyperGroup):
+    """The command line as a whole."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["params"] = [*(kwargs.get("params") or []), *_global_options()]
+        super().__init__(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; nothing that ends it is left to Typer."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, EOFError, OSError) as error:
+            raise EscapedError from error
+
+
+def _set(ctx: typer.Context, parameter: Any, value: Any) -> Any:
+    # Given before and after the command, whichever says something counts; -v adds up.
+    if value and not ctx.resilient_parsing:
+        if parameter.name == "verbose":
+            value += current.verbose
+        setattr(current, parameter.name, value)
+    return value
+
+
+def _set_color(ctx: typer.Context, parameter: Any, value: str | None) -> Any:
+    if value and value not in _COLORS:
+        raise typer.BadParameter(f"it is {', '.join(_COLORS[:-1])} or {_COLORS[-1]}")
+    return _set(ctx, parameter, value)
+
+
+def _global_options() -> list[TyperOption]:
+    common: dict[str, Any] = {"expose_value": False, "rich_help_panel": _PANEL}
+    text: dict[str, Any] = {"type": str, **common}
+    return [
+        TyperOption(param_decls=["--quiet", "-q"], is_flag=True, callback=_set, help="Show failures only.", **common),
+        TyperOption(
+            param_decls=["--verbose", "-v"],
+            count=True,
+            callback=_set,
+            help="Show what is run; twice: the talk with QEMU, too.",
+            **common,
+        ),
+        TyperOption(
+            param_decls=["--color"], callback=_set_color, metavar="WHEN", help="auto, always or never.", **text
+        ),
+        TyperOption(
+            param_decls=["--backend"], callback=_set, metavar="NAME", help="For new VMs: qemu or noop.", **text
+        ),
+    ]

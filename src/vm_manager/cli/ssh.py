@@ -1,0 +1,71 @@
+"""`vmctl ssh`."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vm_manager.app.manager import Manager
+from vm_manager.cli.session import FileOption, load_project, manager
+from vm_manager.cli.settings import VmctlCommand, current
+from vm_manager.diagnostics.errors import SshFailed
+from vm_manager.diagnostics.model import Subject
+
+_OPENSSH_FAILED = 255
+
+
+class SshCommand(VmctlCommand):
+    """Keeps apart what stands before `--` (ours) and behind it (the guest's)."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the remote command away before the options are read."""
+        if "--" in args:
+            at = args.index("--")
+            ctx.obj, args = args[at + 1 :], args[:at]
+        return super().parse_args(ctx, args)
+
+
+def ssh(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME] [-- CMD...]", help="The VM, and a command to run in it instead of a shell."),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The VM.")] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="USER", help="Log in as this user.")] = None,
+    key: Annotated[Path | None, typer.Option("--key", metavar="PATH", help="Log in with this private key.")] = None,
+    file: FileOption = None,
+) -> None:
+    """Open a shell in a VM, or run one command there and exit with its status.
+
+    The VM may be left out when the VMFile defines just one. The guest's host key is verified.
+    """
+    given = list(words or ())
+    with manager() as vms:
+        vm = name or (given.pop(0) if given else _only_vm(vms, file))
+        argv = vms.login_command(vm, [*given, *(ctx.obj or ())], user=user, key=key)
+    status = _run(argv)
+    if status == _OPENSSH_FAILED:
+        failure = SshFailed("OpenSSH ended with 255: its own failure, or the command's", subject=Subject(vm=vm))
+        current.terminal.show(failure.diagnostic)
+    raise typer.Exit(status)
+
+
+def _only_vm(vms: Manager, file: Path | None) -> str:
+    from vm_manager.app.login import infer_vm
+
+    return infer_vm(load_project(vms, file))
+
+
+def _run(argv: list[str]) -> int:
+    """Run OpenSSH on our terminal; Ctrl-C is the guest's while it runs."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN: the child would inherit that
+    try:
+        status = subprocess.call(argv)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return status if status >= 0 else 128 - status

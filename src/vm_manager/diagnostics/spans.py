@@ -1,0 +1,63 @@
+"""Where in a text something stands: offsets, and the lines and columns a person counts."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from functools import cached_property
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a source text.
+
+    start: offset of the first character, in code points from 0.
+    end: offset behind the last character; equal to start for a place between two characters.
+    """
+
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.start <= self.end, f"not a span: {self.start}..{self.end}"
+
+    def to(self, other: Span) -> Span:
+        """The span from the start of this one to the end of the other."""
+        return Span(self.start, max(self.end, other.end))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text that labels point into.
+
+    name: how the user calls it, usually the path that was given.
+    text: the whole text; a line ends with LF, CRLF or CR.
+    """
+
+    name: str
+    text: str = field(repr=False)
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        # Computed once: counting newlines for every position would be quadratic in the number of labels.
+        starts, text, i = [0], self.text, 0
+        while i < len(text):
+            if text[i] == "\r" and text[i + 1 : i + 2] == "\n":
+                i += 1
+            if text[i] in "\r\n":
+                starts.append(i + 1)
+            i += 1
+        return starts
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Line and column of an offset, both from 1, the column in code points."""
+        line = bisect_right(self._line_starts, offset)
+        return line, offset - self._line_starts[line - 1] + 1
+
+    def line(self, number: int) -> str:
+        """The text of a line (from 1) without its line end; empty when there is no such line."""
+        starts = self._line_starts
+        if not 1 <= number <= len(starts):
+            return ""
+        end = starts[number] if number < len(starts) else len(self.text)
+        return self.text[starts[number - 1] : end].rstrip("\r\n")

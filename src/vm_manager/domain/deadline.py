@@ -1,0 +1,65 @@
+"""Waiting: every wait has a deadline, and one token ends all of them at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from vm_manager.diagnostics.errors import Interrupted
+
+
+class CancelToken:
+    """Ends every wait that was given it; set once, by Ctrl-C or a termination signal."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def cancel(self) -> None:
+        """End all waits now and from now on."""
+        self._event.set()
+
+    def raise_if_cancelled(self) -> None:
+        """Raises: `vmctl::interrupted` once cancelled."""
+        if self._event.is_set():
+            raise Interrupted("interrupted")
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but wake at once when cancelled. Raises: `vmctl::interrupted`."""
+        self._event.wait(max(0.0, seconds))
+        self.raise_if_cancelled()
+
+
+class Deadline:
+    """A point in time on the monotonic clock, shared with a cancel token.
+
+    timeout_s: seconds from now, or None for no limit.
+    """
+
+    def __init__(self, timeout_s: float | None, cancel: CancelToken | None = None) -> None:
+        self.timeout_s = timeout_s
+        self.cancel = cancel or CancelToken()
+        self._started = time.monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the deadline was set."""
+        return time.monotonic() - self._started
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds left; 0 when it has passed, infinite without a limit."""
+        return float("inf") if self.timeout_s is None else max(0.0, self.timeout_s - self.elapsed_s)
+
+    @property
+    def expired(self) -> bool:
+        """Whether no time is left. Raises: `vmctl::interrupted`, so that loops on it end when cancelled."""
+        self.cancel.raise_if_cancelled()
+        return self.remaining_s <= 0
+
+    def pause(self, seconds: float) -> None:
+        """Wait that long, but not beyond the deadline. Raises: `vmctl::interrupted`."""
+        self.cancel.wait(min(seconds, self.remaining_s))
+
+    def within(self, seconds: float) -> float:
+        """That many seconds, or what is left of them."""
+        return min(seconds, self.remaining_s)

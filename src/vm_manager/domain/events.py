@@ -1,0 +1,87 @@
+"""What the core says while it works. Displays draw these; nothing in the core knows how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vm_manager.diagnostics.model import Diagnostic
+
+
+class Stream(StrEnum):
+    """Where a guest's text came from."""
+
+    CONSOLE = "console"
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+@dataclass(frozen=True)
+class StepStarted:
+    """Work on a VM began, such as `create` or `wait`; title: what it is, for people."""
+
+    vm: str
+    step: str
+    title: str
+
+
+@dataclass(frozen=True)
+class StepFinished:
+    """The step ended well; outcome: in a few words, past tense."""
+
+    vm: str
+    step: str
+    outcome: str
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class StepFailed:
+    """The step ended badly."""
+
+    vm: str
+    step: str
+    diagnostic: Diagnostic
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class PhaseReached:
+    """The guest is now in this phase of its boot; waiting_for: what the wait is for."""
+
+    vm: str
+    phase: str
+    waiting_for: str
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A countable step moved on; total is None when it is not known."""
+
+    vm: str
+    step: str
+    current: int
+    total: int | None
+    unit: str
+
+
+@dataclass(frozen=True)
+class GuestOutput:
+    """Text from the guest as it arrived: not necessarily whole lines, and not to be trusted."""
+
+    vm: str
+    stream: Stream
+    text: str
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something that the user should know and that stops nothing; vm is None when it concerns none."""
+
+    vm: str | None
+    diagnostic: Diagnostic
+
+
+Event = StepStarted | StepFinished | StepFailed | PhaseReached | Progressed | GuestOutput | Warned
+EventSink = Callable[[Event], None]

@@ -1,0 +1,134 @@
+"""What a virtual machine is: the record kept of it, and what a look at it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from vm_manager.domain.spec import VmSpec
+
+#: The version of the record's form; a record with a higher one was written by a newer vmctl.
+RECORD_SCHEMA = 1
+
+
+class VmState(StrEnum):
+    """The states of an instance, derived from what is true, never from a stored word alone."""
+
+    PREPARING = "preparing"
+    PREPARED = "prepared"
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseImage:
+    """The image an overlay stands on, as it was when the overlay was made."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far `up` has come.
+
+    started: it has run at least once.
+    ready: it has been ready since its last start.
+    host_key_verified: its SSH host key has been seen to be the pinned one, or was pinned at first sight.
+    steps_done: provisioners that have succeeded since its last start.
+    """
+
+    started: bool = False
+    ready: bool = False
+    host_key_verified: bool = False
+    steps_done: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceRecord:
+    """The record of an instance, `vm.json`.
+
+    origin: the real path of the VMFile it came from.
+    instance_id: unique per creation; cloud-init runs its first-boot modules once per instance id.
+    created_at: UTC, ISO 8601.
+    backend_data: the backend's own versioned section.
+    """
+
+    name: str
+    origin: str
+    instance_id: str
+    created_at: str
+    spec: VmSpec
+    base_image: BaseImage
+    backend: str
+    backend_data: Mapping[str, object] = field(default_factory=dict)
+    progress: Progress = Progress()
+    schema: int = RECORD_SCHEMA
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the guest's sshd is reached from this host."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a backend sees when it looks at an instance.
+
+    alive: whether the machine is powered on, be its vCPUs running or not.
+    pid: of the hypervisor's process, where there is one.
+    ssh: where the guest's sshd is reached, where the backend forwards a port.
+    detail: the hypervisor's own word for the state, or why it could not be asked.
+    """
+
+    state: VmState
+    alive: bool = False
+    pid: int | None = None
+    ssh: Endpoint | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True)
+class LastFailure:
+    """The last failure of an instance that no later success of the same operation has outdated.
+
+    time: UTC, ISO 8601.
+    """
+
+    time: str
+    operation: str
+    code: str
+    message: str
+    help: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An instance as a look at it shows: its record, what its backend sees, and its last failure."""
+
+    record: InstanceRecord
+    observation: Observation
+    home: str
+    last_failure: LastFailure | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name, which is also its directory's."""
+        return self.record.name
+
+    @property
+    def state(self) -> VmState:
+        """Its state as the backend sees it."""
+        return self.observation.state
+
+    @property
+    def alive(self) -> bool:
+        """Whether the machine is powered on, be its vCPUs running or not."""
+        return self.observation.alive

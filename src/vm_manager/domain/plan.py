@@ -1,0 +1,56 @@
+"""What is going to be done: a plan is a list of operations, each with its cause."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vm_manager.diagnostics.spans import Span
+
+
+class Action(StrEnum):
+    """The operations that a plan is made of, in the order in which they can follow each other."""
+
+    FETCH = "fetch"
+    CREATE = "create"
+    START = "start"
+    RESUME = "resume"
+    WAIT = "wait"
+    PROVISION = "provision"
+    STOP = "stop"
+    DESTROY = "destroy"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing to do to one VM, and why.
+
+    first_step: for PROVISION, the index of the first provisioner to run.
+    span: the VMFile's block that wants it.
+    """
+
+    vm: str
+    action: Action
+    cause: str
+    first_step: int = 0
+    span: Span | None = None
+
+    def __str__(self) -> str:
+        return f"instance {self.vm}: {self.action} — {self.cause}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Operations in order; those of one VM depend on each other, those of different VMs do not."""
+
+    operations: tuple[Operation, ...]
+
+    def of(self, vm: str) -> tuple[Operation, ...]:
+        """The operations on one VM."""
+        return tuple(operation for operation in self.operations if operation.vm == vm)
+
+    @property
+    def vms(self) -> tuple[str, ...]:
+        """The VMs of the plan, in the order of their first operation."""
+        return tuple(dict.fromkeys(operation.vm for operation in self.operations))

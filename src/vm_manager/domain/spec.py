@@ -1,0 +1,131 @@
+"""What a virtual machine shall be: the resolved form of one `vm` block, with every default filled in and every path absolute.
+
+A spec is what plans, backends and guests work from, and what the instance record keeps. Spans point into the VMFile it came
+from; they take no part in comparisons, so that moving a block in the file changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from vm_manager.diagnostics.spans import Span
+
+
+class Accelerator(StrEnum):
+    """How guest code is executed. AUTO: KVM where it works, else TCG."""
+
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+class NetworkMode(StrEnum):
+    """USER: QEMU's own NAT, reached through a port on 127.0.0.1. NONE: no network card."""
+
+    USER = "user"
+    NONE = "none"
+
+
+class ProvisionerKind(StrEnum):
+    """SHELL: run a command or a script in the guest. FILE: put a file into it."""
+
+    SHELL = "shell"
+    FILE = "file"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSource:
+    """The base image: an absolute `path`, or a `url` (http, https) that is fetched into the cache; exactly one of them."""
+
+    path: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudInit:
+    """What the guest is told at its first boot.
+
+    ssh_key: absolute path of the public key that may log in, or None: a pair is generated.
+    user_data: absolute path of raw user-data that replaces vmctl's own, or None.
+    """
+
+    hostname: str
+    ssh_key: str | None = None
+    user_data: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SshAccess:
+    """How the guest is reached. private_key: absolute path, or None to look in the usual places; port: in the guest."""
+
+    user: str = "vm"
+    private_key: str | None = None
+    port: int = 22
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provisioner:
+    """One provisioning step.
+
+    shell: exactly one of `inline` (a command line) and `script` (an absolute path).
+    file: `source` (an absolute path) and `destination` (an absolute path in the guest).
+    span: the step in the VMFile.
+    """
+
+    kind: ProvisionerKind
+    inline: str | None = None
+    script: str | None = None
+    source: str | None = None
+    destination: str | None = None
+    span: Span | None = field(default=None, compare=False)
+
+    @property
+    def title(self) -> str:
+        """The step in a few words, for displays."""
+        if self.kind is ProvisionerKind.FILE:
+            return f"file {self.destination}"
+        return f"script {self.script}" if self.script else f"shell {' '.join((self.inline or '').split())}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VmSpec:
+    """One virtual machine.
+
+    memory_mib, disk_bytes (None: as large as the image), boot_timeout_s (None: by accelerator).
+    cpu: QEMU's name of a CPU model, or None for the accelerator's default.
+    """
+
+    name: str
+    image: ImageSource
+    vcpus: int = 1
+    memory_mib: int = 1024
+    disk_bytes: int | None = None
+    accelerator: Accelerator = Accelerator.AUTO
+    cpu: str | None = None
+    boot_timeout_s: int | None = None
+    network: NetworkMode = NetworkMode.USER
+    cloud_init: CloudInit | None = None
+    ssh: SshAccess | None = None
+    provisioners: tuple[Provisioner, ...] = ()
+    span: Span | None = field(default=None, compare=False)
+
+    @property
+    def has_seed(self) -> bool:
+        """Whether the guest gets a cloud-init seed: with a cloud-init, ssh or provision block."""
+        return bool(self.cloud_init or self.ssh or self.provisioners)
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether there is a network to wait for, log in and provision through."""
+        return self.network is not NetworkMode.NONE
+
+    @property
+    def access(self) -> SshAccess:
+        """How the guest is reached, with the defaults where there is no ssh block."""
+        return self.ssh or SshAccess()
+
+    @property
+    def hostname(self) -> str:
+        """The guest's host name."""
+        return self.cloud_init.hostname if self.cloud_init else self.name

@@ -1,0 +1,94 @@
+"""What a guest is told at its first boot: the documents of cloud-init's NoCloud datasource.
+
+Source: cloud-init's documentation, "NoCloud" and "Modules".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import yaml
+
+from vm_manager.domain.spec import VmSpec
+
+
+@dataclass(frozen=True)
+class SeedDocuments:
+    """The files of the seed, by their names in it."""
+
+    meta_data: bytes
+    user_data: bytes
+    vendor_data: bytes
+
+    def files(self) -> dict[str, bytes]:
+        """File name → content."""
+        return {"meta-data": self.meta_data, "user-data": self.user_data, "vendor-data": self.vendor_data}
+
+
+def seed_documents(
+    spec: VmSpec, *, instance_id: str, host_key: tuple[str, str], login_key: str = "", user_data: bytes | None = None
+) -> SeedDocuments:
+    """The documents for a guest.
+
+    instance_id: cloud-init runs once-per-instance modules when it changes.
+    host_key: the guest's own SSH identity, private and public.
+    login_key: the public key that may log in, for vmctl's own user-data; user_data: raw user-data that replaces it.
+    """
+    return SeedDocuments(
+        meta_data=_yaml({"instance-id": instance_id, "local-hostname": spec.hostname}),
+        user_data=user_data if user_data is not None else _cloud_config(_user_config(spec, login_key)),
+        vendor_data=_cloud_config(_host_key_config(*host_key)),
+    )
+
+
+def host_keys_of(user_data: bytes | None) -> tuple[str, ...]:
+    """The public SSH host keys that user-data gives the guest itself; cloud-init prefers them to vendor-data's."""
+    if not user_data or not user_data.startswith(b"#cloud-config"):
+        return ()
+    try:
+        config = yaml.safe_load(user_data)
+    except yaml.YAMLError:
+        return ()
+    keys = config.get("ssh_keys") if isinstance(config, dict) else None
+    if not isinstance(keys, dict):
+        return ()
+    return tuple(str(key).strip() for name, key in keys.items() if str(name).endswith("_public"))
+
+
+def _user_config(spec: VmSpec, login_key: str) -> dict[str, object]:
+    user = spec.access.user
+    account: dict[str, object] = {"name": user, "ssh_authorized_keys": [login_key]}
+    if user != "root":
+        account |= {"shell": "/bin/bash", "sudo": "ALL=(ALL) NOPASSWD:ALL", "lock_passwd": True}
+    return {
+        "hostname": spec.hostname,
+        "manage_etc_hosts": True,  # else every sudo complains that it cannot resolve the host's own name
+        "users": [account],
+        "disable_root": user != "root",
+        "ssh_pwauth": False,
+    }
+
+
+def _host_key_config(private: str, public: str) -> dict[str, object]:
+    # In vendor-data, so that it holds whatever the user's own user-data looks like: the first connection is verified.
+    return {"ssh_deletekeys": True, "ssh_keys": {"ed25519_private": private, "ed25519_public": public}}
+
+
+def _cloud_config(config: dict[str, object]) -> bytes:
+    return b"#cloud-config\n" + _yaml(config)
+
+
+def _yaml(document: dict[str, object]) -> bytes:
+    text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    return text.encode()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as literal blocks, as a person would."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)

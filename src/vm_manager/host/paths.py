@@ -1,0 +1,23 @@
+"""Where files belong, after the XDG Base Directory Specification."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def data_home() -> Path:
+    """The directory of vmctl's data: `$XDG_DATA_HOME/vmctl`, by default `~/.local/share/vmctl`."""
+    return _base("XDG_DATA_HOME", ".local/share") / "vmctl"
+
+
+def cache_home() -> Path:
+    """The directory of what can be found out again: `$XDG_CACHE_HOME/vmctl`, by default `~/.cache/vmctl`."""
+    return _base("XDG_CACHE_HOME", ".cache") / "vmctl"
+
+
+def _base(variable: str, default: str) -> Path:
+    value = os.environ.get(variable, "")
+    # "All paths set in these environment variables must be absolute. If an implementation encounters a relative path
+    # […] it should consider the path invalid and ignore it."
+    return Path(value) if os.path.isabs(value) else Path.home() / default

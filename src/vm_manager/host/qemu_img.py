@@ -1,0 +1,70 @@
+"""qemu-img: what a disk image is, and overlays on top of one. Source: qemu-img(1)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm_manager.diagnostics.errors import FormatDetectionFailed, HostError, OverlayCreationFailed
+from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.host.process import ProcessFailed, run
+from vm_manager.host.tools import find_tool
+
+_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What `qemu-img info` says. backing: the file it depends on, or None."""
+
+    format: str
+    virtual_size_bytes: int
+    backing: str | None
+
+
+def require_qemu_img() -> Path:
+    """The qemu-img program. Raises: `image::overlay_creation_failed`, caused by `host::missing_tool`."""
+    try:
+        return find_tool("qemu-img")
+    except HostError as error:
+        raise OverlayCreationFailed("qemu-img is not installed", help=error.diagnostic.help) from error
+
+
+def image_info(path: Path) -> ImageInfo:
+    """Format and size of an image. Raises: `image::format_detection_failed`."""
+    # -U: an image that a running QEMU holds open can be looked at all the same.
+    argv = [str(require_qemu_img()), "info", "-U", "--output=json", str(path)]
+    try:
+        info = json.loads(run(argv, timeout_s=_TIMEOUT_S).stdout)
+    except ProcessFailed as error:
+        raise FormatDetectionFailed(
+            "{path} is not a disk image that qemu-img can read", {"path": str(path)}, evidence=(error.evidence,)
+        ) from error
+    return ImageInfo(info["format"], info["virtual-size"], info.get("backing-filename"))
+
+
+def create_overlay(overlay: Path, base: Path, base_format: str, size_bytes: int | None) -> None:
+    """Create a qcow2 file that holds only what differs from `base`.
+
+    size_bytes: the disk's size as the guest sees it; None: as large as the base.
+    Raises: `image::overlay_creation_failed`, `host::disk_full`.
+    """
+    argv = [str(require_qemu_img()), "create", "-q", "-f", "qcow2", "-F", base_format, "-b", str(base), str(overlay)]
+    try:
+        run(argv if size_bytes is None else [*argv, str(size_bytes)], timeout_s=_TIMEOUT_S)
+    except ProcessFailed as error:
+        # Probed rather than read from the text: a full disk refuses one more block, too.
+        with os_errors(overlay.parent):
+            _require_space(overlay.parent)
+        raise OverlayCreationFailed(
+            "the overlay on {base} was not created", {"base": str(base)}, evidence=(error.evidence,)
+        ) from error
+
+
+def _require_space(directory: Path) -> None:
+    probe = directory / ".space-probe"
+    try:
+        probe.write_bytes(b"\0" * 65536)
+    finally:
+        probe.unlink(missing_ok=True)

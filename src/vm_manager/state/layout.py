@@ -1,0 +1,112 @@
+"""Every file name of the data directory, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class DataDir:
+    """The root: `$XDG_DATA_HOME/vmctl`."""
+
+    root: Path
+
+    @property
+    def vms(self) -> Path:
+        """A directory per VM; names that begin with a dot are VMs being made or removed."""
+        return self.root / "vms"
+
+    @property
+    def locks(self) -> Path:
+        """A lock file per VM name. Outside the VM's directory, so that this may be replaced while the lock is held."""
+        return self.root / "locks"
+
+    @property
+    def images(self) -> Path:
+        """The image cache."""
+        return self.root / "images"
+
+    @property
+    def crashes(self) -> Path:
+        """Crash reports of vmctl itself."""
+        return self.root / "crashes"
+
+    def home(self, name: str) -> Path:
+        """The directory of a VM."""
+        return self.vms / name
+
+    def staging(self, name: str) -> Path:
+        """Where a VM is made before it appears under its name."""
+        return self.vms / f".preparing-{name}"
+
+    def leaving(self, name: str) -> Path:
+        """Where a VM is moved before its files are removed."""
+        return self.vms / f".destroying-{name}"
+
+
+@dataclass(frozen=True)
+class InstanceFiles:
+    """The files in a VM's directory."""
+
+    home: Path
+
+    @property
+    def record(self) -> Path:
+        """The record."""
+        return self.home / "vm.json"
+
+    @property
+    def journal(self) -> Path:
+        """One line for each success and failure of an operation."""
+        return self.home / "journal.jsonl"
+
+    @property
+    def overlay(self) -> Path:
+        """The root disk: a qcow2 overlay on the base image."""
+        return self.home / "overlay.qcow2"
+
+    @property
+    def seed(self) -> Path:
+        """The cloud-init seed."""
+        return self.home / "seed.iso"
+
+    @property
+    def user_key(self) -> Path:
+        """The generated private key that opens the guest; its public half has `.pub` behind it."""
+        return self.home / "id_ed25519_generated"
+
+    @property
+    def host_key(self) -> Path:
+        """The guest's own SSH host key, which the seed carries into it."""
+        return self.home / "ssh_host_ed25519_key"
+
+    @property
+    def known_hosts(self) -> Path:
+        """The pinned host keys, under the VM's name as host key alias."""
+        return self.home / "known_hosts"
+
+    @property
+    def console_log(self) -> Path:
+        """What the guest wrote to its serial console."""
+        return self.home / "console.log"
+
+    @property
+    def qemu_log(self) -> Path:
+        """What QEMU wrote to its standard output and error."""
+        return self.home / "qemu.log"
+
+    @property
+    def events_log(self) -> Path:
+        """QEMU's trace of the events it announced, with their times."""
+        return self.home / "events.log"
+
+    @property
+    def provision_log(self) -> Path:
+        """What the provisioners wrote."""
+        return self.home / "provision.log"
+
+    @property
+    def pid(self) -> Path:
+        """QEMU's pid file, which QEMU keeps locked while it lives."""
+        return self.home / "pid"

@@ -1,0 +1,77 @@
+"""One mutating command per VM at a time, by flock(2) on a file per VM name.
+
+The kernel lets go of a lock when its holder dies, so no lock is ever stale. The file stays behind on purpose: removing a
+lock file while another process opens it would let two holders in.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vm_manager.diagnostics.errors import StateLocked
+from vm_manager.diagnostics.model import Subject
+from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.deadline import CancelToken
+from vm_manager.state.files import make_dir
+
+_POLL_S = 0.2
+
+
+@contextmanager
+def locked(directory: Path, name: str, command: str) -> Iterator[None]:
+    """Hold the VM's lock. Never waits.
+
+    command: what this process does, for whoever finds the lock held.
+    Raises: `state::locked`, naming the holder's pid and command.
+    """
+    make_dir(directory)
+    path = directory / f"{name}.lock"
+    with os_errors(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _held(descriptor, name) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "command": command}).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _held(descriptor: int, name: str) -> StateLocked:
+    try:
+        holder = json.loads(os.pread(descriptor, 4096, 0))
+        pid, command = int(holder["pid"]), str(holder["command"])
+    except (ValueError, KeyError, TypeError):
+        return StateLocked("another command is working on VM '{name}'", {"name": name}, subject=Subject(vm=name))
+    return StateLocked(
+        "`{command}` (pid {pid}) is working on VM '{name}'",
+        {"command": command, "pid": pid, "name": name},
+        subject=Subject(vm=name),
+        retryable=True,
+    )
+
+
+@contextmanager
+def wait_locked(path: Path, cancel: CancelToken) -> Iterator[None]:
+    """Hold a lock file, waiting for whoever has it. Raises: `vmctl::interrupted`."""
+    with os_errors(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        # flock(2) itself could not be ended by Ctrl-C from another thread.
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                cancel.wait(_POLL_S)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,83 @@
+"""`list` and `status` for people: aligned columns, the same on a terminal and in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vm_manager.domain.instance import Instance
+
+_COLUMNS = ("NAME", "STATE", "BACKEND", "VCPUS", "MEM", "NETWORK", "PID", "SSH")
+_NUMBERS = ("VCPUS", "MEM", "PID")
+
+
+def list_lines(instances: Sequence[Instance]) -> list[str]:
+    """The table of `vmctl list`; a VM whose last failure still counts is marked with `!` behind its state."""
+    rows = [_COLUMNS, *(_row(instance) for instance in instances)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    lines = ["  ".join(_cell(*cell) for cell in zip(_COLUMNS, row, widths, strict=True)).rstrip() for row in rows]
+    failed = [instance.name for instance in instances if instance.last_failure]
+    if failed:
+        lines += ["", f"! the last command failed: see `vmctl status {failed[0]}`"]
+    return lines
+
+
+def status_lines(instance: Instance) -> list[str]:
+    """Everything known of a VM, a line each."""
+    record, observation = instance.record, instance.observation
+    spec, progress = record.spec, record.progress
+    endpoint = observation.ssh
+    facts = [
+        ("Name", instance.name),
+        ("State", f"{instance.state}{f' ({observation.detail})' if observation.detail else ''}"),
+        ("Ready", _readiness(instance)),
+        ("Backend", f"{record.backend}{_accelerator(record.backend_data)}"),
+        ("VCPUs", str(spec.vcpus)),
+        ("Memory", f"{spec.memory_mib} MiB"),
+        ("Disk", f"{spec.disk_bytes / 1024**3:g} GiB" if spec.disk_bytes else "as the image"),
+        ("Image", record.base_image.path),
+        ("Network", spec.network.value),
+        ("SSH", f"{spec.access.user}@{endpoint.host}:{endpoint.port}" if endpoint else "-"),
+        ("PID", str(observation.pid or "-")),
+        ("Provisioned", f"{progress.steps_done} of {len(spec.provisioners)} steps"),
+        ("Origin", record.origin),
+        ("Created", record.created_at),
+        ("Instance id", record.instance_id),
+        ("Directory", instance.home),
+    ]
+    failure = instance.last_failure
+    if failure:
+        facts += [
+            ("Last failure", f"{failure.operation} at {failure.time}"),
+            ("", f"{failure.code}: {failure.message}"),
+            *(("", f"help: {advice}") for advice in failure.help),
+        ]
+    return [f"{f'{name}:' if name else '':<13} {value}" for name, value in facts]
+
+
+def _row(instance: Instance) -> tuple[str, ...]:
+    spec, observation = instance.record.spec, instance.observation
+    return (
+        instance.name,
+        f"{instance.state}{'!' if instance.last_failure else ''}",
+        instance.record.backend,
+        str(spec.vcpus),
+        str(spec.memory_mib),
+        spec.network.value,
+        str(observation.pid or "-"),
+        str(observation.ssh.port) if observation.ssh else "-",
+    )
+
+
+def _cell(column: str, text: str, width: int) -> str:
+    return f"{text:>{width}}" if column in _NUMBERS else f"{text:<{width}}"
+
+
+def _readiness(instance: Instance) -> str:
+    if not instance.alive:
+        return "no"
+    return "yes" if instance.record.progress.ready else "not yet"
+
+
+def _accelerator(backend_data: object) -> str:
+    accelerator = backend_data.get("accelerator") if isinstance(backend_data, dict) else None
+    return f" ({accelerator})" if accelerator else ""
