@@ -36,7 +36,7 @@ def provision(services: Services, project: Project, names: Sequence[str]) -> tup
             record = instances[vm].record
             record = services.note_progress(record, replace(record.progress, steps_done=0))
             run_steps(services, record, specs[vm], project, 0)
-            return f"provisioned ({len(specs[vm].provisioners)} steps)"
+            return f"provisioned ({steps(len(specs[vm].provisioners))})"
 
         return on_each(services, tuple(specs), work)
 
@@ -48,7 +48,7 @@ def run_steps(services: Services, record: InstanceRecord, spec: VmSpec, project:
     """
     backend, files = services.backend(record.backend), services.store.files(record.name)
     count = len(spec.provisioners)
-    with step(services, record.name, "provision", f"provisioning ({count - first} of {count} steps)", "provisioned"):
+    with step(services, record.name, "provision", f"provisioning ({steps(count - first)})", "provisioned"):
 
         def done(number: int) -> None:
             nonlocal record, first
@@ -72,6 +72,11 @@ def run_steps(services: Services, record: InstanceRecord, spec: VmSpec, project:
             _blame_the_dead(services, record, error)
             raise
     return record
+
+
+def steps(count: int) -> str:
+    """A number of steps, in words."""
+    return f"{count} step" if count == 1 else f"{count} steps"
 
 
 def _blame_the_dead(services: Services, record: InstanceRecord, error: ProvisionFailed | SshFailed) -> None:

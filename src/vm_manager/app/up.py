@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vm_manager.app.create import create_instance, fetch_image
 from vm_manager.app.fleet import Outcome, on_each
-from vm_manager.app.provision import run_steps
+from vm_manager.app.provision import run_steps, steps
 from vm_manager.app.reach import wait_for_guest
 from vm_manager.app.services import Services, require_own
 from vm_manager.app.steps import step
@@ -117,7 +117,7 @@ class _Run:
     def _provision(self, first: int) -> None:
         record = self._services.store.read(self._spec.name)
         run_steps(self._services, record, self._spec, self._project, first)
-        self._done.append(f"provisioned ({len(self._spec.provisioners) - first} steps)")
+        self._done.append(f"provisioned ({steps(len(self._spec.provisioners) - first)})")
 
 
 def _where(services: Services, record: InstanceRecord) -> str:

@@ -20,7 +20,6 @@ from vm_manager.diagnostics.errors import (
     CloudInitFailed,
     HostKeyMismatch,
     SshFailed,
-    VmError,
 )
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.deadline import Deadline
@@ -33,7 +32,8 @@ from vm_manager.state.files import write_atomically
 
 _log = logging.getLogger(__name__)
 
-_BANNER_TIMEOUT_S = 3.0
+# Short, and then anew: QEMU repeats the opening of a connection to a silent guest at growing intervals only.
+_BANNER_TIMEOUT_S = 0.5
 _PAUSE_S = 0.2
 # A right key is refused while pam_nologin(8) keeps everybody out until the boot is over, or until cloud-init has made the
 # account in images whose sshd does not wait for it.
@@ -47,7 +47,7 @@ class Phase(StrEnum):
     BOOT = "booting"
     SSHD = "network up"
     LOGIN = "sshd up"
-    CLOUD_INIT = "cloud-init"
+    CLOUD_INIT = "logged in"
 
     @property
     def waiting_for(self) -> str:
@@ -150,7 +150,7 @@ class _Wait:
         except HostKeyMismatch as mismatch:
             if self._verified:
                 raise
-            self._trust_on_first_use(endpoint, mismatch)
+            self._trust_on_first_use(endpoint)
             raise SshFailed("another key is pinned now") from mismatch
         except AuthFailed as refusal:
             if self._first_refusal_s is None:
@@ -166,13 +166,17 @@ class _Wait:
             endpoint, alias=guest.name, credentials=guest.credentials, known_hosts=guest.known_hosts
         )
 
-    def _trust_on_first_use(self, endpoint: Endpoint, mismatch: VmError) -> None:
+    def _trust_on_first_use(self, endpoint: Endpoint) -> None:
         """Images that do not take the seed's host key keep their own: pin that, once, and say so."""
         key = offered_host_key(endpoint)
         write_atomically(self.guest.known_hosts, known_hosts_text(self.guest.name, (key,)).encode())
         self._verified = True
-        mismatch.enrich(notes=(f"this first connection was not verified; from now on the guest must show {key[:60]}…",))
-        self.emit(Warned(self.guest.name, mismatch.as_warning()))
+        finding = HostKeyMismatch(
+            "the guest did not take the SSH host key of its seed, so its first connection could not be verified",
+            help=("nothing, if the image is known to bring a host key of its own: that one is pinned from now on",),
+            notes=(f"pinned: {key}",),
+        )
+        self.emit(Warned(self.guest.name, finding.as_warning()))
 
     def timed_out(self) -> BootTimeout:
         """The failure at the deadline, by phase."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ def ssh_argv(
 ) -> list[str]:
     """The command line that opens a shell in the guest, or runs a command in it.
 
-    command: its words; quoted, so that the guest's shell sees the very same ones. Empty: an interactive shell.
+    command: its words, which the guest's shell gets joined by spaces, as with ssh(1). Empty: an interactive shell.
     """
     return [
         str(ssh),
@@ -29,7 +28,7 @@ def ssh_argv(
         "-l", credentials.user,
         *_options(alias, credentials, known_hosts),
         endpoint.host,
-        *(["--", shlex.join(command)] if command else []),
+        *(["--", *command] if command else []),
     ]  # fmt: skip
 
 

@@ -48,14 +48,14 @@ class Provisioning:
             for index in range(first, len(steps)):
                 number = f"{index + 1}/{len(steps)}"
                 title = steps[index].title
-                self.emit(StepStarted(self.name, "provision", f"{number} {title}"))
+                self.emit(StepStarted(self.name, "provision", f"step {number}: {title}"))
                 log.line(f"=== step {number}: {title}")
                 started_s = self.deadline.elapsed_s
                 self._step(steps[index], index + 1, log)
                 done(index + 1)
                 elapsed_s = self.deadline.elapsed_s - started_s
                 log.line(f"=== step {number}: succeeded in {elapsed_s:.1f} s")
-                self.emit(StepFinished(self.name, "provision", f"{number} {title}", elapsed_s))
+                self.emit(StepFinished(self.name, "provision", f"step {number} succeeded", elapsed_s))
 
     def _step(self, step: Provisioner, number: int, log: _Log) -> None:
         heard = _Heard(self.name, self.emit, log)

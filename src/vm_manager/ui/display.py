@@ -80,8 +80,10 @@ class PlainDisplay:
             if isinstance(event, Warned):
                 self._terminal.show(event.diagnostic)
             elif isinstance(event, GuestOutput):
-                for line in self._output.add(event):
-                    self._terminal.tell(f"{event.vm} | {line}")
+                # The console is in console.log; line after line of it would bury everything else.
+                if event.stream is not Stream.CONSOLE:
+                    for line in self._output.add(event):
+                        self._terminal.tell(f"{event.vm} | {line}")
             elif text := self._describe(event):
                 for vm, line in self._output.rest(event.vm):
                     self._terminal.tell(f"{vm} | {line}")

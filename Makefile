@@ -1,0 +1,56 @@
+# make demo    a Debian guest from a VMFile, end to end
+# make test    everything, from nothing
+# make check   format, lint, types, import contracts
+# make bench   figures as ratios; fails nothing
+#
+# Needs git and make; on Debian and Ubuntu the rest is installed, elsewhere it is named.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: help demo test check unit host-demo host-test venv lock bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+help:
+	@sed -n 's/^# \{0,1\}//;/^make/p;/^$$/q' $(firstword $(MAKEFILE_LIST))
+
+demo: host-demo venv
+	@docs/demo/run
+
+test: host-test venv
+	@$(MAKE) --no-print-directory check
+	@$(BIN)/pytest
+
+check: venv
+	@$(BIN)/ruff format --check --quiet . || { echo 'not formatted: ruff format' >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+# The quick part, for every save: no QEMU, no guests.
+unit: venv
+	@$(BIN)/pytest -q tests/unit
+
+host-demo:
+	@tests/guest/host-packages demo
+
+host-test:
+	@tests/guest/host-packages test
+
+venv: $(VENV)/.complete
+
+# --no-build-isolation: hatchling comes from the lock file, too.
+$(VENV)/.complete: requirements.lock pyproject.toml
+	@echo 'installing into $(VENV) …'
+	@python3 -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock: venv
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --extra dev --generate-hashes --allow-unsafe --strip-extras \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
