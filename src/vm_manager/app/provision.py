@@ -33,9 +33,7 @@ def provision(services: Services, project: Project, names: Sequence[str]) -> tup
             require_running(instance, "provisioning")
 
         def work(vm: str) -> str:
-            record = instances[vm].record
-            record = services.note_progress(record, replace(record.progress, steps_done=0))
-            run_steps(services, record, specs[vm], project, 0)
+            run_steps(services, instances[vm].record, specs[vm], project, 0)
             return f"provisioned ({steps(len(specs[vm].provisioners))})"
 
         return on_each(services, tuple(specs), work)
@@ -56,6 +54,7 @@ def run_steps(services: Services, record: InstanceRecord, spec: VmSpec, project:
 
         try:
             with open_session(services, record) as session:
+                done(first)
                 run = Provisioning(
                     name=record.name,
                     session=session,

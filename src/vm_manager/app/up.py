@@ -107,7 +107,7 @@ class _Run:
         record = services.store.read(self._spec.name)
         with step(services, record.name, "wait", "waiting for the guest", "ready"):
             try:
-                wait_for_guest(services, record)
+                wait_for_guest(services, record, self._spec.boot_timeout_s)
             except (GuestError, SshError) as error:
                 backend = services.backend(record.backend)
                 raise error.enrich(evidence=backend.evidence(record, services.home(record.name))) from error.__cause__

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -14,6 +16,8 @@ from vm_manager.cli.session import FileOption, load_project, manager
 from vm_manager.cli.settings import VmctlCommand, current
 from vm_manager.diagnostics.errors import SshFailed
 from vm_manager.diagnostics.model import Subject
+
+_log = logging.getLogger(__name__)
 
 _OPENSSH_FAILED = 255
 
@@ -63,6 +67,7 @@ def _only_vm(vms: Manager, file: Path | None) -> str:
 
 def _run(argv: list[str]) -> int:
     """Run OpenSSH on our terminal; Ctrl-C is the guest's while it runs."""
+    _log.info("$ %s", shlex.join(argv))
     before = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN: the child would inherit that
     try:
         status = subprocess.call(argv)

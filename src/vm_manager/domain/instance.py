@@ -125,7 +125,9 @@ class Instance:
 
     @property
     def state(self) -> VmState:
-        """Its state as the backend sees it."""
+        """Its state as the backend sees it; failed when its last start did not succeed."""
+        if not self.alive and self.last_failure and self.last_failure.operation == "start":
+            return VmState.FAILED
         return self.observation.state
 
     @property

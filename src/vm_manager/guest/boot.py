@@ -39,6 +39,15 @@ _PAUSE_S = 0.2
 # account in images whose sshd does not wait for it.
 _AUTH_GRACE_S = 45.0
 _CONSOLE_CHUNK = 64 * 1024
+# An early stage's error ends `--wait` of older versions (22.4) although later stages still run: result.json is written last.
+_CLOUD_INIT_STATUS = """
+cloud-init status --wait >/dev/null || test $? -lt 126 || exit
+n=0
+while test ! -e /run/cloud-init/result.json -a ! -e /run/cloud-init/disabled -a $n -lt 240; do n=$((n + 1)); sleep 0.5; done
+cloud-init status --format json
+"""
+# Without the tables of addresses and keys, which come last and would push out what matters.
+_CLOUD_INIT_LOG = "sudo -n grep -v '^ci-info:' /var/log/cloud-init-output.log | tail -n 15"
 
 
 class Phase(StrEnum):
@@ -230,7 +239,7 @@ def _await_cloud_init(session: SshSession, wait: _Wait) -> None:
 
     Raises: `cloudinit::failed`, `ssh::failed`, `TimeoutError` at the deadline.
     """
-    status, stdout, stderr = session.capture("cloud-init status --wait --format json", wait.deadline, wait.look)
+    status, stdout, stderr = session.capture(_CLOUD_INIT_STATUS, wait.deadline, wait.look)
     if status in (126, 127):
         finding = CloudInitFailed("there is no cloud-init in the guest", help=("use a cloud image, or log in by hand",))
         wait.emit(Warned(wait.guest.name, finding.as_warning()))
@@ -238,7 +247,7 @@ def _await_cloud_init(session: SshSession, wait: _Wait) -> None:
     if status == 0:
         return
     errors = _errors(stdout) or tuple(stderr.splitlines()[-5:])
-    log = session.capture("sudo -n tail -n 15 /var/log/cloud-init-output.log", wait.deadline, wait.look)[1]
+    log = session.capture(_CLOUD_INIT_LOG, wait.deadline, wait.look)[1]
     finding = CloudInitFailed(
         "cloud-init ended with errors in the guest",
         evidence=(

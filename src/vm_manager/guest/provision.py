@@ -113,14 +113,16 @@ class Provisioning:
                 raise ProvisionFailed("{path} could not be written in the guest", {"path": remote}) from error
 
 
-# install(1) copies to the destination's directory; mv(1) within one directory is rename(2), so nobody sees half a file.
+# cp(1) goes to the destination's directory; mv(1) within one directory is rename(2), so nobody sees half a file. In words
+# that the smallest of guests knows: BusyBox may come without install(1).
 _INSTALL = """
 destination={destination}
 directory=$(dirname -- "$destination")
 run=
 if ! mkdir -p -- "$directory" 2>/dev/null || ! [ -w "$directory" ]; then run='sudo -n'; $run mkdir -p -- "$directory" || exit; fi
 if [ -d "$destination" ]; then echo "$destination is a directory" >&2; exit 1; fi
-$run install -m {mode} -- {source} "$destination.vmctl-new" && $run mv -f -- "$destination.vmctl-new" "$destination"
+new=$destination.vmctl-new
+$run cp -- {source} "$new" && $run chmod {mode} "$new" && $run mv -f -- "$new" "$destination"
 """
 
 

@@ -42,9 +42,13 @@ def _run(spec: VmSpec, instance: Instance | None) -> Iterable[Operation]:
     if instance is None:
         yield _operation(spec, Action.START, "is new")
     elif not instance.alive:
-        yield _operation(spec, Action.START, f"is {instance.state}{_kept(spec, instance)}")
+        yield _operation(spec, Action.START, f"{_why_start(instance)}{_kept(spec, instance)}")
     elif instance.state is VmState.SUSPENDED:
         yield _operation(spec, Action.RESUME, "is suspended")
+
+
+def _why_start(instance: Instance) -> str:
+    return "could not be started before" if instance.state is VmState.FAILED else f"is {instance.state}"
 
 
 def _reach(spec: VmSpec, instance: Instance | None, provision: bool) -> Iterable[Operation]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from vm_manager.domain.deadline import CancelToken
 from vm_manager.state.files import make_dir
 
 _POLL_S = 0.2
+_HOLDER_LOOKS = 15
+_HOLDER_PAUSE_S = 0.02
 
 
 @contextmanager
@@ -41,22 +44,39 @@ def locked(directory: Path, name: str, command: str) -> Iterator[None]:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "command": command}).encode(), 0)
         yield
+        os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
 
 def _held(descriptor: int, name: str) -> StateLocked:
-    try:
-        holder = json.loads(os.pread(descriptor, 4096, 0))
-        pid, command = int(holder["pid"]), str(holder["command"])
-    except (ValueError, KeyError, TypeError):
-        return StateLocked("another command is working on VM '{name}'", {"name": name}, subject=Subject(vm=name))
+    subject = Subject(vm=name)
+    holder = _holder(descriptor)
+    if holder is None:
+        return StateLocked("another command is working on VM '{name}'", {"name": name}, subject=subject, retryable=True)
+    pid, command = holder
     return StateLocked(
         "`{command}` (pid {pid}) is working on VM '{name}'",
         {"command": command, "pid": pid, "name": name},
-        subject=Subject(vm=name),
+        subject=subject,
         retryable=True,
     )
+
+
+def _holder(descriptor: int) -> tuple[int, str] | None:
+    """Pid and command of the holder, who writes them down a moment after it got the lock."""
+    for _ in range(_HOLDER_LOOKS):
+        try:
+            holder = json.loads(os.pread(descriptor, 4096, 0))
+            pid, command = int(holder["pid"]), str(holder["command"])
+        except (ValueError, KeyError, TypeError):
+            time.sleep(_HOLDER_PAUSE_S)
+            continue
+        # What a killed holder left behind names nobody.
+        if Path(f"/proc/{pid}").exists():
+            return pid, command
+        time.sleep(_HOLDER_PAUSE_S)
+    return None
 
 
 @contextmanager

@@ -1,0 +1,68 @@
+"""Shared by all tests: a data directory of its own for each, the guest images, and a look for what was left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from driver import Vmctl, build, qemu_processes
+
+
+@pytest.fixture(autouse=True)
+def _own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's own VMs or settings."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg-data"))
+    for name in [name for name in os.environ if name.startswith("VMCTL_") and name != "VMCTL_KDL_TEST_CASES"]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_orphans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """After the suite no QEMU of its making is left."""
+    yield
+    assert qemu_processes(tmp_path_factory.getbasetemp()) == []
+
+
+@dataclass(frozen=True)
+class TinyGuest:
+    """A small Linux with an SSH server, up in seconds: no cloud-init, user root."""
+
+    image: Path
+
+    @property
+    def key(self) -> Path:
+        """The private key that opens it."""
+        return self.image.with_suffix(".key")
+
+    def vm(self, name: str = "tiny", body: str = "", image: str | None = None) -> str:
+        """A vm block."""
+        source = image or f'image "{self.image}"'
+        access = f'ssh {{ user "root"; private-key "{self.key}"; }}'
+        return f'vm "{name}" {{\n    {source}\n    memory 256\n    {access}\n    {body}\n}}\n'
+
+
+@pytest.fixture(scope="session")
+def tiny() -> TinyGuest:
+    """The tiny guest's image."""
+    return TinyGuest(build("build-tiny"))
+
+
+@pytest.fixture(scope="session")
+def debian_image() -> Path:
+    """The Debian cloud guest's image."""
+    return build("build-debian")
+
+
+@pytest.fixture
+def vmctl(tmp_path: Path) -> Iterator[Vmctl]:
+    """An empty project directory with a data directory of its own; its VMs are gone afterwards."""
+    project = tmp_path / "project"
+    project.mkdir()
+    driver = Vmctl(project, tmp_path / "data")
+    yield driver
+    driver.destroy_all()

@@ -1,0 +1,150 @@
+"""Drives `vmctl` as a process, as a person or a script would."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+VMCTL = Path(sys.executable).with_name("vmctl")
+GUEST_TOOLS = Path(__file__).parent / "guest"
+# Far beyond what any command takes; a test that hangs shall end all the same.
+LIMIT_S = 900
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def code(self) -> str | None:
+        """The code of the first error that was shown."""
+        found = re.search(r"^error\[([\w:]+)\]", self.stderr, re.MULTILINE)
+        return found[1] if found else None
+
+    @property
+    def json(self) -> Any:
+        """Standard output as one JSON document."""
+        return json.loads(self.stdout)
+
+
+@dataclass
+class Vmctl:
+    """A working directory and a data directory to run `vmctl` in."""
+
+    directory: Path
+    data: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """What the process sees: the caller's environment without vmctl's own settings, and this data directory."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("VMCTL_")}
+        return {**inherited, "XDG_DATA_HOME": str(self.data), **self.env, **extra}
+
+    def __call__(self, *args: str, status: int | None = 0, env: Mapping[str, str] | None = None) -> Result:
+        """Run a command to its end; its exit status must be `status`, unless that is None."""
+        done = subprocess.run(
+            [str(VMCTL), *args],
+            cwd=self.directory,
+            env=self.environment(**(env or {})),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=LIMIT_S,
+            check=False,
+        )
+        result = Result(done.returncode, done.stdout, done.stderr)
+        assert status is None or result.status == status, f"{args}: {result.status}\n{result.stdout}\n{result.stderr}"
+        assert "Traceback" not in result.stderr, result.stderr
+        return result
+
+    def start(self, *args: str, **popen: Any) -> subprocess.Popen[str]:
+        """Start a command and return while it runs."""
+        return subprocess.Popen(
+            [str(VMCTL), *args],
+            cwd=self.directory,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            **popen,
+        )
+
+    def write(self, text: str, name: str = "VMFile.kdl") -> Path:
+        """Write a file into the working directory."""
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def home(self, name: str) -> Path:
+        """The directory of a VM."""
+        return self.data / "vmctl" / "vms" / name
+
+    def record(self, name: str) -> Any:
+        """The record of a VM."""
+        return json.loads((self.home(name) / "vm.json").read_text())
+
+    def destroy_all(self) -> None:
+        """Remove every VM of the data directory."""
+        names = self("list", "--quiet").stdout.split()
+        if names:
+            self("destroy", *names)
+
+
+def build(tool: str) -> Path:
+    """The guest image that a builder of tests/guest makes or has made."""
+    done = subprocess.run([str(GUEST_TOOLS / tool)], stdout=subprocess.PIPE, text=True, check=True, timeout=LIMIT_S)
+    return Path(done.stdout.strip())
+
+
+def qemu_processes(below: Path) -> list[int]:
+    """The QEMUs whose working directory is below a directory."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdecimal():
+            continue
+        try:
+            name, cwd = (process / "comm").read_text(), (process / "cwd").readlink()
+        except OSError:
+            continue  # it has ended, or is not ours
+        if name.startswith("qemu-system") and cwd.is_relative_to(below):
+            found.append(int(process.name))
+    return found
+
+
+def listening(pid: int) -> list[tuple[str, int]]:
+    """The TCP sockets on which a process listens. Source: proc(5), /proc/net/tcp."""
+    inodes = {os.readlink(link)[8:-1] for link in Path(f"/proc/{pid}/fd").iterdir() if "socket:" in os.readlink(link)}
+    found = []
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                address, port = fields[1].split(":")
+                raw = b"".join(bytes.fromhex(address[i : i + 8])[::-1] for i in range(0, len(address), 8))
+                found.append((socket.inet_ntop(family, raw), int(port, 16)))
+    return found
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Return when the condition holds; a generous limit, since machines are noisy."""
+    ends = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < ends, f"still waiting for {what}"
+        time.sleep(0.1)
