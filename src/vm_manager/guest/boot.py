@@ -41,7 +41,8 @@ _AUTH_GRACE_S = 45.0
 _CONSOLE_CHUNK = 64 * 1024
 # An early stage's error ends `--wait` of older versions (22.4) although later stages still run: result.json is written last.
 _CLOUD_INIT_STATUS = """
-cloud-init status --wait >/dev/null || test $? -lt 126 || exit
+cloud-init status --wait >/dev/null
+case $? in 126 | 127) exit 127 ;; esac
 n=0
 while test ! -e /run/cloud-init/result.json -a ! -e /run/cloud-init/disabled -a $n -lt 240; do n=$((n + 1)); sleep 0.5; done
 cloud-init status --format json
@@ -241,19 +242,22 @@ def _await_cloud_init(session: SshSession, wait: _Wait) -> None:
     """
     status, stdout, stderr = session.capture(_CLOUD_INIT_STATUS, wait.deadline, wait.look)
     if status in (126, 127):
-        finding = CloudInitFailed("there is no cloud-init in the guest", help=("use a cloud image, or log in by hand",))
+        finding = CloudInitFailed(
+            "there is no cloud-init in the guest, so nothing of its seed has been applied",
+            help=("nothing, if the image is meant to be so: the guest counts as ready when a login works",),
+        )
         wait.emit(Warned(wait.guest.name, finding.as_warning()))
         return
     if status == 0:
         return
     errors = _errors(stdout) or tuple(stderr.splitlines()[-5:])
     log = session.capture(_CLOUD_INIT_LOG, wait.deadline, wait.look)[1]
+    evidence = (
+        Evidence("cloud_init", "cloud-init status", errors),
+        Evidence("cloud_init", "/var/log/cloud-init-output.log", tuple(log.splitlines())),
+    )
     finding = CloudInitFailed(
-        "cloud-init ended with errors in the guest",
-        evidence=(
-            Evidence("cloud_init", "cloud-init status", errors),
-            Evidence("cloud_init", "/var/log/cloud-init-output.log", tuple(log.splitlines())),
-        ),
+        "cloud-init ended with errors in the guest", evidence=tuple(found for found in evidence if found.lines)
     )
     if status != 2:
         raise finding

@@ -180,10 +180,10 @@ class LiveDisplay:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table.grid(padding=(0, 1))
+        table = Table.grid(padding=(0, 1), expand=True)
         table.add_column(width=1)
         table.add_column(no_wrap=True, style="bold")
-        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=50)
         table.add_column(no_wrap=True, justify="right", style="dim")
         table.add_column(no_wrap=True, overflow="ellipsis", style="dim", ratio=1)
         now = time.monotonic()
