@@ -61,7 +61,7 @@ def _stop(services: Services, vm: str, timeout_s: float) -> str:
     record = services.store.read(vm)
     with step(services, vm, "stop", "stopping", "stopped"):
         deadline = Deadline(timeout_s, services.cancel)
-        services.backend(record.backend).stop(record, services.home(vm), deadline, services.context)
+        services.backend(record.backend).stop(record, services.home(vm), deadline, services.emit)
     services.note_progress(record, replace(record.progress, ready=False, steps_done=0))
     return "stopped"
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from vm_manager.app.services import Services
 from vm_manager.backends.registry import DEFAULT_BACKEND
 from vm_manager.domain.deadline import CancelToken
-from vm_manager.domain.events import Event, EventSink
 from vm_manager.domain.instance import Instance
 from vm_manager.host.paths import data_home
 from vm_manager.state.layout import DataDir
@@ -20,6 +19,7 @@ from vm_manager.state.store import InstanceStore
 
 if TYPE_CHECKING:
     from vm_manager.app.fleet import Outcome
+    from vm_manager.domain.events import Event, EventSink
     from vm_manager.vmfile.load import Project
 
 

@@ -6,16 +6,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vm_manager.backends.registry import load_backend
 from vm_manager.diagnostics.errors import VmForeign
 from vm_manager.diagnostics.model import Subject
-from vm_manager.domain.backend import Backend, Context
-from vm_manager.domain.deadline import CancelToken
-from vm_manager.domain.events import Event, EventSink, Warned
 from vm_manager.domain.instance import Instance, InstanceRecord, Progress
 from vm_manager.state.journal import last_failure
 from vm_manager.state.store import InstanceStore
+
+if TYPE_CHECKING:
+    from vm_manager.domain.backend import Backend
+    from vm_manager.domain.deadline import CancelToken
+    from vm_manager.domain.events import EventSink
 
 
 @dataclass
@@ -29,12 +32,6 @@ class Services:
 
     def __post_init__(self) -> None:
         self._backends: dict[str, Backend] = {}
-        self.emit = _each_warning_once(self.emit)
-
-    @property
-    def context(self) -> Context:
-        """What backends are handed."""
-        return Context(self.emit, self.cancel)
 
     def backend(self, name: str | None = None) -> Backend:
         """A backend by name, or the one for new VMs. Raises: `backend::not_available`."""
@@ -82,16 +79,3 @@ def require_own(instances: Iterable[Instance], origin: Path) -> None:
                 help=(f"rename the VM in this VMFile, or remove the other one: `vmctl destroy {instance.name}`",),
                 subject=Subject(vm=instance.name),
             )
-
-
-def _each_warning_once(emit: EventSink) -> EventSink:
-    said: set[str] = set()
-
-    def sink(event: Event) -> None:
-        if isinstance(event, Warned) and event.vm is None:
-            if event.diagnostic.message in said:
-                return
-            said.add(event.diagnostic.message)
-        emit(event)
-
-    return sink

@@ -12,6 +12,7 @@ from vm_manager.app.reach import wait_for_guest
 from vm_manager.app.services import Services, require_own
 from vm_manager.app.steps import step
 from vm_manager.diagnostics.errors import GuestError, SshError
+from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import InstanceRecord, Progress
 from vm_manager.domain.plan import Action, Operation, Plan
 from vm_manager.domain.spec import VmSpec
@@ -32,7 +33,8 @@ def up(services: Services, project: Project, names: Sequence[str], *, provision:
     with services.locked(specs, "vmctl up"):
         plan = _plan(services, project, specs, provision)
         if any(operation.action in _NEEDS_HOST for operation in plan.operations):
-            services.backend().check_host()
+            for warning in services.backend().check_host(tuple(specs.values())):
+                services.emit(Warned(None, warning))
         return on_each(services, plan.vms, lambda vm: _Run(services, project, specs[vm]).apply(plan.of(vm)))
 
 
@@ -89,7 +91,7 @@ class _Run:
             started = Progress(started=True, host_key_verified=record.progress.host_key_verified)
             record = replace(record, spec=startable(record.spec, spec), progress=started)
             services.store.write(record)
-            record = replace(record, backend_data=backend.start(record, home, services.context))
+            record = replace(record, backend_data=backend.start(record, home, services.cancel))
             services.store.write(record)
             told.outcome = f"started{_where(services, record)}"
         if not (spec.has_seed and spec.is_reachable and backend.capabilities().guests):

@@ -11,7 +11,6 @@ import typer
 
 from vm_manager.app.manager import Manager
 from vm_manager.cli.settings import current
-from vm_manager.ui.display import display_for
 
 if TYPE_CHECKING:
     from vm_manager.app.fleet import Outcome
@@ -48,6 +47,8 @@ def selected(names: Sequence[str] | None, options: Sequence[str] | None) -> list
 @contextmanager
 def manager() -> Iterator[Manager]:
     """A manager whose events are drawn while the block runs."""
+    from vm_manager.ui.display import display_for
+
     with display_for(current.terminal) as display:
         yield Manager(backend=current.backend_name, emit=display)
 

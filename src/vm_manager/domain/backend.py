@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from vm_manager.diagnostics.model import Evidence
-from vm_manager.domain.deadline import CancelToken, Deadline
-from vm_manager.domain.events import EventSink
-from vm_manager.domain.instance import BaseImage, InstanceRecord, Observation
-from vm_manager.domain.spec import VmSpec
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vm_manager.diagnostics.model import Diagnostic, Evidence
+    from vm_manager.domain.deadline import CancelToken, Deadline
+    from vm_manager.domain.events import EventSink
+    from vm_manager.domain.instance import BaseImage, InstanceRecord, Observation
+    from vm_manager.domain.spec import VmSpec
 
 BackendData = Mapping[str, object]
 
@@ -23,14 +25,6 @@ class Capabilities:
     guests: bool
 
 
-@dataclass(frozen=True)
-class Context:
-    """What a backend is handed beside the VM: where to tell what happens, and what ends every wait."""
-
-    emit: EventSink
-    cancel: CancelToken
-
-
 class Backend(Protocol):
     """Drives one kind of hypervisor. Stateless: what it must remember is in the data it returns for the record."""
 
@@ -39,10 +33,12 @@ class Backend(Protocol):
     def capabilities(self) -> Capabilities:
         """What it can do. Never fails."""
 
-    def check_host(self) -> None:
-        """Make sure that the host has what `prepare` and `start` need, before anything is fetched or made.
+    def check_host(self, specs: Sequence[VmSpec]) -> tuple[Diagnostic, ...]:
+        """Make sure that the host has what these VMs need, before anything is fetched or made.
 
-        Raises: `qemu::spawn_failed` or `image::overlay_creation_failed`, caused by `host::missing_tool`.
+        Returns warnings, each once however many VMs it concerns.
+        Raises: `qemu::spawn_failed` or `image::overlay_creation_failed`, caused by `host::missing_tool`;
+        `host::kvm_unusable` where KVM is demanded.
         """
 
     def prepare(self, spec: VmSpec, base: BaseImage, home: Path) -> BackendData:
@@ -52,14 +48,17 @@ class Backend(Protocol):
         Raises: `image::overlay_creation_failed`, `host::disk_full`.
         """
 
-    def start(self, record: InstanceRecord, home: Path, context: Context) -> BackendData:
+    def start(self, record: InstanceRecord, home: Path, cancel: CancelToken) -> BackendData:
         """Power on. Allowed when stopped or prepared; returns when the hypervisor runs the guest.
 
         Raises: `qemu::spawn_failed`, `qemu::qmp_connect_failed`, `host::kvm_unusable`.
         """
 
-    def stop(self, record: InstanceRecord, home: Path, deadline: Deadline, context: Context) -> None:
-        """Power off, gently first, by force at the deadline. Idempotent; returns when the process has ended."""
+    def stop(self, record: InstanceRecord, home: Path, deadline: Deadline, emit: EventSink) -> None:
+        """Power off, gently first, by force at the deadline. Idempotent; returns when the process has ended.
+
+        emit: is told each stage.
+        """
 
     def resume(self, record: InstanceRecord, home: Path) -> None:
         """Let the vCPUs run on. Idempotent, allowed while powered on.

@@ -7,7 +7,6 @@ import os
 
 from vm_manager.ui.safe_text import safe_line
 
-_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _QUIETER = ("asyncio", "paramiko.transport", "urllib3.connectionpool")
 
 
@@ -19,14 +18,13 @@ class _Formatter(logging.Formatter):
 def show_logs(verbose: int) -> None:
     """Send log records to standard error.
 
-    verbose: 0: as VMCTL_LOG says, by default nothing below an error; 1: programs that are run; 2: everything.
+    verbose: 0: as VMCTL_LOG says, by default none; 1: programs that are run; 2: everything.
     """
-    level = _LEVELS.get(os.environ.get("VMCTL_LOG", "").lower(), logging.CRITICAL)
-    level = min(level, (logging.CRITICAL, logging.INFO, logging.DEBUG)[min(verbose, 2)])
+    wanted = os.environ.get("VMCTL_LOG", "").upper()
+    levels = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
+    level = min(levels.get(wanted, logging.CRITICAL), (logging.CRITICAL, logging.INFO, logging.DEBUG)[min(verbose, 2)])
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(relativeCreated)7d ms %(levelname)-5s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in _QUIETER:
         logging.getLogger(name).setLevel(max(level, logging.INFO))

@@ -13,12 +13,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vm_manager.diagnostics.model import Diagnostic
-from vm_manager.ui.report import Line, report
 from vm_manager.ui.safe_text import safe_line
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
+
+    from vm_manager.ui.report import Line
 
 _STYLES = {
     "error": "bold red",
@@ -91,6 +92,8 @@ class Terminal:
 
     def show(self, diagnostic: Diagnostic) -> None:
         """A diagnostic on standard error. A renderer that fails falls back to one that cannot."""
+        from vm_manager.ui.report import report
+
         if self.is_fancy:
             try:
                 self._draw(diagnostic)
@@ -102,6 +105,8 @@ class Terminal:
 
     def _draw(self, diagnostic: Diagnostic) -> None:
         from rich.text import Text
+
+        from vm_manager.ui.report import report
 
         for line in report(diagnostic):
             text = Text.assemble(*((part, _STYLES[style]) for style, part in line.parts))

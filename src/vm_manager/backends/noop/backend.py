@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from vm_manager.diagnostics.errors import QemuExited
-from vm_manager.diagnostics.model import Evidence
+from vm_manager.diagnostics.model import Diagnostic, Evidence
 from vm_manager.diagnostics.os_errors import os_errors
-from vm_manager.domain.backend import BackendData, Capabilities, Context
-from vm_manager.domain.deadline import Deadline
+from vm_manager.domain.backend import BackendData, Capabilities
+from vm_manager.domain.deadline import CancelToken, Deadline
+from vm_manager.domain.events import EventSink
 from vm_manager.domain.instance import BaseImage, InstanceRecord, Observation, VmState
 from vm_manager.domain.spec import VmSpec
 
@@ -21,18 +23,18 @@ class NoopBackend:
     def capabilities(self) -> Capabilities:
         return Capabilities(guests=False)
 
-    def check_host(self) -> None:
-        return
+    def check_host(self, specs: Sequence[VmSpec]) -> tuple[Diagnostic, ...]:
+        return ()
 
     def prepare(self, spec: VmSpec, base: BaseImage, home: Path) -> BackendData:
         return {"version": 1}
 
-    def start(self, record: InstanceRecord, home: Path, context: Context) -> BackendData:
+    def start(self, record: InstanceRecord, home: Path, cancel: CancelToken) -> BackendData:
         with os_errors(home):
             _machine(home).touch(mode=0o600)
         return record.backend_data
 
-    def stop(self, record: InstanceRecord, home: Path, deadline: Deadline, context: Context) -> None:
+    def stop(self, record: InstanceRecord, home: Path, deadline: Deadline, emit: EventSink) -> None:
         with os_errors(home):
             _machine(home).unlink(missing_ok=True)
 

@@ -10,13 +10,14 @@ import json
 from pathlib import Path
 
 from vm_manager.backends.qemu.accelerator import Choice
+from vm_manager.backends.qemu.sockets import (
+    AGENT_SOCKET,
+    CONSOLE_SOCKET,
+    QMP_SOCKET,
+    QUERY_SOCKET,
+    VNC_SOCKET,
+)
 from vm_manager.domain.spec import NetworkMode, VmSpec
-
-QMP_SOCKET = "qmp.sock"
-QUERY_SOCKET = "query.sock"
-CONSOLE_SOCKET = "console.sock"
-VNC_SOCKET = "vnc.sock"
-AGENT_SOCKET = "agent.sock"
 
 
 def command_line(

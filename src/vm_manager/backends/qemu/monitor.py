@@ -14,8 +14,7 @@ from typing import Self, TypeVar
 
 from qemu.qmp import ExecInterruptedError, ExecuteError, QMPClient, QMPError
 
-from vm_manager.backends.qemu.command import QMP_SOCKET
-from vm_manager.backends.qemu.process import socket_path
+from vm_manager.backends.qemu.sockets import QMP_SOCKET, socket_path
 from vm_manager.diagnostics.errors import QmpCommandFailed, QmpConnectFailed
 from vm_manager.diagnostics.model import Evidence
 

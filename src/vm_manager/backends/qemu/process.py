@@ -1,30 +1,23 @@
-"""QEMU as a process: started, identified, ended.
-
-A running QEMU is identified by the lock it holds on its pid file, never by a bare pid: pids are reused, locks die with
-their holder.
-"""
+"""QEMU as a process: started, held on to, ended."""
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import select
 import shlex
 import signal
-import struct
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.domain.deadline import Deadline
 from vm_manager.state.layout import InstanceFiles
 
 _log = logging.getLogger(__name__)
 
-# struct flock of fcntl(2) on 64-bit Linux.
-_FLOCK = "@hhqqi4x"
 _POLL_S = 0.1
 
 
@@ -45,20 +38,6 @@ def spawn(argv: Sequence[str], files: InstanceFiles) -> subprocess.Popen[bytes]:
             start_new_session=True,
             umask=0o077,  # QEMU makes its sockets and logs under it
         )
-
-
-def lock_owner(pid_file: Path) -> int | None:
-    """The process that holds QEMU's lock on its pid file, or None when none does. Source: F_GETLK in fcntl(2)."""
-    try:
-        descriptor = os.open(pid_file, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        question = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, question))
-    finally:
-        os.close(descriptor)
-    return int(pid) if kind != fcntl.F_UNLCK else None
 
 
 @contextmanager
@@ -93,13 +72,3 @@ def kill(handle: int, signal_number: signal.Signals) -> None:
         signal.pidfd_send_signal(handle, signal_number)
     except ProcessLookupError:
         _log.debug("the process had ended already")
-
-
-@contextmanager
-def socket_path(home: Path, name: str) -> Iterator[str]:
-    """A path to a socket in `home` that fits into the 108 bytes of sun_path, however deep `home` lies. See unix(7)."""
-    descriptor = os.open(home, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{name}"
-    finally:
-        os.close(descriptor)

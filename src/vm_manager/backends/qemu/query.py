@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm_manager.backends.qemu.command import QUERY_SOCKET
-from vm_manager.backends.qemu.process import socket_path
+from vm_manager.backends.qemu.sockets import QUERY_SOCKET, socket_path
 
 _TIMEOUT_S = 0.5
 # "info usernet": `  TCP[HOST_FORWARD]  14       127.0.0.1 43521       10.0.2.15    22`

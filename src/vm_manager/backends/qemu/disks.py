@@ -1,0 +1,29 @@
+"""What a VM has before it first runs: its disk, and what tells it from other VMs."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from pathlib import Path
+
+from vm_manager.backends.qemu.section import QemuData
+from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.instance import BaseImage
+from vm_manager.domain.spec import VmSpec
+from vm_manager.host.qemu_img import create_overlay, image_info
+from vm_manager.state.layout import InstanceFiles
+
+
+def prepare_disks(spec: VmSpec, base: BaseImage, files: InstanceFiles) -> None:
+    """Make the root disk. Raises: `image::format_detection_failed`, `image::overlay_creation_failed`, `host::disk_full`."""
+    info = image_info(Path(base.path))
+    create_overlay(files.overlay, Path(base.path), info.format, spec.disk_bytes)
+    with os_errors(files.overlay):
+        files.overlay.chmod(0o600)
+
+
+def new_identity() -> QemuData:
+    """A UUID and a MAC address that no other VM has."""
+    # 52:54:00 is QEMU's own prefix: locally administered, unicast.
+    mac = "52:54:00:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
+    return QemuData(uuid=str(uuid.uuid4()), mac=mac)
