@@ -54,3 +54,6 @@ lock: venv
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+bench: venv
+	@$(BIN)/python benchmarks/startup.py
