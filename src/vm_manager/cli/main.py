@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from types import FrameType
 from typing import Annotated
 
@@ -62,16 +63,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command line and end the process with its status."""
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    _mend_streams()
     status = _status(argv)
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        status = _CLOSED_PIPE
-    if status == _CLOSED_PIPE:
-        # Python flushes once more while it ends, and would complain.
+    except OSError:
+        # Python flushes once more while it ends, and would complain; what was lost has been reported already.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = status or _CLOSED_PIPE
     sys.exit(status)
+
+
+def _mend_streams() -> None:
+    """Streams that a caller closed (`>&-`) are None in Python, and a terminal may not know every character."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -15,7 +16,9 @@ def diagnosed(error: OSError, path: str | PathLike[str]) -> VmError:
     name = {"path": str(error.filename or path)}
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            return DiskFull("no space left for {path}", name, help=(f"free space: `df -h '{name['path']}'`",))
+            place = os.path.dirname(name["path"])
+            look = (f"free space there: `df -h '{place}'` shows how much there is",) if place else ("free space there",)
+            return DiskFull("no space left for {path}", name, help=look)
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return PermissionDenied("access to {path} is not allowed", name)
         case _:

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vm_manager.diagnostics.model import Diagnostic
+from vm_manager.diagnostics.os_errors import diagnosed
 from vm_manager.ui.safe_text import safe_line
 
 if TYPE_CHECKING:
@@ -80,11 +81,13 @@ class Terminal:
         self.say_raw(safe_line(line))
 
     def say_raw(self, text: str) -> None:
-        """A text of our own making on standard output, such as JSON. Raises: `OutputClosed`."""
+        """A text of our own making on standard output, such as JSON. Raises: `OutputClosed`, `host::disk_full`."""
         try:
             print(text, flush=True)  # noqa: T201
         except BrokenPipeError as error:
             raise OutputClosed from error
+        except OSError as error:
+            raise diagnosed(error, "standard output") from error
 
     def tell(self, line: str) -> None:
         """A line on standard error."""
