@@ -1,0 +1,89 @@
+"""The same work on several VMs, and the one failure that stands for all."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from vm_manager.app.fleet import Outcome, failure_of, on_each
+from vm_manager.app.services import Services
+from vm_manager.diagnostics.errors import DiskFull, Interrupted, MissingTool, VmError, VmNotFound
+from vm_manager.domain.deadline import CancelToken
+from vm_manager.state.layout import DataDir
+from vm_manager.state.store import InstanceStore
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Services:
+    return Services(InstanceStore(DataDir(tmp_path)), "noop", lambda event: None, CancelToken())
+
+
+def _outcomes(*errors: VmError | None) -> list[Outcome]:
+    return [Outcome(f"vm{number}", "", error) for number, error in enumerate(errors)]
+
+
+def test_all_work_at_the_same_time_and_report_in_the_order_they_were_named(services: Services) -> None:
+    together = threading.Barrier(3, timeout=30)
+
+    def work(vm: str) -> str:
+        together.wait()
+        return f"{vm} done"
+
+    assert [outcome.summary for outcome in on_each(services, ["c", "a", "b"], work)] == ["c done", "a done", "b done"]
+
+
+def test_a_failure_stays_with_its_vm(services: Services) -> None:
+    def work(vm: str) -> str:
+        if vm == "bad":
+            raise VmNotFound("gone")
+        return "done"
+
+    outcomes = on_each(services, ["bad", "good"], work)
+    assert [(outcome.vm, outcome.error is None) for outcome in outcomes] == [("bad", False), ("good", True)]
+
+
+def test_a_bug_is_no_outcome(services: Services) -> None:
+    def work(vm: str) -> str:
+        raise TypeError("a bug")
+
+    with pytest.raises(TypeError):
+        on_each(services, ["a"], work)
+
+
+def test_nothing_to_do_is_done(services: Services) -> None:
+    assert on_each(services, [], str) == ()
+
+
+def test_what_was_cancelled_is_interrupted_and_not_failed(services: Services) -> None:
+    def work(vm: str) -> str:
+        services.cancel.cancel()
+        services.cancel.wait(60)
+        return "never"
+
+    with pytest.raises(Interrupted):
+        on_each(services, ["a", "b"], work)
+
+
+def test_no_failure_is_none() -> None:
+    assert failure_of(_outcomes(None, None)) is None
+    assert failure_of([]) is None
+
+
+def test_a_single_failure_stands_for_itself() -> None:
+    failure = VmNotFound("gone")
+    assert failure_of(_outcomes(None, failure)) is failure
+
+
+def test_failures_of_one_row_keep_its_exit_status() -> None:
+    failure = failure_of(_outcomes(DiskFull("a"), None, MissingTool("b")))
+    assert failure
+    assert (str(failure), failure.exit_code) == ("2 of 3 VMs failed", 6)
+    assert [one.message for one in failure.diagnostic.related] == ["a", "b"]
+
+
+def test_failures_of_several_rows_are_partial() -> None:
+    failure = failure_of(_outcomes(DiskFull("a"), VmNotFound("b")))
+    assert failure
+    assert (failure.diagnostic.code, failure.exit_code) == ("vmctl::partial", 1)

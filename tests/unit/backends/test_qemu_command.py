@@ -1,0 +1,82 @@
+"""The QEMU command line of a guest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unit.golden import assert_golden, command_text
+from unit.samples import full_spec, spec
+from vm_manager.backends.qemu.accelerator import Choice, choose
+from vm_manager.backends.qemu.command import command_line
+from vm_manager.backends.qemu.query import forwarded_port
+from vm_manager.domain.spec import Accelerator, NetworkMode, VmSpec
+
+_KVM = Choice(Accelerator.KVM, "kvm", "host")
+
+
+def _argv(wanted: VmSpec, **changes: Any) -> list[str]:
+    options: dict[str, Any] = {
+        "qemu": Path("/usr/bin/qemu-system-x86_64"),
+        "choice": _KVM,
+        "uuid": "11111111-2222-3333-4444-555555555555",
+        "mac": "52:54:00:12:34:56",
+        "ssh_port": 0,
+        "with_seed": True,
+    }
+    return command_line(wanted, **(options | changes))
+
+
+def test_a_guest_with_everything() -> None:
+    tcg = choose(Accelerator.TCG, "max", Path("unused"))
+    assert_golden("qemu-full.txt", command_text(_argv(full_spec(), choice=tcg, ssh_port=40022)))
+
+
+def test_a_guest_with_no_more_than_a_disk() -> None:
+    wanted = spec(ssh=None, network=NetworkMode.NONE)
+    assert_golden("qemu-least.txt", command_text(_argv(wanted, with_seed=False)))
+
+
+def test_no_file_of_the_vm_is_named_by_more_than_its_name() -> None:
+    # A UNIX socket's path may have 108 bytes, and the VM's directory is the working directory.
+    assert [word for word in _argv(full_spec())[1:] if "/" in word and "/dev/" not in word] == []
+
+
+def test_the_guests_own_ssh_port_is_forwarded_from_the_loopback_address_only() -> None:
+    (forward,) = [word for word in _argv(full_spec(), ssh_port=40022) if "hostfwd" in word]
+    assert forward == "user,id=net0,hostfwd=tcp:127.0.0.1:40022-:2222"
+
+
+# Accelerators
+
+
+def test_tcg_is_chosen_without_a_look_at_the_host_and_takes_the_cpu_that_is_wanted() -> None:
+    assert choose(Accelerator.TCG, None, Path("missing")) == Choice(
+        Accelerator.TCG, "tcg,thread=multi,tb-size=512", "max"
+    )
+    assert choose(Accelerator.TCG, "qemu64", Path("missing")).cpu == "qemu64"
+
+
+# What QEMU says
+
+_USERNET = """\
+Hub 0 (net0):
+  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
+  TCP[ESTABLISHED]   23       127.0.0.1 40022       10.0.2.15    22     0     0
+  TCP[HOST_FORWARD]  14       127.0.0.1 43521       10.0.2.15    22     0     0
+  TCP[HOST_FORWARD]  15       127.0.0.1 43522       10.0.2.15    80     0     0
+  UDP[HOST_FORWARD]  16       127.0.0.1 43523       10.0.2.15    53     0     0
+"""
+
+
+@pytest.mark.parametrize(("guest", "host"), [(22, 43521), (80, 43522), (53, None), (8080, None), (2, None)])
+def test_the_port_that_qemu_has_picked_is_read_from_its_table(guest: int, host: int | None) -> None:
+    assert forwarded_port(_USERNET, guest) == host
+    assert forwarded_port(_USERNET.replace("\n", "\r\n"), guest) == host
+
+
+@pytest.mark.parametrize("text", ["", "unknown command: 'info usernet'", "TCP[HOST_FORWARD] 14 127.0.0.1"])
+def test_other_answers_name_no_port(text: str) -> None:
+    assert forwarded_port(text, 22) is None

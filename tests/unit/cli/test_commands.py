@@ -1,0 +1,244 @@
+"""`vmctl` as a process: exit statuses, what goes to which stream, and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_VMCTL = Path(sys.executable).with_name("vmctl")
+
+
+@dataclass(frozen=True)
+class _Result:
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+class _Vmctl:
+    """Runs vmctl with the noop backend in a directory of its own, which has a VMFile and a disk image."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.data = directory / "data" / "vmctl"
+        (directory / "disk.img").write_bytes(b"\0" * 512)
+        self.vmfile('vm "web" { image "disk.img" }\nvm "db" { image "disk.img"; memory 64 }\n')
+
+    def vmfile(self, text: str) -> None:
+        (self.directory / "VMFile.kdl").write_text(text)
+
+    def __call__(self, *args: str, cwd: Path | None = None, **env: str) -> _Result:
+        environment = {
+            **os.environ, "XDG_DATA_HOME": str(self.directory / "data"), "VMCTL_BACKEND": "noop", "COLUMNS": "80", **env
+        }  # fmt: skip
+        done = subprocess.run(
+            [_VMCTL, *args],
+            cwd=cwd or self.directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        return _Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def vmctl(tmp_path: Path) -> _Vmctl:
+    return _Vmctl(tmp_path)
+
+
+def test_a_life_on_the_command_line(vmctl: _Vmctl) -> None:
+    up = vmctl("up")
+    assert (up.status, up.stdout) == (0, "web: created, started\ndb: created, started\n")
+    assert "web: starting" in up.stderr
+    down = vmctl("down", "--name", "db", "--destroy")
+    assert (down.status, down.stdout) == (0, "db: destroyed\n")
+    assert vmctl("--quiet", "list").stdout == "web\n"
+    assert vmctl("destroy", "web").stdout == "web: destroyed\n"
+    assert vmctl("list").stdout.splitlines()[1:] == []
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "code"),
+    [
+        (["nosuch"], 2, "vmctl::usage"),
+        (["status"], 2, "vmctl::usage"),
+        (["list", "extra"], 2, "vmctl::usage"),
+        (["up", "--color", "sometimes"], 2, "vmctl::usage"),
+        (["down", "--timeout", "-1"], 2, "vmctl::usage"),
+        (["up", "--file", "missing.kdl"], 3, "vm_manager::vmfile::not_found"),
+        (["up", "--file", "disk.img"], 3, "vm_manager::vmfile::parse_failed"),
+        (["status", "nope"], 4, "vm_manager::vm::not_found"),
+        (["status", "../x"], 4, "vm_manager::vm::not_found"),
+        (["destroy", "nope"], 4, "vm_manager::vm::not_found"),
+        (["up", "nope"], 4, "vm_manager::vm::not_found"),
+        (["up", "--backend", "xen"], 6, "vm_manager::backend::not_available"),
+    ],
+)  # fmt: skip
+def test_a_failure_exits_with_its_status_and_is_explained_on_standard_error(
+    vmctl: _Vmctl, args: list[str], status: int, code: str
+) -> None:
+    result = vmctl(*args)
+    assert (result.status, result.stdout) == (status, "")
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith(f"error[{code}]: ")
+    assert any(line.startswith("  = help: ") for line in lines)
+    assert not vmctl.data.exists() or list(vmctl.data.glob("vms/*")) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "lines"),
+    [
+        (["nosuch"], ["error[vmctl::usage]: no such command 'nosuch'", "  = help: run `vmctl --help`"]),
+        (["status"], ["error[vmctl::usage]: missing argument 'NAME'", "  = help: run `vmctl status --help`"]),
+        (
+            ["down", "--timeout", "soon"],
+            [
+                "error[vmctl::usage]: invalid value for '--timeout': 'soon' is not a valid float range",
+                "  = help: run `vmctl down --help`",
+            ],
+        ),
+    ],
+    ids=["command", "argument", "value"],
+)
+def test_a_mistake_on_the_command_line_looks_like_any_other_failure(
+    vmctl: _Vmctl, args: list[str], lines: list[str]
+) -> None:
+    assert vmctl(*args).stderr.splitlines() == lines
+
+
+def test_an_invalid_vmfile_exits_with_3_and_shows_every_problem(vmctl: _Vmctl) -> None:
+    vmctl.vmfile('vm "web" {\n    image "disk.img"\n    vcpu 2\n    memory 1\n}\n')
+    result = vmctl("up")
+    assert result.status == 3
+    assert " --> VMFile.kdl:3:5\n" in result.stderr
+    assert " --> VMFile.kdl:4:12\n" in result.stderr
+
+
+def test_a_vm_of_another_vmfile_exits_with_5(vmctl: _Vmctl) -> None:
+    vmctl("up")
+    other = vmctl.directory / "other.kdl"
+    other.write_text('vm "web" { image "disk.img" }\n')
+    for command in ("up", "down"):
+        result = vmctl(command, "--file", "other.kdl")
+        assert result.status == 5
+        assert result.stderr.startswith("error[vm_manager::vm::foreign]: ")
+
+
+def test_failures_of_one_kind_keep_its_status(vmctl: _Vmctl) -> None:
+    vmctl("up")
+    vmctl("down")
+    homes = [vmctl.data / "vms" / name for name in ("web", "db")]
+    for home in homes:
+        (home / "machine").symlink_to("no/where")
+    same = vmctl("up")
+    assert same.status == 14
+    assert same.stderr.count("error[vm_manager::io]") == 2
+    assert "error[vmctl::partial]: 2 of 2 VMs failed" in same.stderr
+
+
+def test_a_vmfile_above_is_used_and_named(vmctl: _Vmctl) -> None:
+    (vmctl.directory / "deep").mkdir()
+    result = vmctl("up", "web", cwd=vmctl.directory / "deep")
+    assert result.status == 0
+    assert result.stderr.startswith(f"using {vmctl.directory}/VMFile.kdl\n")
+
+
+# JSON
+
+
+def test_list_as_json_is_one_document(vmctl: _Vmctl) -> None:
+    assert vmctl("list", "--json").json == {"schema": 1, "vms": [], "diagnostics": []}
+    vmctl("up")
+    document = vmctl("list", "--json").json
+    assert [vm["name"] for vm in document["vms"]] == ["db", "web"]
+    assert document["vms"][0] == {
+        "name": "db", "state": "running", "backend": "noop", "vcpus": 1, "memory_mib": 64, "network": "user",
+        "pid": None, "ssh": None, "last_failure": None,
+    }  # fmt: skip
+
+
+def test_status_as_json_is_one_document_on_failure_too(vmctl: _Vmctl) -> None:
+    vmctl("up")
+    document = vmctl("status", "web", "--json").json
+    assert set(document) == {"schema", "vm", "diagnostics"}
+    assert (document["vm"]["state"], document["vm"]["ready"]) == ("running", True)
+    assert document["vm"]["origin"] == str(vmctl.directory / "VMFile.kdl")
+    failed = vmctl("status", "wbe", "--json")
+    assert failed.status == 4
+    assert failed.json["vm"] is None
+    assert failed.json["diagnostics"][0]["help"][0] == "did you mean 'web'?"
+    assert failed.stderr.startswith("error[vm_manager::vm::not_found]")
+
+
+def test_a_corrupt_vm_hides_no_other_one_in_the_list(vmctl: _Vmctl) -> None:
+    vmctl("up")
+    (vmctl.data / "vms" / "db" / "vm.json").write_bytes(b"{")
+    plain, document = vmctl("list"), vmctl("list", "--json").json
+    assert plain.status == 0
+    assert plain.stdout.splitlines()[1].startswith("web ")
+    assert plain.stderr.startswith("warning[vm_manager::state::corrupt]")
+    assert [vm["name"] for vm in document["vms"]] == ["web"]
+    assert [found["code"] for found in document["diagnostics"]] == ["vm_manager::state::corrupt"]
+
+
+# Options of every command
+
+
+@pytest.mark.parametrize(
+    "args", [["--quiet", "up", "web"], ["up", "--quiet", "web"], ["up", "web", "-q"]], ids=" ".join
+)
+def test_quiet_is_taken_before_and_behind_the_command(vmctl: _Vmctl, args: list[str]) -> None:
+    result = vmctl(*args)
+    assert (result.status, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("args", [["--backend", "xen", "up"], ["up", "--backend", "xen"]], ids=" ".join)
+def test_a_backend_is_taken_before_and_behind_the_command_and_wins_over_the_environment(
+    vmctl: _Vmctl, args: list[str]
+) -> None:
+    assert vmctl(*args).status == 6
+
+
+@pytest.mark.parametrize("args", [["-v", "list"], ["list", "-vv"]], ids=" ".join)
+def test_verbosity_changes_nothing_on_standard_output(vmctl: _Vmctl, args: list[str]) -> None:
+    assert vmctl(*args).stdout == vmctl("list").stdout
+
+
+def test_colour_is_used_on_demand_only(vmctl: _Vmctl) -> None:
+    assert "\x1b[" not in vmctl("status", "nope").stderr
+    assert "\x1b[" in vmctl("status", "nope", "--color", "always").stderr
+
+
+def test_without_a_command_there_is_help_and_status_2(vmctl: _Vmctl) -> None:
+    result = vmctl()
+    assert (result.status, result.stderr) == (2, "")
+    assert "Usage: vmctl" in result.stdout
+    assert "provision" in result.stdout
+
+
+@pytest.mark.parametrize("args", [["-h"], ["--help"], ["up", "-h"], ["ssh", "--help"]], ids=" ".join)
+def test_help_is_everywhere(vmctl: _Vmctl, args: list[str]) -> None:
+    result = vmctl(*args)
+    assert result.status == 0
+    assert "Usage: vmctl" in result.stdout
+
+
+def test_the_version_is_told(vmctl: _Vmctl) -> None:
+    result = vmctl("--version")
+    assert result.status == 0
+    assert result.stdout.startswith("vmctl ")

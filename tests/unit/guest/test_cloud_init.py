@@ -1,0 +1,114 @@
+"""What a guest is told at its first boot."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unit.golden import assert_golden
+from unit.samples import full_spec, spec
+from vm_manager.domain.spec import CloudInit, SshAccess, VmSpec
+from vm_manager.guest.cloud_init import SeedDocuments, host_keys_of, seed_documents
+
+_PRIVATE = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEA\n-----END OPENSSH PRIVATE KEY-----\n"
+_PUBLIC = "ssh-ed25519 AAAAC3NzaHost web"
+_LOGIN = "ssh-ed25519 AAAAC3NzaLogin vmctl-web"
+
+
+def _documents(wanted: VmSpec, user_data: bytes | None = None) -> SeedDocuments:
+    return seed_documents(
+        wanted, instance_id="i-1", host_key=(_PRIVATE, _PUBLIC), login_key=_LOGIN, user_data=user_data
+    )
+
+
+def _config(document: bytes) -> object:
+    assert document.startswith(b"#cloud-config\n")
+    return yaml.safe_load(document)
+
+
+def test_the_documents_look_as_a_person_would_write_them() -> None:
+    files = _documents(full_spec()).files()
+    assert list(files) == ["meta-data", "user-data", "vendor-data"]
+    assert_golden("seed.txt", "".join(f"==> {name} <==\n{content.decode()}\n" for name, content in files.items()))
+
+
+def test_the_instance_and_its_host_name_are_in_the_meta_data() -> None:
+    assert yaml.safe_load(_documents(full_spec()).meta_data) == {"instance-id": "i-1", "local-hostname": "shop"}
+    assert yaml.safe_load(_documents(spec()).meta_data)["local-hostname"] == "web"
+
+
+def test_the_user_may_log_in_with_the_key_and_become_root() -> None:
+    assert _config(_documents(spec(ssh=SshAccess(user="debian"))).user_data) == {
+        "hostname": "web",
+        "manage_etc_hosts": True,
+        "users": [
+            {
+                "name": "debian",
+                "ssh_authorized_keys": [_LOGIN],
+                "shell": "/bin/bash",
+                "sudo": "ALL=(ALL) NOPASSWD:ALL",
+                "lock_passwd": True,
+            }
+        ],
+        "disable_root": True,
+        "ssh_pwauth": False,
+    }
+
+
+def test_root_keeps_its_shell_and_is_let_in() -> None:
+    config = _config(_documents(spec(ssh=SshAccess(user="root"))).user_data)
+    assert isinstance(config, dict)
+    assert config["users"] == [{"name": "root", "ssh_authorized_keys": [_LOGIN]}]
+    assert config["disable_root"] is False
+
+
+@pytest.mark.parametrize("raw", [b"#cloud-config\n{}\n", b"#!/bin/sh\r\n", b"\x1f\x8b\xff\x00", b""])
+def test_raw_user_data_is_passed_through_to_the_byte(raw: bytes) -> None:
+    assert _documents(spec(), raw).user_data == raw
+
+
+@pytest.mark.parametrize("user_data", [None, b"#!/bin/sh\n"])
+def test_the_host_key_comes_with_the_vendor_data_whatever_the_user_data_is(user_data: bytes | None) -> None:
+    assert _config(_documents(spec(), user_data).vendor_data) == {
+        "ssh_deletekeys": True,
+        "ssh_keys": {"ed25519_private": _PRIVATE, "ed25519_public": _PUBLIC},
+    }
+
+
+@settings(max_examples=50, deadline=None, database=None)
+@given(
+    hostname=st.text(st.characters(exclude_categories=["Cs"]), min_size=1), user=st.text(st.characters(codec="ascii"))
+)
+def test_any_text_comes_back_out_of_the_yaml(hostname: str, user: str) -> None:
+    documents = _documents(spec(cloud_init=CloudInit(hostname=hostname), ssh=SshAccess(user=user)))
+    config = _config(documents.user_data)
+    assert isinstance(config, dict)
+    assert (config["hostname"], config["users"][0]["name"]) == (hostname, user)
+
+
+@pytest.mark.parametrize(
+    ("user_data", "keys"),
+    [
+        (None, ()),
+        (b"", ()),
+        (b"#!/bin/sh\nssh_keys: {ed25519_public: a}\n", ()),
+        (b"#cloud-config\n", ()),
+        (b"#cloud-config\nssh_keys: [a]\n", ()),
+        (b"#cloud-config\n- ssh_keys\n", ()),
+        (b"#cloud-config\n[\n", ()),
+        (b"#cloud-config\npackages: [a]\n", ()),
+        (
+            b"#cloud-config\nssh_keys: {rsa_private: x, rsa_public: ssh-rsa AAAA1, ed25519_public: 'ssh-ed25519 AAAA2 me '}\n",
+            ("ssh-rsa AAAA1", "ssh-ed25519 AAAA2 me"),
+        ),
+    ],
+)
+def test_host_keys_that_user_data_brings_are_found(user_data: bytes | None, keys: tuple[str, ...]) -> None:
+    assert host_keys_of(user_data) == keys
+
+
+@pytest.mark.xfail(reason="defect: PyYAML also raises ValueError")
+def test_user_data_that_yaml_chokes_on_brings_no_host_keys() -> None:
+    assert host_keys_of(b"#cloud-config\nx: 2024-13-45\n") == ()

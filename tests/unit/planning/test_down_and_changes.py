@@ -1,0 +1,59 @@
+"""What `vmctl down` is going to do, and what an edited VMFile means for a VM that exists."""
+
+from __future__ import annotations
+
+import pytest
+
+from unit.samples import SHELL, full_spec, instance, spec
+from vm_manager.domain.instance import Instance, Observation, VmState
+from vm_manager.domain.spec import ImageSource, NetworkMode
+from vm_manager.planning.changes import changed_at_creation, changed_at_start, startable
+from vm_manager.planning.down import plan_down
+
+_RUNNING = {"web": instance()}
+_STOPPED = {"web": instance(observed=VmState.STOPPED)}
+_PANICKED = {"web": instance(observed=Observation(VmState.FAILED, alive=True))}
+
+
+@pytest.mark.parametrize(
+    ("instances", "destroy", "line"),
+    [
+        (_RUNNING, False, "instance web: stop — is running"),
+        (_PANICKED, False, "instance web: stop — is running"),
+        (_STOPPED, False, "instance web: nothing — already stopped"),
+        ({}, False, "instance web: nothing — already absent"),
+        (_RUNNING, True, "instance web: destroy — is to be destroyed"),
+        (_STOPPED, True, "instance web: destroy — is to be destroyed"),
+        ({}, True, "instance web: nothing — already absent"),
+    ],
+)
+def test_down_stops_what_runs_and_with_destroy_removes_what_exists(
+    instances: dict[str, Instance], destroy: bool, line: str
+) -> None:
+    plan = plan_down(["web"], instances, destroy=destroy)
+    assert [str(operation) for operation in plan.operations] == [line]
+
+
+def test_an_unchanged_vm_has_no_changes() -> None:
+    assert changed_at_start(full_spec(), full_spec()) == ()
+    assert changed_at_creation(full_spec(), full_spec()) == ()
+
+
+def test_other_provisioners_are_no_change_of_the_machine() -> None:
+    assert changed_at_start(spec(), spec(provisioners=(SHELL,))) == ()
+    assert changed_at_creation(spec(), spec(provisioners=(SHELL,))) == ()
+
+
+def test_a_restart_takes_up_what_it_can_and_keeps_the_rest() -> None:
+    old = spec()
+    new = spec(
+        vcpus=8,
+        memory_mib=8192,
+        boot_timeout_s=5,
+        provisioners=(SHELL,),
+        image=ImageSource(path="/other"),
+        network=NetworkMode.NONE,
+        disk_bytes=7,
+        ssh=None,
+    )
+    assert startable(old, new) == spec(vcpus=8, memory_mib=8192, boot_timeout_s=5, provisioners=(SHELL,))

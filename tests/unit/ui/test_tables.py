@@ -1,0 +1,41 @@
+"""`list` and `status` for people."""
+
+from __future__ import annotations
+
+from unit.golden import assert_golden
+from unit.samples import full_spec, instance, spec
+from vm_manager.domain.instance import Endpoint, LastFailure, Observation, Progress, VmState
+from vm_manager.ui.tables import list_lines, status_lines
+
+_FAILURE = LastFailure("2026-01-02T03:04:05+00:00", "wait", "vm_manager::guest::boot_timeout", "too slow", ("a", "b"))
+_BUSY = instance(
+    full_spec(),
+    Observation(VmState.RUNNING, True, 4711, Endpoint("127.0.0.1", 40022), "running"),
+    progress=Progress(started=True, ready=True, steps_done=1),
+    failure=_FAILURE,
+    backend="qemu",
+    backend_data={"accelerator": "kvm"},
+)
+
+
+def test_columns_are_aligned_and_numbers_stand_to_the_right() -> None:
+    other = instance(spec("a-very-long-name", memory_mib=65536), VmState.STOPPED)
+    assert_golden("list.txt", "\n".join(list_lines([_BUSY, other])) + "\n")
+
+
+def test_without_vms_there_is_only_the_head() -> None:
+    assert list_lines([]) == ["NAME  STATE  BACKEND  VCPUS  MEM  NETWORK  PID  SSH"]
+
+
+def test_a_failure_is_marked_and_leads_to_status() -> None:
+    lines = list_lines([instance(), _BUSY])
+    assert "running!" in lines[2]
+    assert lines[-1] == "! the last command failed: see `vmctl status web`"
+
+
+def test_status_tells_everything() -> None:
+    assert_golden("status.txt", "\n".join(status_lines(_BUSY)) + "\n")
+
+
+def test_status_of_a_vm_that_has_never_run() -> None:
+    assert_golden("status-prepared.txt", "\n".join(status_lines(instance(observed=VmState.PREPARED))) + "\n")

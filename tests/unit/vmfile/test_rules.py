@@ -1,0 +1,298 @@
+"""What is wrong with a VMFile: each rule with the place it marks and the help it gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unit.vmfile.vmfiles import IMAGE, problem, problems
+
+_VALIDATION = "vm_manager::vmfile::validation"
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "marked", "help_text"),
+    [
+        # Names
+        ("memroy 2", "unknown `memroy` in a vm block", ["memroy"], "did you mean `memory`?"),
+        ("IMAGE-URL 2", "unknown `IMAGE-URL` in a vm block", ["IMAGE-URL"], "did you mean `image-url`?"),
+        ('ssh { usr "x" }', "unknown `usr` in a ssh block", ["usr"], "did you mean `user`?"),
+        (
+            'ssh { password "x" }',
+            "unknown `password` in a ssh block",
+            ["password"],
+            "write one of: user, private-key, port",
+        ),
+        ("cloud-init { host 1 }", "unknown `host` in a cloud-init block", ["host"], "write one of: hostname, ssh-key, user-data"),
+        (
+            'provision "shell" { inline "x"; source "y" }',
+            "unknown `source` in a provision block",
+            ["source"],
+            "write one of: inline, script",
+        ),
+        # Values
+        ('accel "kmv"', "`accel` cannot be 'kmv'", ['"kmv"'], "did you mean `kvm`?"),
+        ('network "bridge"', "`network` cannot be 'bridge'", ['"bridge"'], "write one of: user, none"),
+        ('provision "shel" {}', "`provision` cannot be 'shel'", ['"shel"'], "did you mean `shell`?"),
+        ('vcpus "four"', "`vcpus` is a whole number", ['"four"'], "write digits: vcpus 2"),
+        ("vcpus 1.5", "`vcpus` is a whole number", ["1.5"], "write digits: vcpus 2"),
+        ("vcpus #true", "`vcpus` is a whole number", ["#true"], "write digits: vcpus 2"),
+        ("vcpus 0", "`vcpus` is too small", ["0"], "write 1 at the least"),
+        ("vcpus -1", "`vcpus` is too small", ["-1"], "write 1 at the least"),
+        ("vcpus 4096", "`vcpus` is too large", ["4096"], "write 512 at the most"),
+        (f"vcpus {10**30}", "`vcpus` is too large", [str(10**30)], "write 512 at the most"),
+        ("memory 1", "`memory` is too small", ["1"], "write 16 at the least"),
+        ('memory "1KiB"', "`memory` is too small", ['"1KiB"'], "write 16 at the least"),
+        ('memory "2gib"', "`memory` is a size", ['"2gib"'], 'write a number, or a text such as memory "2GiB"'),
+        ('memory "-2GiB"', "`memory` is a size", ['"-2GiB"'], 'write a number, or a text such as memory "2GiB"'),
+        ("memory 1.5", "`memory` is a size", ["1.5"], 'write a number, or a text such as memory "2GiB"'),
+        ('disk "20 apples"', "`disk` is a size", ['"20 apples"'], 'write a number, or a text such as disk "2GiB"'),
+        ("disk 0", "`disk` is too small", ["0"], "write 1 at the least"),
+        ("disk 99999999", "`disk` is too large", ["99999999"], "write 65536 at the most"),
+        ("boot-timeout 0", "`boot-timeout` is too small", ["0"], "write 1 at the least"),
+        ("ssh { port 65536 }", "`port` is too large", ["65536"], "write 65535 at the most"),
+        ("cpu 5", "`cpu` is a string", ["5"], 'put it in quotes: cpu "5"'),
+        ('cpu ""', "`cpu` needs a text", ['""'], 'write it: cpu "…"'),
+        # Shapes
+        ("vcpus", "`vcpus` without a value", ["vcpus"], "write it behind the name: vcpus …"),
+        ("cpu", "`cpu` without a value", ["cpu"], 'write it behind the name: cpu "…"'),
+        ("vcpus 2 4", "`vcpus` takes one value", ["4"], "remove it"),
+        ("vcpus 2 threads=4", "`vcpus` has no property `threads`", ["threads"], "remove it"),
+        ("vcpus 2 {}", "`vcpus` takes no block", ["vcpus"], "remove the braces"),
+        ('ssh "debian"', "`ssh` takes no value", ['"debian"'], "write ssh { … }"),
+        ('cloud-init "x" {}', "`cloud-init` takes no value", ['"x"'], "write cloud-init { … }"),
+        ("vcpus 2\nvcpus 4", "`vcpus` is given twice", ["vcpus", "vcpus"], "remove one of the two"),
+        ("ssh {}\nssh {}", "`ssh` is given twice", ["ssh", "ssh"], "remove one of the two"),
+        # Provisioners
+        (
+            'provision "shell" {}',
+            "a shell provisioner without anything to run",
+            ['provision "shell"'],
+            'add a line: inline "command", or: script "setup.sh"',
+        ),
+        (
+            'provision "shell" { script "setup.sh"; inline "x" }',
+            "a shell provisioner with both inline and script",
+            ["script", "inline"],
+            "make two provision blocks of it",
+        ),
+        (
+            'provision "file" { destination "/a" }',
+            "a file provisioner without source",
+            ['provision "file"'],
+            'add a line: source "…"',
+        ),
+        (
+            'provision "file" { source "nginx.conf" }',
+            "a file provisioner without destination",
+            ['provision "file"'],
+            'add a line: destination "…"',
+        ),
+        (
+            'provision "file" { source "nginx.conf"; destination "etc/a" }',
+            "a destination that is not absolute",
+            ['"etc/a"'],
+            "write the whole path in the guest",
+        ),
+        (
+            'network "none"\nprovision "shell" { inline "x" }',
+            "a VM without network cannot be provisioned",
+            ['provision "shell"', '"none"'],
+            'remove the block, or write: network "user"',
+        ),
+        # Images
+        (
+            'image-url "https://example.org/x"',
+            "a VM with both image and image-url",
+            ['"https://example.org/x"', '"disk.qcow2"'],
+            "remove one of the two",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_marked_and_gets_its_own_help(
+    tmp_path: Path, body: str, message: str, marked: list[str], help_text: str
+) -> None:
+    found = problem(tmp_path, body)
+    assert (found.code, found.message) == (_VALIDATION, message)
+    assert found.marked == marked
+    assert found.help == (help_text,)
+
+
+@pytest.mark.parametrize(
+    ("body", "marked"),
+    [
+        ('arch "x86_64"', "arch"),
+        ('firmware "uefi"', "firmware"),
+        ('depends-on "db"', "depends-on"),
+        ('drive "data" size=10', "drive"),
+        ('mount "a" "/b"', "mount"),
+        ('network "tap" { bridge "br0" }', '"tap"'),
+        ('network "user" { forward host=1 guest=2 }', "forward"),
+        ('network "user" mac="52:54:00:00:00:01"', 'mac="52:54:00:00:00:01"'),
+        ('cloud-init { on-error "warn" }', "on-error"),
+        ('provision "shell" { inline "x"; run "once" }', "run"),
+        ('provision "file" { source "nginx.conf"; destination "/a"; mode "0644" }', "mode"),
+    ],
+)
+def test_what_is_still_to_come_is_refused_by_name(tmp_path: Path, body: str, marked: str) -> None:
+    found = problem(tmp_path, body)
+    assert found.marked == [marked]
+    assert found.message.endswith("does not work in this version of vmctl yet")
+
+
+@pytest.mark.parametrize(
+    ("body", "marked"),
+    [
+        pytest.param("", "size", id="vm"),
+        pytest.param('ssh user="debian"', "user", id="ssh"),
+        pytest.param('cloud-init hostname="shop"', "hostname", id="cloud-init"),
+        pytest.param('provision "shell" run="once" { inline "x" }', "run", id="provision"),
+    ],
+)
+@pytest.mark.xfail(reason="defect: properties of blocks are dropped without a word")
+def test_a_property_of_a_block_is_not_silently_ignored(tmp_path: Path, body: str, marked: str) -> None:
+    found = problem(tmp_path, body, head='vm "web" size=4' if not body else 'vm "web"')
+    assert marked in found.marked[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "marked"),
+    [
+        ("", "there is no vm in the file", [""]),
+        ("// only a comment\n", "there is no vm in the file", [""]),
+        ("vms {}", "unknown `vms` at the top of a VMFile", ["vms"]),
+        (f"vm {{ {IMAGE} }}", "`vm` without a value", ["vm"]),
+        (f"vm 5 {{ {IMAGE} }}", "`vm` is a string", ["5"]),
+        ('vm "web"', "a VM without an image", ['vm "web"']),
+        ('vm "web" {}', "a VM without an image", ['vm "web"']),
+        (f'vm "web" "db" {{ {IMAGE} }}', "`vm` takes one value", ['"db"']),
+        (
+            f'vm "web" {{ {IMAGE} }}\nvm "web" {{ {IMAGE} }}',
+            "the VM 'web' is defined twice",
+            ['"web"', '"web"'],
+        ),
+        ('vm "web" { image-url "ftp://x/y" }', "an image-url that vmctl cannot fetch", ['"ftp://x/y"']),
+        ('vm "web" { image-url "https:///y" }', "an image-url that vmctl cannot fetch", ['"https:///y"']),
+        ('vm "web" { image-url "http://[::1" }', "an image-url that vmctl cannot fetch", ['"http://[::1"']),
+        ('vm "web" { image-url "disk.img" }', "an image-url that vmctl cannot fetch", ['"disk.img"']),
+    ],
+)
+def test_a_file_without_a_usable_vm_is_refused(tmp_path: Path, text: str, message: str, marked: list[str]) -> None:
+    (found,) = problems(tmp_path, text)
+    assert (found.code, found.message, found.marked) == (_VALIDATION, message, marked)
+    assert found.help != ("",)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a" * 64, "-a", "a.b", "a b", "é"])
+def test_a_name_that_cannot_be_a_directory_and_a_host_name_is_refused(tmp_path: Path, name: str) -> None:
+    found = problem(tmp_path, "", head=f'vm "{name}"')
+    assert found.message == f"'{name}' cannot be the name of a VM"
+    assert found.marked == [f'"{name}"']
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('ssh { private-key "missing" }', "the private key does not exist"),
+        ('ssh { private-key "." }', "the private key is a directory"),
+        ('cloud-init { ssh-key "id" }', "the public key is a private one: name the .pub file beside it"),
+        ('cloud-init { ssh-key "setup.sh" }', "the public key is not in OpenSSH's format"),
+        ('provision "shell" { script "missing.sh" }', "the script does not exist"),
+        ('provision "file" { source "missing"; destination "/a" }', "the source does not exist"),
+        ('cloud-init { user-data "list.yaml" }', "the user-data is not a mapping"),
+        ('cloud-init { user-data "bad.yaml" }', "the user-data is not valid YAML at line 3: "),
+        (f'ssh {{ private-key "{"x" * 300}" }}', "the private key file name too long"),
+    ],
+)
+def test_a_file_that_cannot_serve_is_marked_with_where_it_was_looked_for(
+    tmp_path: Path, body: str, message: str
+) -> None:
+    (tmp_path / "list.yaml").write_bytes(b"#cloud-config\n- a\n")
+    (tmp_path / "bad.yaml").write_bytes(b"#cloud-config\na: 1\nb: c: d\n")
+    found = problem(tmp_path, body)
+    assert found.message.startswith(message)
+    assert found.marked[0].startswith('"')
+    assert found.labels[0].startswith(f"→ {tmp_path}")
+    assert found.help == (f"check the path; relative ones start from {tmp_path}",)
+
+
+def test_a_missing_image_is_marked_where_it_is_named(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, 'vm "web" { image "images/debian.qcow2" }')
+    assert found.message == "the image does not exist"
+    assert (found.marked, found.labels) == (['"images/debian.qcow2"'], [f"→ {tmp_path}/images/debian.qcow2"])
+
+
+def test_all_problems_are_said_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = """vm "web" {
+    image "missing.qcow2"
+    vcpu 2
+    memory "much"
+    provision "file" { source "nginx.conf" }
+}
+vm "web" { image "disk.qcow2"; network "tap" }
+disk 5
+"""
+    assert [(found.message.split(" does ")[0], found.marked[0]) for found in problems(tmp_path, text)] == [
+        ("the image", '"missing.qcow2"'),
+        ("unknown `vcpu` in a vm block", "vcpu"),
+        ("`memory` is a size", '"much"'),
+        ("a file provisioner without destination", 'provision "file"'),
+        ("the VM 'web' is defined twice", '"web"'),
+        ('`network "tap"`', '"tap"'),
+        ("unknown `disk` at the top of a VMFile", "disk"),
+    ]
+
+
+def test_a_second_label_shows_the_other_place(tmp_path: Path) -> None:
+    found = problem(tmp_path, "vcpus 2\nvcpus 4")
+    assert found.labels == ["again here", "first here"]
+    assert [label.source.position(label.span.start)[0] for label in found.diagnostic.labels] == [4, 3]
+    assert [label.primary for label in found.diagnostic.labels] == [True, False]
+
+
+# Known to be wrong
+
+
+@pytest.mark.xfail(reason="defect: a wrong image is followed by the claim that there is none")
+@pytest.mark.parametrize("value", ["5", '""', "#null", '"a" "b"'])
+def test_a_wrong_image_is_one_problem_and_not_two(tmp_path: Path, value: str) -> None:
+    assert len(problems(tmp_path, f'vm "web" {{ image {value} }}')) == 1
+
+
+@pytest.mark.xfail(reason="defect: `a` stands before every type")
+def test_an_integer_is_not_called_a_integer(tmp_path: Path) -> None:
+    assert problem(tmp_path, "cpu 5").labels == ["this is an integer"]
+
+
+@pytest.mark.xfail(reason="defect: Python's word for the value is suggested")
+@pytest.mark.parametrize("value", ["#true", "#null"])
+def test_the_suggestion_is_written_in_kdl(tmp_path: Path, value: str) -> None:
+    (advice,) = problem(tmp_path, f"cpu {value}").help
+    assert "True" not in advice
+    assert "None" not in advice
+
+
+@pytest.mark.xfail(reason="defect: RuntimeError of expanduser leaks")
+def test_the_home_of_nobody_is_a_problem(tmp_path: Path) -> None:
+    assert problem(tmp_path, 'ssh { private-key "~no-such-user-here/id" }').marked == ['"~no-such-user-here/id"']
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("released: 2024-13-45", id="an impossible date"),
+        pytest.param("mask: 0b_", id="a number without digits"),
+        pytest.param("[" * 1000, id="1000 brackets"),
+    ],
+)
+@pytest.mark.xfail(reason="defect: PyYAML also raises ValueError and RecursionError")
+def test_user_data_that_yaml_chokes_on_is_a_problem(tmp_path: Path, text: str) -> None:
+    (tmp_path / "odd.yaml").write_text(f"#cloud-config\n{text}\n")
+    assert problem(tmp_path, 'cloud-init { user-data "odd.yaml" }').marked == ['"odd.yaml"']
+
+
+@pytest.mark.xfail(reason="defect: a host name is not looked at, and goes into the guest as it is")
+@pytest.mark.parametrize("name", ["two words", "a_b", "x" * 300, "line\\nbreak"])
+def test_a_host_name_that_is_none_is_a_problem(tmp_path: Path, name: str) -> None:
+    assert problem(tmp_path, f'cloud-init {{ hostname "{name}" }}').marked == [f'"{name}"']
