@@ -51,7 +51,8 @@ class Vmctl:
     def environment(self, **extra: str) -> dict[str, str]:
         """What the process sees: the caller's environment without vmctl's own settings, and this data directory."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("VMCTL_")}
-        return {**inherited, "XDG_DATA_HOME": str(self.data), **self.env, **extra}
+        own = {"XDG_DATA_HOME": str(self.data), "XDG_CACHE_HOME": str(self.data.parent / "cache")}
+        return {**inherited, **own, **self.env, **extra}
 
     def __call__(self, *args: str, status: int | None = 0, env: Mapping[str, str] | None = None) -> Result:
         """Run a command to its end; its exit status must be `status`, unless that is None."""

@@ -154,6 +154,29 @@ def test_a_base_image_that_is_none_is_refused(blank: Vmctl) -> None:
     assert "$ " in result.stderr.split("evidence:")[1]
 
 
+def test_an_image_that_names_another_file_is_refused(blank: Vmctl) -> None:
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", "/etc/hostname", "evil.qcow2"],
+        cwd=blank.directory,
+        check=True,
+    )
+    blank.write(BLANK.replace("blank.qcow2", "evil.qcow2"))
+    result = blank("up", status=8)
+    assert result.code == "vm_manager::image::refused"
+    assert "/etc/hostname" in result.stderr
+
+
+def test_a_page_that_a_server_sent_instead_of_a_disk_is_refused_and_not_kept(
+    blank: Vmctl, http_root: tuple[str, Path]
+) -> None:
+    base, root = http_root
+    (root / "disk.qcow2").write_text("<html>" + "please log in " * 100 + "</html>")
+    blank.write(f'vm "blank" {{\n    image-url "{base}/disk.qcow2"\n}}\n')
+    assert blank("up", status=8).code == "vm_manager::image::refused"
+    shutil.copy(blank.directory / "blank.qcow2", root / "disk.qcow2")
+    assert blank("up").stdout == "blank: created, started\n"
+
+
 def test_two_ups_at_once_do_the_work_once(blank: Vmctl) -> None:
     first, second = blank.start("up"), blank.start("up")
     outcomes = sorted((first.wait(300), second.wait(300)))

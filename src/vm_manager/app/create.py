@@ -12,6 +12,7 @@ from vm_manager.domain.events import Progressed
 from vm_manager.domain.instance import BaseImage, InstanceRecord
 from vm_manager.domain.spec import VmSpec
 from vm_manager.guest.openssh import known_hosts_text
+from vm_manager.images.accept import require_acceptable
 from vm_manager.images.cache import ImageCache
 from vm_manager.state.files import write_private
 from vm_manager.state.layout import InstanceFiles
@@ -29,15 +30,21 @@ def fetch_image(services: Services, spec: VmSpec) -> None:
 def create_instance(services: Services, spec: VmSpec, origin: Path) -> InstanceRecord:
     """Make an instance of `spec` that has never run; the caller holds the lock of its name.
 
-    Raises: `image::overlay_creation_failed`, `cloudinit::iso_failed`, `ssh::keygen_failed`, `host::disk_full`, `io`.
+    Raises: `image::refused`, `image::overlay_creation_failed`, `cloudinit::iso_failed`, `ssh::keygen_failed`, `host::disk_full`, `io`.
     """
     backend = services.backend()
     base = _base_image(services, spec)
+    if backend.capabilities().guests:
+        require_acceptable(Path(base.path))
     instance_id = str(uuid.uuid4())
     with services.store.creating(spec.name) as staging:
         files = InstanceFiles(staging)
         if spec.has_seed:
             _write_seed(spec, files, instance_id)
+        else:
+            # No key is pinned: whoever comes to log in all the same has to trust the first one that is shown.
+            with os_errors(files.home):
+                write_private(files.known_hosts, b"")
         record = InstanceRecord(
             name=spec.name,
             origin=str(origin),
@@ -46,6 +53,7 @@ def create_instance(services: Services, spec: VmSpec, origin: Path) -> InstanceR
             spec=spec,
             base_image=base,
             backend=backend.name,
+            seeded=spec.has_seed,
             backend_data=backend.prepare(spec, base, staging),
         )
         services.store.write_new(record, staging)

@@ -8,7 +8,8 @@ from dataclasses import replace
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.services import Services, require_own
 from vm_manager.app.steps import step
-from vm_manager.diagnostics.errors import StateCorrupt
+from vm_manager.diagnostics.errors import BackendNotAvailable, StateCorrupt
+from vm_manager.domain.backend import Backend
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.plan import Action, Operation
 from vm_manager.planning.down import plan_down
@@ -25,14 +26,14 @@ def down(
     """
     wanted = [spec.name for spec in project.select(names)]
     with services.locked(wanted, "vmctl down --destroy" if destroy else "vmctl down"):
-        instances = services.look_at(wanted)
+        instances, failures = services.look_at(wanted)
         require_own(instances.values(), project.path)
-        plan = plan_down(wanted, instances, destroy=destroy)
+        plan = plan_down([name for name in wanted if name not in failures], instances, destroy=destroy)
 
         def work(vm: str) -> str:
             return ", ".join(_apply(services, operation, timeout_s) for operation in plan.of(vm))
 
-        return on_each(services, plan.vms, work)
+        return on_each(services, plan.vms, work, failures)
 
 
 def destroy(services: Services, names: Sequence[str]) -> tuple[Outcome, ...]:
@@ -68,14 +69,14 @@ def _stop(services: Services, vm: str, timeout_s: float) -> str:
 
 def _destroy(services: Services, vm: str) -> str:
     with step(services, vm, "destroy", "destroying", "destroyed"):
-        services.backend(_backend_name(services, vm)).destroy(services.home(vm))
+        _backend(services, vm).destroy(services.home(vm))
         services.store.remove(vm)
     return "destroyed"
 
 
-def _backend_name(services: Services, vm: str) -> str | None:
-    """The VM's backend; a VM whose record is lost must still be removable, and is taken for one of the chosen backend."""
+def _backend(services: Services, vm: str) -> Backend:
+    """The VM's backend; one whose record is lost, or names a backend we do not know, must still be removable."""
     try:
-        return services.store.read(vm).backend
-    except StateCorrupt:
-        return None
+        return services.backend(services.store.read(vm).backend)
+    except (StateCorrupt, BackendNotAvailable):
+        return services.backend()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
@@ -19,9 +19,12 @@ class Outcome:
     error: VmError | None = None
 
 
-def on_each(services: Services, vms: Sequence[str], work: Callable[[str], str]) -> tuple[Outcome, ...]:
+def on_each(
+    services: Services, vms: Sequence[str], work: Callable[[str], str], failures: Mapping[str, VmError] | None = None
+) -> tuple[Outcome, ...]:
     """Do `work` for every VM at once; it returns what it did. One that fails does not stop the others.
 
+    failures: VMs that could not even be looked at; their outcomes come last.
     Raises: `vmctl::interrupted` after Ctrl-C, when every thread has ended.
     """
 
@@ -41,7 +44,7 @@ def on_each(services: Services, vms: Sequence[str], work: Callable[[str], str]) 
             raise Interrupted("interrupted") from None
     outcomes = tuple(future.result() for future in futures)
     services.cancel.raise_if_cancelled()
-    return outcomes
+    return (*outcomes, *(Outcome(vm, "failed", error) for vm, error in (failures or {}).items()))
 
 
 def failure_of(outcomes: Sequence[Outcome]) -> VmError | None:

@@ -27,7 +27,7 @@ def provision(services: Services, project: Project, names: Sequence[str]) -> tup
     with services.locked(specs, "vmctl provision"):
         for name in specs:
             services.store.require(name)
-        instances = services.look_at(specs)
+        instances, failures = services.look_at(specs)
         require_own(instances.values(), project.path)
         for instance in instances.values():
             require_running(instance, "provisioning")
@@ -36,7 +36,7 @@ def provision(services: Services, project: Project, names: Sequence[str]) -> tup
             run_steps(services, instances[vm].record, specs[vm], project, 0)
             return f"provisioned ({steps(len(specs[vm].provisioners))})"
 
-        return on_each(services, tuple(specs), work)
+        return on_each(services, tuple(instances), work, failures)
 
 
 def run_steps(services: Services, record: InstanceRecord, spec: VmSpec, project: Project, first: int) -> InstanceRecord:
@@ -65,7 +65,7 @@ def run_steps(services: Services, record: InstanceRecord, spec: VmSpec, project:
                 )
                 run.run(spec.provisioners, first, done)
         except (ProvisionFailed, SshFailed) as error:
-            span = spec.provisioners[first].span
+            span = spec.provisioners[first].span if first < count else None
             if span:
                 error.enrich(labels=(Label(project.source, span, "this step"),))
             _blame_the_dead(services, record, error)

@@ -79,7 +79,7 @@ def wait_for_guest(services: Services, record: InstanceRecord, timeout_s: float 
         credentials=credentials(services, record),
         known_hosts=files.known_hosts,
         console_log=files.console_log,
-        has_seed=record.spec.has_seed,
+        has_seed=record.seeded,
         host_key_verified=record.progress.host_key_verified,
         require_alive=lambda: backend.require_alive(record, files.home),
     )

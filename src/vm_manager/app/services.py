@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vm_manager.backends.registry import load_backend
-from vm_manager.diagnostics.errors import VmForeign
+from vm_manager.diagnostics.errors import VmError, VmForeign
 from vm_manager.diagnostics.model import Subject
 from vm_manager.domain.instance import Instance, InstanceRecord, Progress
 from vm_manager.state.journal import last_failure
@@ -50,9 +50,16 @@ class Services:
         observation = self.backend(record.backend).observe(record, files.home)
         return Instance(record, observation, str(files.home), last_failure(files.journal))
 
-    def look_at(self, names: Iterable[str]) -> dict[str, Instance]:
-        """Those of the instances that exist. Raises: `state::corrupt`."""
-        return {name: self.look(name) for name in names if self.store.exists(name)}
+    def look_at(self, names: Iterable[str]) -> tuple[dict[str, Instance], dict[str, VmError]]:
+        """Those of the instances that exist, and why others cannot be looked at; one of these stops none of those."""
+        instances: dict[str, Instance] = {}
+        failures: dict[str, VmError] = {}
+        for name in filter(self.store.exists, names):
+            try:
+                instances[name] = self.look(name)
+            except VmError as error:
+                failures[name] = error
+        return instances, failures
 
     @contextmanager
     def locked(self, names: Iterable[str], command: str) -> Iterator[None]:

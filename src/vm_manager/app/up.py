@@ -12,8 +12,9 @@ from vm_manager.app.reach import wait_for_guest
 from vm_manager.app.services import Services, require_own
 from vm_manager.app.steps import step
 from vm_manager.diagnostics.errors import GuestError, SshError
+from vm_manager.domain.backend import Backend
 from vm_manager.domain.events import Warned
-from vm_manager.domain.instance import InstanceRecord, Progress
+from vm_manager.domain.instance import Instance, InstanceRecord, Progress
 from vm_manager.domain.plan import Action, Operation, Plan
 from vm_manager.domain.spec import VmSpec
 from vm_manager.images.cache import ImageCache
@@ -31,20 +32,32 @@ def up(services: Services, project: Project, names: Sequence[str], *, provision:
     """
     specs = {spec.name: spec for spec in project.select(names)}
     with services.locked(specs, "vmctl up"):
-        plan = _plan(services, project, specs, provision)
-        if any(operation.action in _NEEDS_HOST for operation in plan.operations):
-            for warning in services.backend().check_host(tuple(specs.values())):
-                services.emit(Warned(None, warning))
-        return on_each(services, plan.vms, lambda vm: _Run(services, project, specs[vm]).apply(plan.of(vm)))
+        instances, failures = services.look_at(specs)
+        require_own(instances.values(), project.path)
+        plan = _plan(services, [spec for spec in specs.values() if spec.name not in failures], instances, provision)
+        _check_host(services, [specs[op.vm] for op in plan.operations if op.action in _NEEDS_HOST], instances)
+        work = lambda vm: _Run(services, project, specs[vm]).apply(plan.of(vm))  # noqa: E731
+        return on_each(services, plan.vms, work, failures)
 
 
-def _plan(services: Services, project: Project, specs: dict[str, VmSpec], provision: bool) -> Plan:
-    instances = services.look_at(specs)
-    require_own(instances.values(), project.path)
+def _plan(services: Services, specs: list[VmSpec], instances: dict[str, Instance], provision: bool) -> Plan:
     cache = ImageCache(services.store.data.images)
-    cached = {spec.image.url for spec in specs.values() if spec.image.url and cache.find(spec.image.url)}
-    guests = services.backend().capabilities().guests
-    return plan_up(specs.values(), instances, cached, guests=guests, provision=provision)
+    cached = {spec.image.url for spec in specs if spec.image.url and cache.find(spec.image.url)}
+    without = [spec.name for spec in specs if not _backend(services, spec, instances).capabilities().guests]
+    return plan_up(specs, instances, cached, without_guests=without, provision=provision)
+
+
+def _check_host(services: Services, specs: list[VmSpec], instances: dict[str, Instance]) -> None:
+    backends = {_backend(services, spec, instances) for spec in specs}
+    for backend in backends:
+        theirs = tuple(spec for spec in specs if _backend(services, spec, instances) is backend)
+        for warning in backend.check_host(theirs):
+            services.emit(Warned(None, warning))
+
+
+def _backend(services: Services, spec: VmSpec, instances: dict[str, Instance]) -> Backend:
+    """The VM's own backend; for a new one, the chosen."""
+    return services.backend(instances[spec.name].record.backend if spec.name in instances else None)
 
 
 class _Run:
@@ -53,8 +66,10 @@ class _Run:
     def __init__(self, services: Services, project: Project, spec: VmSpec) -> None:
         self._services, self._project, self._spec = services, project, spec
         self._done: list[str] = []
+        self._waits = False
 
     def apply(self, operations: Sequence[Operation]) -> str:
+        self._waits = any(operation.action is Action.WAIT for operation in operations)
         for operation in operations:
             match operation.action:
                 case Action.FETCH:
@@ -94,7 +109,7 @@ class _Run:
             record = replace(record, backend_data=backend.start(record, home, services.cancel))
             services.store.write(record)
             told.outcome = f"started{_where(services, record)}"
-        if not (spec.has_seed and spec.is_reachable and backend.capabilities().guests):
+        if not self._waits:
             services.note_progress(record, replace(record.progress, ready=True))
         self._done.append("started")
 

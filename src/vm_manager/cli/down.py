@@ -15,7 +15,8 @@ def down(
     name: NameOption = None,
     destroy: Annotated[bool, typer.Option("--destroy", help="Remove the VMs, with their disks and keys.")] = False,
     timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="For the guest to shut down by itself.")
+        float,
+        typer.Option("--timeout", metavar="SECONDS", min=0, max=86400, help="For the guest to shut down by itself."),
     ] = 30.0,
 ) -> None:
     """Stop the VMs of the VMFile; their disks are kept, unless they are to be destroyed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vm_manager.app.manager import Manager
 from vm_manager.cli.session import JsonOption
 from vm_manager.cli.settings import current
-from vm_manager.diagnostics.errors import VmError
+from vm_manager.diagnostics.errors import NotFoundError, VmError
 from vm_manager.domain.instance import Instance
 from vm_manager.ui.documents import diagnostic_items, document, list_item
 from vm_manager.ui.tables import list_lines
@@ -35,6 +35,8 @@ def _look_at_all(vms: Manager) -> tuple[list[Instance], list[VmError]]:
     for name in vms.names():
         try:
             instances.append(vms.status(name))
+        except NotFoundError:
+            continue  # destroyed while we looked
         except VmError as error:
             failures.append(error)
     return instances, failures

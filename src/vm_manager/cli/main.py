@@ -98,7 +98,8 @@ def _status(argv: Sequence[str] | None) -> int:
         return _fail(Interrupted("interrupted"))
     except typer.TyperException as error:
         return _fail(_usage(error))
-    except OutputClosed:
+    except (OutputClosed, SystemExit):
+        # We never call sys.exit below main(); Typer does when it writes help to a closed pipe.
         return _CLOSED_PIPE
     except Exception as error:
         return _bug(error)

@@ -9,10 +9,22 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from vm_manager.diagnostics.errors import Usage
+from vm_manager.domain.names import closest
 from vm_manager.ui.logs import show_logs
 from vm_manager.ui.terminal import Terminal
 
 _COLORS = ("auto", "always", "never")
+# What other tools call our commands.
+_PEERS = {
+    "ps": "list",
+    "ls": "list",
+    "rm": "destroy",
+    "delete": "destroy",
+    "halt": "down",
+    "stop": "down",
+    "shell": "ssh",
+}
 _PANEL = "Options of every command"
 
 
@@ -63,6 +75,15 @@ class VmctlGroup(TyperGroup):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["params"] = [*(kwargs.get("params") or []), *_global_options()]
         super().__init__(*args, **kwargs)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name. Raises: `vmctl::usage`, with the name that was probably meant."""
+        command = super().get_command(ctx, cmd_name)
+        if command is None and not cmd_name.startswith("-") and not ctx.resilient_parsing:
+            near = _PEERS.get(cmd_name) or closest(cmd_name, tuple(self.commands))
+            meant = (f"did you mean `vmctl {near}`?",) if near else ()
+            raise Usage("there is no command '{name}'", {"name": cmd_name}, help=(*meant, "run `vmctl --help`"))
+        return command
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; nothing that ends it is left to Typer."""

@@ -168,4 +168,5 @@ class CloudInitFailed(GuestError): code = "vm_manager::cloudinit::failed"
 class AuthFailed(SshError): code = "vm_manager::ssh::auth_failed"
 class HostKeyMismatch(SshError): code = "vm_manager::ssh::host_key_mismatch"
 class NoKey(SshError): code = "vm_manager::ssh::no_key"
+class ImageRefused(ImageError): code = "vm_manager::image::refused"
 # fmt: on

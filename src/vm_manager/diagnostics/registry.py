@@ -143,6 +143,9 @@ _TABLE = (
     Code("vm_manager::ssh::no_key", 37, 11, _EXPECTED, Fault.CONFIG,
          "There is no private key to log in with.",
          "name one with `private-key` in the ssh block, or leave out `ssh-key` so that vmctl makes a pair"),
+    Code("vm_manager::image::refused", 38, 8, _EXPECTED, Fault.CONFIG,
+         "The image would be readable, but is no disk of its own.",
+         "use a whole disk image: qcow2 without backing file, or raw with a partition table or file system"),
 )  # fmt: skip
 
 CODES: dict[str, Code] = {entry.code: entry for entry in _TABLE}

@@ -19,7 +19,9 @@ class Span:
     end: int
 
     def __post_init__(self) -> None:
-        assert 0 <= self.start <= self.end, f"not a span: {self.start}..{self.end}"
+        # A ValueError, since spans are also read from records on disk.
+        if not 0 <= self.start <= self.end:
+            raise ValueError(f"not a span: {self.start}..{self.end}")
 
     def to(self, other: Span) -> Span:
         """The span from the start of this one to the end of the other."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from vm_manager.diagnostics.errors import Interrupted
 
@@ -13,10 +15,31 @@ class CancelToken:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._callbacks: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
 
     def cancel(self) -> None:
         """End all waits now and from now on."""
         self._event.set()
+        with self._lock:
+            callbacks = tuple(self._callbacks)
+        for callback in callbacks:
+            callback()
+
+    @contextmanager
+    def calling(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call back once when cancelled during the block, from another thread; for waits that know no token.
+
+        Raises: `vmctl::interrupted` when it has been cancelled before.
+        """
+        with self._lock:
+            self._callbacks.append(callback)
+        try:
+            self.raise_if_cancelled()
+            yield
+        finally:
+            with self._lock:
+                self._callbacks.remove(callback)
 
     def raise_if_cancelled(self) -> None:
         """Raises: `vmctl::interrupted` once cancelled."""

@@ -55,6 +55,7 @@ class InstanceRecord:
     origin: the real path of the VMFile it came from.
     instance_id: unique per creation; cloud-init runs its first-boot modules once per instance id.
     created_at: UTC, ISO 8601.
+    seeded: whether it was made with a cloud-init seed.
     backend_data: the backend's own versioned section.
     """
 
@@ -65,6 +66,7 @@ class InstanceRecord:
     spec: VmSpec
     base_image: BaseImage
     backend: str
+    seeded: bool = False
     backend_data: Mapping[str, object] = field(default_factory=dict)
     progress: Progress = Progress()
     schema: int = RECORD_SCHEMA

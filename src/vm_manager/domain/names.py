@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from os.path import commonprefix
 
 # RFC 1123, section 2.1, and RFC 1035, section 2.3.4: letters, digits and hyphens, no hyphen at either end, 63 at most.
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -16,11 +17,15 @@ def is_vm_name(name: str) -> bool:
 def closest(word: str, candidates: tuple[str, ...]) -> str | None:
     """The one candidate that `word` was probably meant to be, or None.
 
-    Damerau-Levenshtein distance of at most min(3, len(word) // 3), at least 1.
+    Damerau-Levenshtein distance of at most min(3, len(word) // 3); of equally near ones the one that begins alike.
     """
-    limit = max(1, min(3, len(word) // 3))
-    ranked = sorted((_distance(word.lower(), candidate.lower()), candidate) for candidate in candidates)
-    return ranked[0][1] if ranked and ranked[0][0] <= limit else None
+    limit = min(3, len(word) // 3)
+
+    def nearness(candidate: str) -> tuple[int, int]:
+        return _distance(word.lower(), candidate.lower()), -len(commonprefix([word, candidate]))  # noqa: RUF071 - of characters
+
+    near = min(candidates, key=nearness, default=None)
+    return near if near is not None and nearness(near)[0] <= limit else None
 
 
 def _distance(a: str, b: str) -> int:

@@ -271,7 +271,9 @@ def _errors(report: str) -> tuple[str, ...]:
         return tuple(report.splitlines()[-5:])
     if not isinstance(document, dict):
         return ()
-    found = [str(error) for error in document.get("errors", [])]
-    for level, messages in (document.get("recoverable_errors") or {}).items():
-        found += [f"{level}: {message}" for message in messages]
+    # The guest's word: nothing about its shape is certain.
+    errors, recoverable = document.get("errors"), document.get("recoverable_errors")
+    found = [str(error) for error in errors] if isinstance(errors, list) else []
+    for level, messages in recoverable.items() if isinstance(recoverable, dict) else ():
+        found += [f"{level}: {message}" for message in (messages if isinstance(messages, list) else [messages])]
     return tuple(found) or (str(document.get("detail", document.get("status"))),)

@@ -47,7 +47,7 @@ def host_keys_of(user_data: bytes | None) -> tuple[str, ...]:
         return ()
     try:
         config = yaml.safe_load(user_data)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return ()
     keys = config.get("ssh_keys") if isinstance(config, dict) else None
     if not isinstance(keys, dict):

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from vm_manager.diagnostics.errors import NoKey
 from vm_manager.domain.spec import VmSpec
 from vm_manager.state.layout import InstanceFiles
 
@@ -28,7 +29,10 @@ def credentials_for(
 
     user, key: given on the command line; they win. After them the private key of the VMFile, the generated one, the private
     half of `ssh-key`, and only when there is none of these the agent's and the user's default keys.
+    Raises: `ssh::no_key` when `key` does not exist.
     """
+    if key is not None and not key.is_file():
+        raise NoKey("the private key {path} does not exist", {"path": str(key)}, help=("check what `--key` names",))
     chosen = next((path for path in _specific_keys(spec, files, key) if path.exists()), None)
     if chosen is not None:
         return Credentials(user or spec.access.user, (chosen,), agent=False)
@@ -43,6 +47,6 @@ def _specific_keys(spec: VmSpec, files: InstanceFiles, key: Path | None) -> list
         return [key]
     if spec.access.private_key:
         candidates.insert(0, Path(spec.access.private_key))
-    if spec.cloud_init and spec.cloud_init.ssh_key:
-        candidates.append(Path(spec.cloud_init.ssh_key).with_suffix(""))
+    if spec.cloud_init and spec.cloud_init.ssh_key and spec.cloud_init.ssh_key.endswith(".pub"):
+        candidates.append(Path(spec.cloud_init.ssh_key.removesuffix(".pub")))
     return candidates

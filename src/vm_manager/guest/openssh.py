@@ -52,5 +52,6 @@ def _options(alias: str, credentials: Credentials, known_hosts: Path) -> list[st
 
 
 def _quoted(path: Path) -> str:
-    # Options are split at white space, and % and ${} are expanded in them: see ssh_config(5), TOKENS.
-    return '"' + str(path).replace("%", "%%") + '"'
+    # Options are split at white space, and % is expanded in them: see ssh_config(5), TOKENS.
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import EventSink, GuestOutput, StepFinished, StepStarted, Stream
 from vm_manager.domain.spec import Provisioner, ProvisionerKind
 from vm_manager.guest.ssh import SshSession
+from vm_manager.state.files import private
 
 _TAIL_LINES = 10
 _TAIL_CHARS = 4096
@@ -173,9 +173,7 @@ class _Log:
 
     def __enter__(self) -> Self:
         with os_errors(self._path):
-            self._file: IO[str] = open(
-                self._path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)
-            )
+            self._file: IO[str] = open(self._path, "a", encoding="utf-8", opener=private)
         self._partial = {Stream.STDOUT: "", Stream.STDERR: ""}
         return self
 

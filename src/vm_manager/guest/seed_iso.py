@@ -12,6 +12,7 @@ from pycdlib.pycdlibexception import PyCdlibException
 
 from vm_manager.diagnostics.errors import SeedIsoFailed
 from vm_manager.diagnostics.os_errors import diagnosed
+from vm_manager.state.files import private
 
 
 def write_seed(path: Path, files: Mapping[str, bytes]) -> None:
@@ -22,7 +23,7 @@ def write_seed(path: Path, files: Mapping[str, bytes]) -> None:
     """
     try:
         content = _image(files)
-        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        with open(path, "xb", opener=private) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

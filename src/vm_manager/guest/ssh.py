@@ -6,7 +6,8 @@ import codecs
 import logging
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -14,6 +15,7 @@ from typing import BinaryIO, Self
 import paramiko
 
 from vm_manager.diagnostics.errors import AuthFailed, HostKeyMismatch, NoKey, SshFailed
+from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import Stream
 from vm_manager.domain.instance import Endpoint
@@ -44,10 +46,13 @@ class SshSession:
         """
         keys = _usable(credentials)
         client = paramiko.SSHClient()
-        client.load_host_keys(str(known_hosts))
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
         try:
+            with os_errors(known_hosts), suppress(FileNotFoundError):
+                client.load_host_keys(str(known_hosts))
             connection = socket.create_connection((endpoint.host, endpoint.port), _CONNECT_TIMEOUT_S)
+            if alias not in client.get_host_keys():
+                raise HostKeyMismatch("no SSH host key is pinned for the guest")
             _login(client, connection, alias, credentials, keys)
         except BaseException as error:
             client.close()
@@ -77,13 +82,11 @@ class SshSession:
         tick: called several times a second, and may raise to end the wait.
         Returns its exit status, -1 when a signal ended it. Raises: `ssh::failed` when the connection is lost.
         """
-        try:
+        with _lost_connections():
             channel = self._open_channel()
             channel.exec_command(command)
             channel.shutdown_write()
-            return _Listener(channel, output).until_exit(deadline, tick)
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            raise SshFailed("the SSH connection was lost", retryable=True) from error
+        return _Listener(channel, output).until_exit(deadline, tick)
 
     def capture(
         self, command: str, deadline: Deadline, tick: Callable[[], None] = lambda: None
@@ -121,6 +124,15 @@ def offered_host_key(endpoint: Endpoint) -> str:
     return f"{key.get_name()} {key.get_base64()}"
 
 
+@contextmanager
+def _lost_connections() -> Iterator[None]:
+    """Translate what paramiko raises when the connection is gone; around its calls only, not around ours."""
+    try:
+        yield
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        raise SshFailed("the SSH connection was lost", retryable=True) from error
+
+
 class _Listener:
     """Reads both outputs of a running command as they come."""
 
@@ -144,7 +156,7 @@ class _Listener:
         self._drain()
         transport = channel.get_transport()
         if channel.exit_status == -1 and not transport.is_active():
-            raise EOFError("connection lost")
+            raise SshFailed("the SSH connection was lost", retryable=True)
         channel.close()
         return channel.exit_status
 
@@ -156,9 +168,13 @@ class _Listener:
     def _drain(self) -> None:
         channel = self._channel
         while channel.recv_ready():
-            self._say(Stream.STDOUT, channel.recv(_CHUNK))
+            with _lost_connections():
+                data = channel.recv(_CHUNK)
+            self._say(Stream.STDOUT, data)
         while channel.recv_stderr_ready():
-            self._say(Stream.STDERR, channel.recv_stderr(_CHUNK))
+            with _lost_connections():
+                data = channel.recv_stderr(_CHUNK)
+            self._say(Stream.STDERR, data)
 
     def _say(self, stream: Stream, data: bytes) -> None:
         text = self._decoders[stream].decode(data)

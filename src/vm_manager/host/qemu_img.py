@@ -16,11 +16,11 @@ _TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What `qemu-img info` says. backing: the file it depends on, or None."""
+    """What `qemu-img info` says. depends_on: the backing or data file that it names, or None."""
 
     format: str
     virtual_size_bytes: int
-    backing: str | None
+    depends_on: str | None
 
 
 def require_qemu_img() -> Path:
@@ -41,16 +41,27 @@ def image_info(path: Path) -> ImageInfo:
         raise FormatDetectionFailed(
             "{path} is not a disk image that qemu-img can read", {"path": str(path)}, evidence=(error.evidence,)
         ) from error
-    return ImageInfo(info["format"], info["virtual-size"], info.get("backing-filename"))
+    data_file = info.get("format-specific", {}).get("data", {}).get("data-file")
+    return ImageInfo(info["format"], info["virtual-size"], info.get("backing-filename") or data_file)
 
 
-def create_overlay(overlay: Path, base: Path, base_format: str, size_bytes: int | None) -> None:
+def create_overlay(overlay: Path, base: Path, size_bytes: int | None) -> None:
     """Create a qcow2 file that holds only what differs from `base`.
 
-    size_bytes: the disk's size as the guest sees it; None: as large as the base.
-    Raises: `image::overlay_creation_failed`, `host::disk_full`.
+    size_bytes: the disk's size as the guest sees it, not below the base's; None: as large as the base.
+    Raises: `image::format_detection_failed`, `image::overlay_creation_failed`, `host::disk_full`.
     """
-    argv = [str(require_qemu_img()), "create", "-q", "-f", "qcow2", "-F", base_format, "-b", str(base), str(overlay)]
+    if not base.exists():
+        raise OverlayCreationFailed("the base image {base} does not exist", {"base": str(base)})
+    info = image_info(base)
+    if size_bytes is not None and size_bytes < info.virtual_size_bytes:
+        least = -(-info.virtual_size_bytes // 1024**3)
+        raise OverlayCreationFailed(
+            "a disk of {size} bytes is smaller than its image, which has {least} bytes",
+            {"size": size_bytes, "least": info.virtual_size_bytes},
+            help=(f"write at least `disk {least}` in the VMFile, or leave it out: a file system cannot be cut off",),
+        )
+    argv = [str(require_qemu_img()), "create", "-q", "-f", "qcow2", "-F", info.format, "-b", str(base), str(overlay)]
     try:
         run(argv if size_bytes is None else [*argv, str(size_bytes)], timeout_s=_TIMEOUT_S)
     except ProcessFailed as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken
-from vm_manager.host.qemu_img import image_info
+from vm_manager.images.accept import require_acceptable
 from vm_manager.images.download import ProgressSink, download, redacted
 from vm_manager.state.files import make_dir, sync_directory, write_atomically
 from vm_manager.state.lock import wait_locked
@@ -28,7 +28,7 @@ class ImageCache:
     def fetch(self, url: str, progress: ProgressSink, cancel: CancelToken) -> Path:
         """The image of a URL, downloaded unless it is there. Two at a time download once.
 
-        Raises: `image::download_failed`, `image::format_detection_failed`, `host::disk_full`, `vmctl::interrupted`.
+        Raises: `image::download_failed`, `image::refused`, `image::format_detection_failed`, `host::disk_full`, `vmctl::interrupted`.
         """
         home = self._home(url)
         make_dir(home)
@@ -38,9 +38,8 @@ class ImageCache:
             part = home / "data.part"
             try:
                 download(url, part, progress, cancel)
-                info = image_info(part)
-                meta = {"url": redacted(url), "format": info.format, "virtual_size_bytes": info.virtual_size_bytes}
-                write_atomically(home / "meta.json", json.dumps(meta, indent=2).encode())
+                require_acceptable(part)
+                write_atomically(home / "meta.json", json.dumps({"url": redacted(url)}, indent=2).encode())
                 with os_errors(home):
                     part.chmod(0o400)  # overlays depend on its every byte
                     part.rename(home / "data")

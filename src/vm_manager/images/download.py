@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
+import urllib3
 
 from vm_manager.diagnostics.errors import DownloadFailed
 from vm_manager.diagnostics.model import Evidence
@@ -34,9 +38,14 @@ def download(url: str, destination: Path, progress: ProgressSink, cancel: Cancel
             if not response.ok:
                 raise _refused(response, url)
             size = int(response.headers.get("Content-Length", "0")) or None
-            received = _store(response, destination, lambda done: progress(done, size), cancel)
-    except (requests.RequestException, ValueError) as error:
-        raise DownloadFailed("{url} could not be fetched", shown, retryable=True) from error
+            with _ended_by(cancel, response):
+                received = _store(response, destination, lambda done: progress(done, size), cancel)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+        cancel.raise_if_cancelled()
+        # Not `from error`: its text quotes the URL with all that is secret in it.
+        reason = Evidence("http", type(error).__name__, (_redacted_text(str(error), url),))
+        raise DownloadFailed("{url} could not be fetched", shown, evidence=(reason,), retryable=True) from _root(error)
+    cancel.raise_if_cancelled()
     if size is not None and received != size:
         raise DownloadFailed(
             "{url} ended early: {received} of {size} bytes",
@@ -50,6 +59,35 @@ def redacted(url: str) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
+
+
+def _root(error: BaseException) -> OSError | None:
+    """What the operating system said, at the bottom of it; the libraries' own texts quote the URL."""
+    found, context = None, error.__cause__ or error.__context__
+    while context is not None:
+        found = context if isinstance(context, OSError) and context.errno else found
+        context = context.__cause__ or context.__context__
+    return found
+
+
+def _redacted_text(text: str, url: str) -> str:
+    parts = urlsplit(url)
+    for secret in (parts.query, parts.fragment, parts.netloc.rpartition("@")[0], parts.password, parts.username):
+        if secret:
+            text = text.replace(secret, "…")
+    return text[:500]
+
+
+@contextmanager
+def _ended_by(cancel: CancelToken, response: requests.Response) -> Iterator[None]:
+    """Ctrl-C ends a read that waits for a server that has stalled: the connection is shut down under it."""
+
+    def shut_down() -> None:
+        with suppress(OSError), socket.socket(fileno=os.dup(response.raw.fileno())) as connection:
+            connection.shutdown(socket.SHUT_RDWR)
+
+    with cancel.calling(shut_down):
+        yield
 
 
 def _store(response: requests.Response, destination: Path, told: Callable[[int], None], cancel: CancelToken) -> int:

@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from vm_manager.domain.instance import Instance, VmState
 from vm_manager.domain.plan import Action, Operation, Plan
 from vm_manager.domain.spec import VmSpec
-from vm_manager.planning.changes import changed_at_creation, changed_at_start
+from vm_manager.planning.changes import changed_at_creation, changed_at_start, startable
+
+_IN_THE_GUEST = (Action.WAIT, Action.PROVISION)
 
 
 def plan_up(
@@ -15,25 +17,29 @@ def plan_up(
     instances: Mapping[str, Instance],
     cached_urls: Collection[str],
     *,
-    guests: bool = True,
+    without_guests: Collection[str] = (),
     provision: bool = True,
 ) -> Plan:
     """The operations that make every VM of `specs` exist, run, be ready and be provisioned.
 
     instances: what there is, by name.
     cached_urls: the image URLs that need no download.
-    guests: whether the backend runs guests that can be waited for and provisioned.
+    without_guests: names whose backend runs no guests that could be waited for and provisioned.
     provision: False leaves out the provisioners.
     """
     operations: list[Operation] = []
-    for spec in specs:
-        instance = instances.get(spec.name)
+    for wanted in specs:
+        instance = instances.get(wanted.name)
+        # What was fixed at creation counts, not what the VMFile says now.
+        spec = startable(instance.record.spec, wanted) if instance else wanted
         if instance is None:
             if spec.image.url and spec.image.url not in cached_urls:
                 operations.append(_operation(spec, Action.FETCH, "the image is not in the cache"))
             operations.append(_operation(spec, Action.CREATE, "does not exist"))
-        todo = [*_run(spec, instance), *(_reach(spec, instance, provision) if guests else ())]
-        operations += todo or [_operation(spec, Action.NOTHING, _already_running(spec, instance))]
+        todo = [*_run(wanted, instance), *_reach(spec, instance, provision)]
+        if spec.name in without_guests:
+            todo = [operation for operation in todo if operation.action not in _IN_THE_GUEST]
+        operations += todo or [_operation(wanted, Action.NOTHING, _already_running(wanted, instance))]
     return Plan(tuple(operations))
 
 
@@ -53,8 +59,12 @@ def _why_start(instance: Instance) -> str:
 
 def _reach(spec: VmSpec, instance: Instance | None, provision: bool) -> Iterable[Operation]:
     """Wait and provision, as far as each is still to be done since the last start."""
+    if not spec.is_reachable:
+        return
     progress = instance.record.progress if instance and instance.alive else None
-    if not (progress and progress.ready) and spec.has_seed and spec.is_reachable:
+    seeded = instance.record.seeded if instance else spec.has_seed
+    can_log_in = seeded or spec.ssh or spec.provisioners
+    if can_log_in and not (progress and progress.ready):
         yield _operation(spec, Action.WAIT, "is not ready yet" if progress else "is being started")
     done = progress.steps_done if progress else 0
     if provision and done < len(spec.provisioners):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from vm_manager.diagnostics.os_errors import os_errors
@@ -11,7 +12,13 @@ from vm_manager.diagnostics.os_errors import os_errors
 def make_dir(path: Path) -> None:
     """Create a directory, and its parents, for this user alone (0700 under any umask). Idempotent."""
     with os_errors(path):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.is_dir():
+            return
+        # One by one: mkdir(parents=True) gives its mode to the last directory only.
+        make_dir(path.parent)
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+            path.chmod(0o700)  # a umask may have taken the owner's rights, too
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -32,10 +39,18 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_private(path: Path, content: bytes) -> None:
     """Write a new file with mode 0600 and flush it to the disk. Raises: `OSError`."""
     path.unlink(missing_ok=True)
-    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with open(path, "xb", opener=private) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def private(path: str, flags: int) -> int:
+    """An opener for open(): files are 0600, whatever the umask."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    if flags & os.O_CREAT:
+        os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def sync_directory(path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from vm_manager.diagnostics.model import Diagnostic
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.instance import LastFailure
+from vm_manager.state.files import private
 
 # The newest lines decide; a journal is never read further back than this.
 _READ_BYTES = 256 * 1024
@@ -60,25 +61,29 @@ def last_failure(journal: Path) -> LastFailure | None:
 def _append(journal: Path, entry: dict[str, object]) -> None:
     line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **entry}) + "\n"
     with os_errors(journal):
-        descriptor = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = private(str(journal), os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
-            os.write(descriptor, line.encode())
+            # Behind a line that a power cut tore, ours must not be glued to it.
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            os.write(descriptor, (f"\n{line}" if torn else line).encode())
         finally:
             os.close(descriptor)
 
 
 def _read(journal: Path) -> list[dict[str, object]]:
-    try:
-        with journal.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _READ_BYTES))
-            lines = file.read().splitlines()
-    except FileNotFoundError:
-        return []
+    with os_errors(journal):
+        try:
+            with journal.open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _READ_BYTES))
+                lines = file.read().splitlines()
+        except FileNotFoundError:
+            return []
     entries = []
     for line in lines:
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(entry, dict):
             entries.append(entry)

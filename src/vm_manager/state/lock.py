@@ -18,7 +18,7 @@ from vm_manager.diagnostics.errors import StateLocked
 from vm_manager.diagnostics.model import Subject
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken
-from vm_manager.state.files import make_dir
+from vm_manager.state.files import make_dir, private
 
 _POLL_S = 0.2
 _HOLDER_LOOKS = 15
@@ -35,7 +35,7 @@ def locked(directory: Path, name: str, command: str) -> Iterator[None]:
     make_dir(directory)
     path = directory / f"{name}.lock"
     with os_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = private(str(path), os.O_RDWR | os.O_CREAT)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,7 +86,7 @@ def _holder(descriptor: int) -> tuple[int, str] | None:
 def wait_locked(path: Path, cancel: CancelToken) -> Iterator[None]:
     """Hold a lock file, waiting for whoever has it. Raises: `vmctl::interrupted`."""
     with os_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = private(str(path), os.O_RDWR | os.O_CREAT)
     try:
         # flock(2) itself could not be ended by Ctrl-C from another thread.
         while True:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,13 @@ from vm_manager.state.layout import DataDir, InstanceFiles
 from vm_manager.state.lock import locked
 
 
+@dataclass(frozen=True)
+class _Version:
+    """What can be read of every record, whatever version wrote it."""
+
+    schema: int = RECORD_SCHEMA
+
+
 class InstanceStore:
     """Reads and writes instance records below a data directory. Readers never lock, never wait and never write."""
 
@@ -30,7 +38,8 @@ class InstanceStore:
         """The names of all instances, sorted."""
         with os_errors(self.data.vms):
             try:
-                return tuple(sorted(filter(is_vm_name, os.listdir(self.data.vms))))
+                with os.scandir(self.data.vms) as entries:
+                    return tuple(sorted(entry.name for entry in entries if is_vm_name(entry.name) and entry.is_dir()))
             except FileNotFoundError:
                 return ()
 
@@ -60,13 +69,18 @@ class InstanceStore:
         path = self.files(name).record
         with os_errors(path):
             try:
-                record = msgspec.json.decode(path.read_bytes(), type=InstanceRecord)
+                content = path.read_bytes()
             except FileNotFoundError as error:
                 raise self._corrupt(name, "the record {path} is missing") from error
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                raise self._corrupt(name, "the record {path} is not readable") from error
-        if record.schema > RECORD_SCHEMA:
-            raise self._corrupt(name, "the record {path} was written by a newer vmctl")
+        try:
+            if msgspec.json.decode(content, type=_Version).schema > RECORD_SCHEMA:
+                raise self._corrupt(name, "the record {path} was written by a newer vmctl")
+            record = msgspec.json.decode(content, type=InstanceRecord)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise self._corrupt(name, "the record {path} is not readable") from error
+        if record.name != name:
+            # A copied directory: writing this record would overwrite the other VM's.
+            raise self._corrupt(name, "the record {path} is another VM's")
         return record
 
     def write(self, record: InstanceRecord) -> None:
@@ -93,7 +107,7 @@ class InstanceStore:
         make_dir(self.data.vms)
         with os_errors(staging):
             shutil.rmtree(staging, ignore_errors=True)
-            staging.mkdir(mode=0o700)
+            make_dir(staging)
         try:
             yield staging
             with os_errors(staging):

@@ -23,6 +23,7 @@ from vm_manager.ui.terminal import Terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 _REFRESH_PER_S = 8
 _MIB = 1024 * 1024
@@ -135,46 +136,47 @@ class LiveDisplay:
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            for vm, line in self._output.rest():
-                self._print(vm, line)
+            rest = [self._said(vm, line) for vm, line in self._output.rest()]
+        self._print(rest)
         self._live.stop()
 
     def __call__(self, event: Event) -> None:
         """Take the event into the picture."""
+        if isinstance(event, Warned):
+            self._terminal.show(event.diagnostic)
+            return
         with self._lock:
-            if isinstance(event, Warned):
-                self._terminal.show(event.diagnostic)
-                return
-            row = self._rows.setdefault(event.vm, _Row())
-            if isinstance(event, GuestOutput):
-                self._heard(event, row)
-            elif isinstance(event, StepFinished):
-                for vm, line in self._output.rest(event.vm):
-                    self._print(vm, line)
-                self._finished(event, row)
-            else:
-                row.update(event)
+            lines = self._take_in(event, self._rows.setdefault(event.vm, _Row()))
+        # Not while we hold our lock: Rich's refresh holds its own while it asks us for the table.
+        self._print(lines)
 
-    def _heard(self, event: GuestOutput, row: _Row) -> None:
-        for line in self._output.add(event):
-            if event.stream is Stream.CONSOLE:
-                row.detail = line
-            else:
-                self._print(event.vm, line)
-
-    def _finished(self, event: StepFinished, row: _Row) -> None:
-        from rich.text import Text
-
+    def _take_in(self, event: Event, row: _Row) -> list[Text]:
+        """Change the picture; the lines that are to scroll by above it."""
+        if isinstance(event, GuestOutput):
+            lines = self._output.add(event)
+            if event.stream is not Stream.CONSOLE:
+                return [self._said(event.vm, line) for line in lines]
+            row.detail = lines[-1] if lines else row.detail
+            return []
         row.update(event)
-        mark = Text.assemble(
-            ("✔ ", "green"), (event.vm, "bold"), f" {event.outcome} ", (f"{event.elapsed_s:.1f} s", "dim")
-        )
-        self._live.console.print(mark, overflow="ellipsis", no_wrap=True)
+        if not isinstance(event, StepFinished):
+            return []
+        return [*(self._said(vm, line) for vm, line in self._output.rest(event.vm)), self._done(event)]
 
-    def _print(self, vm: str, line: str) -> None:
+    def _said(self, vm: str, line: str) -> Text:
         from rich.text import Text
 
-        self._live.console.print(Text.assemble((f"{vm} │ ", "cyan"), line), soft_wrap=True)
+        return Text.assemble((f"{vm} │ ", "cyan"), line)
+
+    def _done(self, event: StepFinished) -> Text:
+        from rich.text import Text
+
+        took = (f"{event.elapsed_s:.1f} s", "dim")
+        return Text.assemble(("✔ ", "green"), (event.vm, "bold"), f" {event.outcome} ", took)
+
+    def _print(self, lines: list[Text]) -> None:
+        for line in lines:
+            self._live.console.print(line, soft_wrap=True)
 
     def _table(self) -> Table:
         from rich.table import Table
@@ -247,5 +249,6 @@ class _Lines:
 def _amount(event: Progressed) -> str:
     if event.unit != "bytes":
         return f"{event.current} of {event.total} {event.unit}" if event.total else f"{event.current} {event.unit}"
-    done = f"{event.current / _MIB:.0f}"
-    return f"{done} of {event.total / _MIB:.0f} MiB" if event.total else f"{done} MiB"
+    size, unit = (_MIB, "MiB") if (event.total or event.current) >= _MIB else (1024, "KiB")
+    done = f"{event.current / size:.0f}"
+    return f"{done} of {event.total / size:.0f} {unit}" if event.total else f"{done} {unit}"

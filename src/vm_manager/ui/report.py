@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from unicodedata import east_asian_width
 
 from vm_manager.diagnostics.model import Diagnostic, Evidence, Label
 from vm_manager.ui.safe_text import safe_line
@@ -59,18 +58,18 @@ def _one(diagnostic: Diagnostic) -> Iterator[Line]:
     yield Line(((style, head), ("strong", f": {safe_line(diagnostic.message)}")))
     yield from _snippets(diagnostic.labels)
     if about := _about(diagnostic):
-        yield _entry("", about)
+        yield from _entry("", about)
     for depth, cause in enumerate(diagnostic.causes):
         code = f" [{cause.code}]" if cause.code else ""
         kind = "" if cause.code else f"{cause.type}: "
         text = safe_line(" ".join(f"{kind}{cause.message}".split()))
-        yield _entry("caused by" if depth == 0 else "  and that by", f"{text}{code}")
+        yield from _entry("caused by" if depth == 0 else "  and that by", f"{text}{code}")
     for evidence in diagnostic.evidence:
         yield from _evidence(evidence)
     for note in diagnostic.notes:
-        yield _entry("note", note)
+        yield from _entry("note", note)
     for advice in diagnostic.help:
-        yield _entry("help", advice, "help")
+        yield from _entry("help", advice, "help")
 
 
 def _about(diagnostic: Diagnostic) -> str:
@@ -84,16 +83,18 @@ def _about(diagnostic: Diagnostic) -> str:
     return ", ".join(parts)
 
 
-def _entry(label: str, text: str, style: str = "") -> Line:
+def _entry(label: str, text: str, style: str = "") -> Iterator[Line]:
     label = f"{label}: " if label else ""
-    return Line(
-        (("frame", "  = "), (style or "label", label), (style and "text", safe_line(text))), hang=4 + len(label)
-    )
+    first, *rest = text.strip().split("\n")
+    start = (("frame", "  = "), (style or "label", label))
+    yield Line((*start, (style and "text", safe_line(first))), hang=4 + len(label))
+    for line in rest:
+        yield Line((("frame", "    "), ("text", safe_line(line))), hang=4)
 
 
 def _evidence(evidence: Evidence) -> Iterator[Line]:
     where = f" ({evidence.path})" if evidence.path else ""
-    yield _entry("evidence", f"{evidence.title}{where}")
+    yield from _entry("evidence", f"{evidence.title}{where}")
     if evidence.error:
         yield Line((("frame", "  | "), ("quote", f"cannot be read: {safe_line(evidence.error)}")), hang=4)
     if evidence.truncated:
@@ -133,4 +134,6 @@ def _underline(text: str, start: int, label: Label, gutter: int) -> Line:
 
 
 def _columns(text: str) -> int:
-    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+    from rich.cells import cell_len
+
+    return cell_len(safe_line(text))

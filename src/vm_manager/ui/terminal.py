@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -91,7 +92,8 @@ class Terminal:
 
     def tell(self, line: str) -> None:
         """A line on standard error."""
-        print(safe_line(line), file=sys.stderr, flush=True)  # noqa: T201
+        with suppress(OSError):  # nobody reads it any more; the exit status still tells
+            print(safe_line(line), file=sys.stderr, flush=True)  # noqa: T201
 
     def show(self, diagnostic: Diagnostic) -> None:
         """A diagnostic on standard error. A renderer that fails falls back to one that cannot."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar
@@ -34,6 +35,7 @@ _MAX_VCPUS = 512
 _MAX_MEMORY_MIB = 16 * _MIB
 _MAX_DISK_BYTES = 64 * 1024 * _GIB
 _MAX_BOOT_TIMEOUT_S = 24 * 3600
+_MAX_HOSTNAME = 253
 
 # Words of the language whose runtime is still to come: refused by name, so that nothing is silently left out.
 _VM_LATER = ("arch", "firmware", "depends-on", "drive", "mount")
@@ -87,6 +89,10 @@ class _Fields:
             else:
                 self._first[child.name] = child
 
+    def has(self, name: str) -> bool:
+        """Whether a child of that name was written, be it right or wrong."""
+        return name in self._first
+
     def get(self, name: str, decode: Callable[[Node], _T | None]) -> _T | None:
         """The decoded child of that name, or None when it is missing or wrong."""
         return decode(self._first[name]) if name in self._first else None
@@ -109,11 +115,12 @@ class _Reader:
         definition = VmDefinition(
             name=name or Located("", node.name_span),
             span=node.name_span,
+            has_image=fields.has("image") or fields.has("image-url"),
             image=fields.get("image", self.text),
             image_url=fields.get("image-url", self.text),
             vcpus=fields.get("vcpus", lambda child: self.integer(child, 1, _MAX_VCPUS)),
-            memory_mib=fields.get("memory", lambda child: self.size(child, _MIB, 16, _MAX_MEMORY_MIB)),
-            disk_bytes=self._disk(fields),
+            memory_mib=fields.get("memory", self._memory),
+            disk_bytes=fields.get("disk", self._disk),
             accelerator=fields.get("accel", lambda child: self.word(child, Accelerator)),
             cpu=fields.get("cpu", self.text),
             boot_timeout_s=fields.get("boot-timeout", lambda child: self.integer(child, 1, _MAX_BOOT_TIMEOUT_S)),
@@ -140,13 +147,13 @@ class _Reader:
             self.later(child.name_span, f"`{child.name}` in a network block")
         for entry in node.properties:
             self.later(entry.span, f"`{entry.key}=` of a network")
-        return self.word(node, NetworkMode, block=True)
+        return self.word(replace(node, properties=()), NetworkMode, block=True)
 
     def cloud_init(self, node: Node) -> CloudInitDefinition:
         self._no_arguments(node)
         fields = _Fields(self, node, ("hostname", "ssh-key", "user-data"), later=("network-config", "on-error"))
         return CloudInitDefinition(
-            hostname=fields.get("hostname", self.text),
+            hostname=fields.get("hostname", self.hostname),
             ssh_key=fields.get("ssh-key", self.text),
             user_data=fields.get("user-data", self.text),
         )
@@ -206,12 +213,24 @@ class _Reader:
         if value is None:
             return None
         if not isinstance(value.value, str):
-            self._wrong_type(node, value, "a string", f'put it in quotes: {node.name} "{value.value}"')
+            written = self._problems.source.text[value.span.start : value.span.end].lstrip("#")
+            self._wrong_type(node, value, "a string", f'put it in quotes: {node.name} "{written}"')
             return None
         if not value.value or "\0" in value.value:
             self._problems.add(value.span, f"`{node.name}` needs a text", "empty", f'write it: {node.name} "…"')
             return None
         return Located(value.value, value.span)
+
+    def hostname(self, node: Node) -> Text | None:
+        """The one argument of a node, a host name of one or several labels."""
+        text = self.text(node)
+        if text is None or (len(text.value) <= _MAX_HOSTNAME and all(map(is_vm_name, text.value.split(".")))):
+            return text
+        self._problems.add(
+            text.span, f"`{node.name}` cannot be that", "not a host name",
+            "use letters, digits and inner hyphens, in labels with dots between them",
+        )  # fmt: skip
+        return None
 
     def word(self, node: Node, words: type[_E], *, block: bool = False) -> Located[_E] | None:
         """The one argument of a node, one of a few words."""
@@ -237,36 +256,38 @@ class _Reader:
         return self._bounded(node, value, value.value, low, high)
 
     def size(self, node: Node, unit: int, low: int, high: int) -> Located[int] | None:
-        """The one argument of a node, a size: a number of `unit` bytes, or a text with a unit; in units, rounded down."""
+        """The one argument of a node, a size in bytes: a number of `unit` bytes, or a text with a unit of its own.
+
+        low, high: bounds, in bytes.
+        """
         value = self._argument(node, "a size")
         if value is None:
             return None
-        if isinstance(value.value, int) and not isinstance(value.value, bool):
-            return self._bounded(node, value, value.value, low, high)
         match = _SIZE.fullmatch(value.value.strip()) if isinstance(value.value, str) else None
-        if match is None or match[2] not in _UNITS:
+        if isinstance(value.value, int) and not isinstance(value.value, bool):
+            size = value.value * unit
+        elif match is not None and match[2] in _UNITS:
+            size = int(match[1]) * _UNITS[match[2]]
+        else:
             self._wrong_type(node, value, "a size", f'write a number, or a text such as {node.name} "2GiB"')
             return None
-        return self._bounded(node, value, int(match[1]) * _UNITS[match[2]] // unit, low, high)
+        return self._bounded(node, value, size, low, high, _shown_size)
 
-    def _disk(self, fields: _Fields) -> Located[int] | None:
-        def gib_or_text(node: Node) -> Located[int] | None:
-            if node.arguments and isinstance(node.arguments[0].value, str):
-                return self.size(node, 1, _MIB, _MAX_DISK_BYTES)
-            size = self.size(node, _GIB, 1, _MAX_DISK_BYTES // _GIB)
-            return Located(size.value * _GIB, size.span) if size else None
+    def _memory(self, node: Node) -> Located[int] | None:
+        size = self.size(node, _MIB, 16 * _MIB, _MAX_MEMORY_MIB * _MIB)
+        return Located(size.value // _MIB, size.span) if size else None
 
-        return fields.get("disk", gib_or_text)
+    def _disk(self, node: Node) -> Located[int] | None:
+        return self.size(node, _GIB, _MIB, _MAX_DISK_BYTES)
 
-    def _bounded(self, node: Node, value: Value, number: int, low: int, high: int) -> Located[int] | None:
+    def _bounded(
+        self, node: Node, value: Value, number: int, low: int, high: int, show: Callable[[int], str] = str
+    ) -> Located[int] | None:
         if low <= number <= high:
             return Located(number, value.span)
-        side, bound = ("small", low) if number < low else ("large", high)
+        side, bound, limit = ("small", low, "least") if number < low else ("large", high, "most")
         self._problems.add(
-            value.span,
-            f"`{node.name}` is too {side}",
-            f"too {side}",
-            f"write {bound} at the {'least' if side == 'small' else 'most'}",
+            value.span, f"`{node.name}` is too {side}", f"too {side}", f"write {show(bound)} at the {limit}"
         )
         return None
 
@@ -274,13 +295,9 @@ class _Reader:
         """The one argument of a node that may have no more than that, and a block only where that is expected."""
         for extra in node.arguments[1:]:
             self._problems.add(extra.span, f"`{node.name}` takes one value", "one too many", "remove it")
-        if not block:
-            for entry in node.properties:
-                self._problems.add(
-                    entry.key_span, f"`{node.name}` has no property `{entry.key}`", "unknown", "remove it"
-                )
-            if node.has_block:
-                self._problems.add(node.name_span, f"`{node.name}` takes no block", "has a block", "remove the braces")
+        self._no_properties(node, block=block)
+        if not block and node.has_block:
+            self._problems.add(node.name_span, f"`{node.name}` takes no block", "has a block", "remove the braces")
         if not node.arguments:
             self._problems.add(
                 node.name_span, f"`{node.name}` without a value", f"{what} is missing behind it",
@@ -289,7 +306,14 @@ class _Reader:
             return None
         return node.arguments[0]
 
+    def _no_properties(self, node: Node, *, block: bool) -> None:
+        for entry in node.properties:
+            help = f"write it into the block, as a line of its own: {entry.key} …" if block else "remove it"
+            message = f"`{node.name}` has no property `{entry.key}`"
+            self._problems.add(entry.span, message, "not expected", help)
+
     def _no_arguments(self, node: Node) -> None:
+        self._no_properties(node, block=True)
         for extra in node.arguments:
             self._problems.add(
                 extra.span, f"`{node.name}` takes no value", "not expected", f"write {node.name} {{ … }}"
@@ -312,8 +336,13 @@ class _Reader:
         )  # fmt: skip
 
     def _wrong_type(self, node: Node, value: Value, wanted: str, help: str) -> None:
-        found = "a fraction" if isinstance(value.value, (Decimal, float)) else f"a {value.type_name}"
+        article = "an" if value.type_name.startswith("i") else "a"
+        found = "a fraction" if isinstance(value.value, (Decimal, float)) else f"{article} {value.type_name}"
         self._problems.add(value.span, f"`{node.name}` is {wanted}", f"this is {found}", help)
+
+
+def _shown_size(size: int) -> str:
+    return f"{size // _GIB} GiB" if size >= _GIB else f"{size // _MIB} MiB"
 
 
 def _did_you_mean(word: str, known: tuple[str, ...]) -> str:

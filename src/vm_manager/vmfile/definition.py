@@ -54,10 +54,14 @@ class ProvisionDefinition:
 
 @dataclass(frozen=True, kw_only=True)
 class VmDefinition:
-    """A vm block. memory_mib in MiB, disk_bytes in bytes, boot_timeout_s in seconds; span: its first line."""
+    """A vm block. memory_mib in MiB, disk_bytes in bytes, boot_timeout_s in seconds; span: its first line.
+
+    has_image: whether an image was given at all, be it wrong.
+    """
 
     name: Text
     span: Span
+    has_image: bool = False
     image: Text | None = None
     image_url: Text | None = None
     vcpus: Located[int] | None = None

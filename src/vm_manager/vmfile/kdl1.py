@@ -18,7 +18,16 @@ from vm_manager.diagnostics.spans import Span
 from vm_manager.vmfile.nodes import Node, Property, Scalar, SyntaxProblem, Value
 
 _INTEGER = re.compile(r"[+-]?(?:0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[0-9][0-9_]*)")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _POSITION = re.compile(r"(\d+):(\d+) parse error:\s*(.*)", re.DOTALL)
+
+
+class _RefusedError(Exception):
+    """Carries what we do not accept, although kdl-py does, out of its parser."""
+
+    def __init__(self, problem: SyntaxProblem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
 
 
 def read(text: str) -> tuple[tuple[Node, ...], tuple[SyntaxProblem, ...]]:
@@ -33,6 +42,8 @@ def read(text: str) -> tuple[tuple[Node, ...], tuple[SyntaxProblem, ...]]:
         return tuple(Parser(config).parse(text).nodes), ()
     except ParseError as error:
         return (), (_problem(text, str(error)),)
+    except _RefusedError as refused:
+        return (), (refused.problem,)
     except (OverflowError, ValueError, RecursionError, InvalidOperation):
         return (), (SyntaxProblem("a number or the nesting is beyond all measure", Span(0, 0)),)
 
@@ -42,7 +53,12 @@ def _value(text: str, value: Any, fragment: Any) -> Value:
     start = end - len(fragment.fragment)
     if value.tag is not None:
         start = text.rindex("(", 0, start)
-    return Value(_scalar(value.value, fragment.fragment), Span(start, end), value.tag)
+    span = Span(start, end)
+    if isinstance(value.value, str) and _SURROGATE.search(value.value):
+        raise _RefusedError(
+            SyntaxProblem("half of a surrogate pair is no character", span, "write the character itself")
+        )
+    return Value(_scalar(value.value, fragment.fragment), span, value.tag)
 
 
 def _scalar(value: Any, written: str) -> Scalar:
@@ -62,7 +78,7 @@ def _node(text: str, node: Any, fragment: Any) -> Node:
     properties = tuple(
         Property(key, _key_span(text, key, value.span.start), value) for key, value in node.props.items()
     )
-    arguments, children = tuple(node.args), tuple(node.nodes)
+    arguments, children = tuple(node.args), tuple(node.nodes or ())
     ends = (name_span, *(value.span for value in arguments), *(p.span for p in properties), *(c.span for c in children))
     span = Span(start, max(part.end for part in ends))
     return Node(node.name, name_span, span, arguments, properties, children, node.tag, bool(children))

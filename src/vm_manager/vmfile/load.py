@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def load(file: Path | None = None, *, directory: Path | None = None) -> Project:
     file: the VMFile; None: `VMFile.kdl` in `directory` (default: the working directory) or in the nearest parent.
     Raises: `vmfile::not_found`, `vmfile::parse_failed`, `vmfile::validation`.
     """
-    start = directory or Path.cwd()
+    start = directory or _working_directory()
     path = file if file is not None else _find(start)
     source = Source(_shown(path, start), _read(path))
     problems = Problems(source)
@@ -66,9 +67,18 @@ def load(file: Path | None = None, *, directory: Path | None = None) -> Project:
     return Project(real, source, tuple(spec for spec in specs if spec), file is None and real.parent != start.resolve())
 
 
+def _working_directory() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise VmFileNotFound(
+            "the working directory does not exist any more", help=("change to another one",)
+        ) from error
+
+
 def _find(start: Path) -> Path:
     for directory in (start, *start.resolve().parents):
-        if (directory / FILE_NAME).is_file():
+        if os.path.isfile(directory / FILE_NAME):
             return directory / FILE_NAME
     raise VmFileNotFound("there is no {file} in {directory} or above", {"file": FILE_NAME, "directory": str(start)})
 
@@ -78,16 +88,16 @@ def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
-        text = content.decode()
     except FileNotFoundError as error:
         raise VmFileNotFound("{path} does not exist", name) from error
     except OSError as error:
         raise VmFileParseFailed("{path} cannot be read", name, help=("name a file that you may read",)) from error
-    except UnicodeDecodeError as error:
-        raise VmFileParseFailed("{path} is not UTF-8", name, help=("save it as UTF-8",)) from error
     if len(content) > _MAX_BYTES:
         raise VmFileParseFailed("{path} is larger than 1 MiB", name, help=("name a VMFile, not a disk image",))
-    return text
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise VmFileParseFailed("{path} is not UTF-8", name, help=("save it as UTF-8",)) from error
 
 
 def _shown(path: Path, start: Path) -> str:

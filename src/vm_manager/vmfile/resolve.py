@@ -85,6 +85,8 @@ class _Resolver:
         if vm.image_url:
             self._url(vm.image_url)
             return ImageSource(url=vm.image_url.value)
+        if vm.has_image:
+            return None
         self._problems.add(
             vm.span.to(vm.name.span), "a VM without an image", "neither image nor image-url",
             'add a line: image "disk.qcow2", or: image-url "https://…"',
@@ -134,15 +136,18 @@ class _Resolver:
 
     def _file(self, text: Text, what: str, check: Callable[[bytes], str | None] | None = None) -> Path:
         """The absolute path that a text names; a regular file that can be read and that `check` finds nothing wrong with."""
-        path = Path(os.path.abspath(self._directory / Path(text.value).expanduser()))
+        path = Path(text.value)
         problem: str | None
         try:
+            path = Path(os.path.abspath(self._directory / path.expanduser()))
             if not path.is_file():
-                problem = "is a directory" if path.is_dir() else "does not exist"
+                problem = _what_instead(path)
             elif not os.access(path, os.R_OK):
                 problem = "may not be read"
             else:
                 problem = check(path.read_bytes()) if check else None
+        except RuntimeError:
+            problem = "is in the home directory of a user who does not exist"
         except OSError as error:
             problem = (error.strerror or "cannot be read").lower()
         if problem:
@@ -151,6 +156,12 @@ class _Resolver:
                 f"check the path; relative ones start from {self._directory}",
             )  # fmt: skip
         return path
+
+
+def _what_instead(path: Path) -> str:
+    if path.is_dir():
+        return "is a directory"
+    return "is not a regular file" if path.exists() else "does not exist"
 
 
 def _public_key(content: bytes) -> str | None:
@@ -173,7 +184,11 @@ def _user_data(content: bytes) -> str | None:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         return f"is not valid YAML at line {line}: {error.problem}"
-    except yaml.YAMLError:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ):  # PyYAML lets the latter through for odd dates and deep nesting
         return "is not valid YAML"
     return None
 

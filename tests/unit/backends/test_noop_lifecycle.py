@@ -219,7 +219,6 @@ def test_logging_in_needs_a_running_vm(world: _World) -> None:
         world.vms.login_command("web")
 
 
-@pytest.mark.xfail(reason="defect: what guests a plan reckons with is asked of the default backend, not of the VM's")
 def test_a_vm_keeps_its_backend_whatever_is_chosen_for_new_ones(world: _World) -> None:
     project = world.project('vm "web" { image "../disk.img"; ssh {} }')
     world.up(project)
@@ -228,7 +227,6 @@ def test_a_vm_keeps_its_backend_whatever_is_chosen_for_new_ones(world: _World) -
     assert [outcome.summary for outcome in qemu.up(project)] == ["started"]
 
 
-@pytest.mark.xfail(reason="defect: one corrupt record stops `up` and `down` for every VM of the file")
 def test_a_corrupt_record_does_not_stop_the_other_vms(world: _World) -> None:
     project = world.project(_TWO)
     world.up(project)

@@ -103,7 +103,7 @@ def test_a_failure_exits_with_its_status_and_is_explained_on_standard_error(
 @pytest.mark.parametrize(
     ("args", "lines"),
     [
-        (["nosuch"], ["error[vmctl::usage]: no such command 'nosuch'", "  = help: run `vmctl --help`"]),
+        (["nosuch"], ["error[vmctl::usage]: there is no command 'nosuch'", "  = help: run `vmctl --help`"]),
         (["status"], ["error[vmctl::usage]: missing argument 'NAME'", "  = help: run `vmctl status --help`"]),
         (
             ["down", "--timeout", "soon"],

@@ -48,6 +48,7 @@ _PUBLISHED = {
     "vm_manager::ssh::auth_failed": (35, 11),
     "vm_manager::ssh::host_key_mismatch": (36, 11),
     "vm_manager::ssh::no_key": (37, 11),
+    "vm_manager::image::refused": (38, 8),
 }
 
 _ROWS: dict[int, type[VmError]] = {

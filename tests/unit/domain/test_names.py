@@ -72,8 +72,5 @@ def test_the_nearest_of_several_wins() -> None:
     assert closest("provisoin", ("provision", "provisions", "division")) == "provision"
 
 
-@pytest.mark.xfail(
-    reason="defect: of two that are equally near the first in the alphabet wins, not the one that begins so"
-)
 def test_of_two_that_are_equally_near_the_one_that_begins_alike_is_meant() -> None:
     assert closest("vcpu", ("cpu", "vcpus")) == "vcpus"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from unit.samples import spec
+from vm_manager.diagnostics.errors import NoKey
 from vm_manager.domain.spec import CloudInit, SshAccess, VmSpec
 from vm_manager.guest.credentials import credentials_for
 from vm_manager.state.layout import InstanceFiles
@@ -62,14 +63,13 @@ def test_a_user_on_the_command_line_wins(files: InstanceFiles) -> None:
     assert credentials_for(spec(), files, user="root").user == "root"
 
 
-@pytest.mark.xfail(reason="defect: the default keys and the agent are taken without a word")
 def test_a_key_on_the_command_line_that_does_not_exist_is_not_replaced_by_another(
     files: InstanceFiles, tmp_path: Path
 ) -> None:
-    assert credentials_for(spec(), files, key=tmp_path / "typo").keys != (tmp_path / ".ssh" / "id_ed25519",)
+    with pytest.raises(NoKey, match="typo does not exist"):
+        credentials_for(spec(), files, key=tmp_path / "typo")
 
 
-@pytest.mark.xfail(reason="defect: the public key itself is offered as its private half")
 def test_a_public_key_without_suffix_is_not_taken_for_its_private_half(files: InstanceFiles, tmp_path: Path) -> None:
     (tmp_path / "authorized").touch()
     wanted = spec(cloud_init=CloudInit(hostname="web", ssh_key=str(tmp_path / "authorized")))

@@ -44,7 +44,6 @@ def test_a_closed_port_is_worth_another_try(closed: Endpoint, key: Path, tmp_pat
     assert probe(closed) is Phase.SSHD
 
 
-@pytest.mark.xfail(reason="defect: FileNotFoundError leaks for a VM that was made without a seed")
 def test_a_vm_without_pinned_host_keys_is_an_ssh_failure(closed: Endpoint, key: Path, tmp_path: Path) -> None:
     with pytest.raises(SshError):
         _connect(closed, (key,), tmp_path / "known_hosts")

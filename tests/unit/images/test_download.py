@@ -126,7 +126,6 @@ def test_a_refusal_is_quoted(server: _Server, tmp_path: Path, path: str, advice:
     assert diagnostic.evidence[0].lines[0].startswith(f"HTTP {path[1:]} ")
 
 
-@pytest.mark.xfail(reason="defect: urllib3's IncompleteRead is no requests.RequestException: exit 70")
 def test_a_file_that_ends_early_is_not_taken_for_whole(server: _Server, tmp_path: Path) -> None:
     with pytest.raises(DownloadFailed) as caught:
         _fetch(server, "/short", tmp_path / "image")
@@ -153,7 +152,6 @@ def test_a_server_that_is_not_there_is_worth_another_try(tmp_path: Path) -> None
     assert caught.value.diagnostic.causes
 
 
-@pytest.mark.xfail(reason="defect: the text of requests' exception quotes the whole URL")
 def test_no_secret_of_the_url_is_in_the_causes(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{_closed_port()}/x?token={_SECRET}"
     with pytest.raises(DownloadFailed) as caught:
@@ -173,7 +171,6 @@ def test_a_cancelled_download_ends(server: _Server, tmp_path: Path) -> None:
         download(f"{server.url}/image", tmp_path / "image", _ignore, cancel)
 
 
-@pytest.mark.xfail(reason="defect: cancelling is noticed between two pieces only, up to 60 s later")
 def test_a_download_from_a_server_that_stalls_ends_at_once_when_cancelled(server: _Server, tmp_path: Path) -> None:
     cancel, ended = CancelToken(), threading.Event()
 

@@ -61,8 +61,8 @@ def test_directories_are_0700_and_files_0600(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "mask",
     [
-        pytest.param(0, marks=pytest.mark.xfail(reason="defect: mkdir(parents=True) makes parents open to all")),
-        pytest.param(0o777, marks=pytest.mark.xfail(reason="defect: the mode given to mkdir and open is masked")),
+        0,
+        0o777,
     ],
     ids=oct,
 )

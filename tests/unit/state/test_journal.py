@@ -73,7 +73,6 @@ def test_lines_that_are_torn_or_strange_are_skipped(journal: Path) -> None:
     assert _last(journal) == ("wait", "not in time")
 
 
-@pytest.mark.xfail(reason="defect: the new line is glued to the torn one")
 def test_what_is_recorded_after_a_torn_line_is_not_lost(journal: Path) -> None:
     journal.write_bytes(b'{"time": "2026-01-01T00:00:00", "oper')
     _fail(journal, "wait")
@@ -88,7 +87,6 @@ def test_only_the_end_of_a_huge_journal_is_read(journal: Path) -> None:
     assert _last(journal) == ("stop", "not in time")
 
 
-@pytest.mark.xfail(reason="defect: only FileNotFoundError is handled, so `list` ends with exit 70")
 def test_a_journal_that_cannot_be_read_is_diagnosed(journal: Path) -> None:
     journal.mkdir()
     with pytest.raises(VmError):

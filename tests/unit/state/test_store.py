@@ -69,7 +69,6 @@ def test_names_are_sorted_and_leave_out_what_is_being_made_or_removed(store: Ins
     assert store.names() == ("a-1", "db", "web")
 
 
-@pytest.mark.xfail(reason="defect: a stray file is taken for a VM")
 def test_a_stray_file_is_no_vm(store: InstanceStore) -> None:
     _make(store, record())
     (store.data.vms / "README").touch()
@@ -214,7 +213,6 @@ def test_a_missing_record_is_corrupt(store: InstanceStore) -> None:
     assert "missing" in str(caught.value)
 
 
-@pytest.mark.xfail(reason="defect: the AssertionError of Span leaks")
 def test_a_record_with_an_impossible_span_is_corrupt(store: InstanceStore) -> None:
     _make(store, record())
     damaged = {**_WHOLE, "spec": {"name": "web", "image": {}, "span": {"start": 5, "end": 2}}}
@@ -223,7 +221,6 @@ def test_a_record_with_an_impossible_span_is_corrupt(store: InstanceStore) -> No
         store.read("web")
 
 
-@pytest.mark.xfail(reason="defect: the schema is looked at after the rest has been decoded")
 def test_a_newer_record_of_another_form_is_said_to_be_newer(store: InstanceStore) -> None:
     _make(store, record())
     store.files("web").record.write_text(json.dumps({"schema": RECORD_SCHEMA + 1, "spec": {"vm": "web"}}))
@@ -256,7 +253,6 @@ def test_any_damage_to_a_record_is_noticed_or_harmless(store: InstanceStore, dat
     assert not noticed or str(path) in noticed
 
 
-@pytest.mark.xfail(reason="defect: msgspec's RecursionError leaks")
 def test_a_record_that_is_nested_without_end_is_corrupt(store: InstanceStore) -> None:
     _make(store, record())
     deep = '{"a":' * 100_000 + "1" + "}" * 100_000
@@ -265,9 +261,6 @@ def test_a_record_that_is_nested_without_end_is_corrupt(store: InstanceStore) ->
         store.read("web")
 
 
-@pytest.mark.xfail(
-    reason="defect: a copied directory's record is believed, and writing it changes the VM it was copied from"
-)
 def test_a_record_of_another_vm_is_corrupt(store: InstanceStore) -> None:
     _make(store, record())
     shutil.copytree(store.data.home("web"), store.data.home("copy"))

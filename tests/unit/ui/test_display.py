@@ -154,9 +154,6 @@ with LiveDisplay(Terminal()) as display:
 """
 
 
-@pytest.mark.xfail(
-    reason="defect: Rich's lock and the display's are taken in both orders: the live display hangs for ever"
-)
 def test_a_live_display_comes_to_its_end_whatever_scrolls_by() -> None:
     ours, theirs = pty.openpty()
     child = subprocess.Popen(

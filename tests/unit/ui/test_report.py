@@ -118,7 +118,6 @@ def test_marks_stand_below_what_they_mark_behind_wide_characters() -> None:
     assert below.index("^") == lines[lines.index(below) - 1].index('"host"') + 2
 
 
-@pytest.mark.xfail(reason="defect: what is taken out of the shown line still counts as a column")
 @pytest.mark.parametrize("hidden", ["\ufeff", "\u200b\u200f", "a\u0301" * 3])
 def test_marks_stand_below_what_they_mark_behind_invisible_characters(hidden: str) -> None:
     source = f"{hidden} vcpu 2\n"
@@ -157,7 +156,6 @@ def test_nothing_in_a_report_can_drive_the_terminal() -> None:
     assert re.findall("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", _text(diagnostic)) == []
 
 
-@pytest.mark.xfail(reason="defect: the line breaks are dropped, so that words of two lines become one")
 def test_the_lines_of_a_note_stay_apart() -> None:
     text = _text(VmNotFound("gone", notes=("command: apt-get update\napt-get upgrade",)).diagnostic)
     assert "updateapt-get" not in text

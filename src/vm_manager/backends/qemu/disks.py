@@ -10,14 +10,13 @@ from vm_manager.backends.qemu.section import QemuData
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.instance import BaseImage
 from vm_manager.domain.spec import VmSpec
-from vm_manager.host.qemu_img import create_overlay, image_info
+from vm_manager.host.qemu_img import create_overlay
 from vm_manager.state.layout import InstanceFiles
 
 
 def prepare_disks(spec: VmSpec, base: BaseImage, files: InstanceFiles) -> None:
     """Make the root disk. Raises: `image::format_detection_failed`, `image::overlay_creation_failed`, `host::disk_full`."""
-    info = image_info(Path(base.path))
-    create_overlay(files.overlay, Path(base.path), info.format, spec.disk_bytes)
+    create_overlay(files.overlay, Path(base.path), spec.disk_bytes)
     with os_errors(files.overlay):
         files.overlay.chmod(0o600)
 

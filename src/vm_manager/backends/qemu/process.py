@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.domain.deadline import Deadline
+from vm_manager.state.files import private
 from vm_manager.state.layout import InstanceFiles
 
 _log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ def spawn(argv: Sequence[str], files: InstanceFiles) -> subprocess.Popen[bytes]:
     Raises: `OSError`.
     """
     _log.info("$ %s", shlex.join(argv))
-    with open(files.qemu_log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as log:
+    with open(files.qemu_log, "ab", opener=private) as log:
         return subprocess.Popen(
             argv,
             cwd=files.home,
