@@ -12,6 +12,9 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 
+# The KDL project's own test cases are used where they lie beside the project.
+export VMCTL_KDL_TEST_CASES ?= $(abspath $(wildcard ../shared/data/kdl2-test-cases))
+
 help:
 	@sed -n 's/^# \{0,1\}//;/^make/p;/^$$/q' $(firstword $(MAKEFILE_LIST))
 

@@ -30,7 +30,7 @@ def fetch_image(services: Services, spec: VmSpec) -> None:
 def create_instance(services: Services, spec: VmSpec, origin: Path) -> InstanceRecord:
     """Make an instance of `spec` that has never run; the caller holds the lock of its name.
 
-    Raises: `image::refused`, `image::overlay_creation_failed`, `cloudinit::iso_failed`, `ssh::keygen_failed`, `host::disk_full`, `io`.
+    Raises: `image::refused`, `image::overlay_creation_failed`, `cloudinit::iso_failed`, `ssh::keygen_failed`.
     """
     backend = services.backend()
     base = _base_image(services, spec)

@@ -37,6 +37,8 @@ class SshSession:
 
     def __init__(self, client: paramiko.SSHClient) -> None:
         self._client = client
+        # One for all uploads: Dropbear ends the connection when a channel is opened while one of SFTP is being closed.
+        self._sftp: paramiko.SFTPClient | None = None
 
     @classmethod
     def connect(cls, endpoint: Endpoint, *, alias: str, credentials: Credentials, known_hosts: Path) -> Self:
@@ -99,9 +101,10 @@ class SshSession:
     def upload(self, source: BinaryIO, destination: str, mode: int) -> None:
         """Write a file in the guest, as the user logged in. Raises: `ssh::failed`, `OSError` for the guest's refusal."""
         try:
-            with self._client.open_sftp() as sftp:
-                sftp.putfo(source, destination)
-                sftp.chmod(destination, mode)
+            if self._sftp is None:
+                self._sftp = self._client.open_sftp()
+            self._sftp.putfo(source, destination)
+            self._sftp.chmod(destination, mode)
         except (paramiko.SSHException, EOFError) as error:
             raise SshFailed("the SSH connection was lost during an upload", retryable=True) from error
 

@@ -28,7 +28,7 @@ class ImageCache:
     def fetch(self, url: str, progress: ProgressSink, cancel: CancelToken) -> Path:
         """The image of a URL, downloaded unless it is there. Two at a time download once.
 
-        Raises: `image::download_failed`, `image::refused`, `image::format_detection_failed`, `host::disk_full`, `vmctl::interrupted`.
+        Raises: `image::download_failed`, `image::refused`, `image::format_detection_failed`, `host::disk_full`.
         """
         home = self._home(url)
         make_dir(home)

@@ -77,7 +77,7 @@ def qcow2(tmp_path: Path) -> Path:
 
 def test_an_image_is_known_by_what_is_in_it(qcow2: Path, tmp_path: Path) -> None:
     info = image_info(qcow2)
-    assert (info.format, info.virtual_size_bytes, info.backing) == ("qcow2", _GIB, None)
+    assert (info.format, info.virtual_size_bytes, info.depends_on) == ("qcow2", _GIB, None)
     (tmp_path / "disk.qcow2").write_bytes(b"\0" * 1024)
     assert image_info(tmp_path / "disk.qcow2").format == "raw"
 
@@ -97,7 +97,7 @@ def test_an_overlay_is_as_large_as_its_base_or_as_is_wanted(
 ) -> None:
     create_overlay(tmp_path / "overlay.qcow2", qcow2, size)
     info = image_info(tmp_path / "overlay.qcow2")
-    assert (info.format, info.virtual_size_bytes, info.backing) == ("qcow2", virtual, str(qcow2))
+    assert (info.format, info.virtual_size_bytes, info.depends_on) == ("qcow2", virtual, str(qcow2))
 
 
 def test_an_overlay_on_nothing_is_not_made(tmp_path: Path) -> None:
