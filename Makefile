@@ -1,13 +1,14 @@
 # make demo    a Debian guest from a VMFile, end to end
 # make test    everything, from nothing
 # make check   format, lint, types, import contracts
+# make docs    the generated pages
 # make bench   figures as ratios; fails nothing
 #
 # Needs git and make; on Debian and Ubuntu the rest is installed, elsewhere it is named.
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo test check unit host-demo host-test venv lock bench clean
+.PHONY: docs help demo test check unit host-demo host-test venv lock bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -60,3 +61,6 @@ clean:
 
 bench: venv
 	@$(BIN)/python benchmarks/startup.py
+
+docs: venv
+	@$(BIN)/python docs/generate.py

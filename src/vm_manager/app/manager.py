@@ -5,12 +5,14 @@ The modules behind the methods are imported when they are called: listing VMs mu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vm_manager.app.errors import ErrorHandler, ErrorReporter
 from vm_manager.app.services import Services
 from vm_manager.backends.registry import DEFAULT_BACKEND
+from vm_manager.diagnostics.errors import VmError
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.instance import Instance
 from vm_manager.host.paths import data_home
@@ -47,18 +49,33 @@ class Manager:
     ) -> None:
         store = InstanceStore(DataDir(data or data_home()))
         self._services = Services(store, backend, emit, cancel or CancelToken())
+        self._errors = ErrorReporter()
+
+    def on_error(self, handler: ErrorHandler) -> Callable[[], None]:
+        """Be told of every failure of this manager, as it is recorded; returns a function that unregisters the handler."""
+        return self._errors.on_error(handler)
+
+    def last_error(self) -> VmError | None:
+        """The failure of the last call, or None when it succeeded."""
+        return self._errors.last
+
+    def reset_last_error(self) -> None:
+        """Forget the last failure."""
+        self._errors.last = None
 
     def load(self, file: Path | None = None) -> Project:
         """Read a VMFile. Raises: `vmfile::not_found`, `vmfile::parse_failed`, `vmfile::validation`."""
         from vm_manager.vmfile.load import load
 
-        return load(file)
+        with self._errors.boundary():
+            return load(file)
 
     def up(self, project: Project, names: Sequence[str] = (), *, provision: bool = True) -> tuple[Outcome, ...]:
         """Create, start, wait and provision. Raises: `vm::not_found`, `vm::foreign`, `state::locked`."""
         from vm_manager.app.up import up
 
-        return up(self._services, project, names, provision=provision)
+        with self._errors.boundary():
+            return self._reported(up(self._services, project, names, provision=provision))
 
     def down(
         self, project: Project, names: Sequence[str] = (), *, destroy: bool = False, timeout_s: float = 30.0
@@ -66,27 +83,32 @@ class Manager:
         """Stop, and with `destroy` remove. Raises: `vm::not_found`, `vm::foreign`, `state::locked`."""
         from vm_manager.app.down import down
 
-        return down(self._services, project, names, destroy=destroy, timeout_s=timeout_s)
+        with self._errors.boundary():
+            return self._reported(down(self._services, project, names, destroy=destroy, timeout_s=timeout_s))
 
     def provision(self, project: Project, names: Sequence[str] = ()) -> tuple[Outcome, ...]:
         """Run the provisioners of running VMs again. Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`."""
         from vm_manager.app.provision import provision
 
-        return provision(self._services, project, names)
+        with self._errors.boundary():
+            return self._reported(provision(self._services, project, names))
 
     def destroy(self, names: Sequence[str]) -> tuple[Outcome, ...]:
         """Remove VMs, wherever they came from. Raises: `vm::not_found`, `state::locked`."""
         from vm_manager.app.down import destroy
 
-        return destroy(self._services, names)
+        with self._errors.boundary():
+            return self._reported(destroy(self._services, names))
 
     def names(self) -> tuple[str, ...]:
         """The names of all VMs."""
-        return self._services.store.names()
+        with self._errors.boundary():
+            return self._services.store.names()
 
     def status(self, name: str) -> Instance:
         """A VM as it is now. Raises: `vm::not_found`, `state::corrupt`."""
-        return self._services.look(name)
+        with self._errors.boundary():
+            return self._services.look(name)
 
     def login_command(
         self, name: str, command: Sequence[str] = (), *, user: str | None = None, key: Path | None = None
@@ -94,4 +116,12 @@ class Manager:
         """OpenSSH's command line into a VM. Raises: `vm::not_found`, `vm::invalid_state`, `ssh::failed`."""
         from vm_manager.app.login import login_command
 
-        return login_command(self._services, name, command, user=user, key=key)
+        with self._errors.boundary():
+            return login_command(self._services, name, command, user=user, key=key)
+
+    def _reported(self, outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
+        """Failures of single VMs are in their outcomes and are not raised; they count all the same."""
+        for outcome in outcomes:
+            if outcome.error is not None:
+                self._errors.report(outcome.error)
+        return outcomes

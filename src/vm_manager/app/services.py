@@ -44,6 +44,15 @@ class Services:
         """The directory of a VM."""
         return self.store.files(name).home
 
+    def subject(self, name: str) -> Subject:
+        """Whom a failure concerns: the VM, as far as its record can be read, and this data directory."""
+        connection = str(self.store.data.root)
+        try:
+            record = self.store.read(name)
+        except VmError:
+            return Subject(vm=name, connection=connection)
+        return Subject(vm=name, id=record.instance_id, backend=record.backend, connection=connection)
+
     def look(self, name: str) -> Instance:
         """An instance as it is now. Raises: `vm::not_found`, `state::corrupt`."""
         record, files = self.store.read(name), self.store.files(name)

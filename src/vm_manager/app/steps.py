@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import Interrupted, VmError
-from vm_manager.diagnostics.model import Subject
 from vm_manager.domain.events import StepFailed, StepFinished, StepStarted
 from vm_manager.state.journal import record_failure, record_success
 
@@ -30,7 +29,7 @@ def step(services: Services, vm: str, name: str, title: str, outcome: str) -> It
     try:
         yield current
     except VmError as error:
-        error.enrich(subject=Subject(vm=vm), operation=name, elapsed_s=time.monotonic() - started)
+        error.enrich(subject=services.subject(vm), operation=name, elapsed_s=time.monotonic() - started)
         if not isinstance(error, Interrupted):
             _record(services, vm, name, error)
         services.emit(StepFailed(vm, name, error.diagnostic, time.monotonic() - started))

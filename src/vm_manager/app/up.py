@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vm_manager.app.create import create_instance, fetch_image
+from vm_manager.app.create import create_instance, fetch_image, require_base
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.provision import run_steps, steps
 from vm_manager.app.reach import wait_for_guest
@@ -102,6 +102,7 @@ class _Run:
         record = services.store.read(spec.name)
         backend, home = services.backend(record.backend), services.home(spec.name)
         with step(services, spec.name, "start", "starting", "started") as told:
+            require_base(record)
             # Before the machine runs: should we die in between, a fresh boot must not pass for a ready guest.
             started = Progress(started=True, host_key_verified=record.progress.host_key_verified)
             record = replace(record, spec=startable(record.spec, spec), progress=started)

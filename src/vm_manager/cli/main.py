@@ -14,6 +14,7 @@ import typer
 
 from vm_manager.cli.destroy import destroy
 from vm_manager.cli.down import down
+from vm_manager.cli.explain import explain
 from vm_manager.cli.list import list_vms
 from vm_manager.cli.provision import provision
 from vm_manager.cli.settings import EscapedError, VmctlCommand, VmctlGroup, current
@@ -36,6 +37,7 @@ for _function, _name in ((up, "up"), (down, "down"), (list_vms, "list"), (status
 app.command("ssh", cls=SshCommand)(ssh)
 app.command("provision", cls=VmctlCommand)(provision)
 app.command("destroy", cls=VmctlCommand)(destroy)
+app.command("explain", cls=VmctlCommand)(explain)
 
 
 def _show_version(wanted: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from vm_manager.diagnostics.errors import Usage
 from vm_manager.domain.names import closest
+from vm_manager.ui.formats import ErrorFormat
 from vm_manager.ui.logs import show_logs
 from vm_manager.ui.terminal import Terminal
 
@@ -36,11 +38,12 @@ class Settings:
     verbose: int = 0
     color: str = "auto"
     backend: str = ""
+    error_format: str = ""
 
     @property
     def terminal(self) -> Terminal:
         """The streams as the user wants them."""
-        return Terminal(self.color, self.quiet)
+        return Terminal(self.color, self.quiet, self.error_format)
 
     @property
     def backend_name(self) -> str:
@@ -65,7 +68,7 @@ class VmctlCommand(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command, now that all options have been read."""
-        show_logs(current.verbose)
+        show_logs(current.verbose, current.terminal)
         return super().invoke(ctx)
 
 
@@ -102,10 +105,13 @@ def _set(ctx: typer.Context, parameter: Any, value: Any) -> Any:
     return value
 
 
-def _set_color(ctx: typer.Context, parameter: Any, value: str | None) -> Any:
-    if value and value not in _COLORS:
-        raise typer.BadParameter(f"it is {', '.join(_COLORS[:-1])} or {_COLORS[-1]}")
-    return _set(ctx, parameter, value)
+def _one_of(words: Sequence[str]) -> Callable[[typer.Context, Any, str | None], Any]:
+    def check(ctx: typer.Context, parameter: Any, value: str | None) -> Any:
+        if value and value not in words:
+            raise typer.BadParameter(f"it is {', '.join(words[:-1])} or {words[-1]}")
+        return _set(ctx, parameter, value)
+
+    return check
 
 
 def _global_options() -> list[TyperOption]:
@@ -121,7 +127,14 @@ def _global_options() -> list[TyperOption]:
             **common,
         ),
         TyperOption(
-            param_decls=["--color"], callback=_set_color, metavar="WHEN", help="auto, always or never.", **text
+            param_decls=["--error-format"],
+            callback=_one_of(list(ErrorFormat)),
+            metavar="FORMAT",
+            help="fancy, plain, json or github. Default: what fits.",
+            **text,
+        ),
+        TyperOption(
+            param_decls=["--color"], callback=_one_of(_COLORS), metavar="WHEN", help="auto, always or never.", **text
         ),
         TyperOption(
             param_decls=["--backend"], callback=_set, metavar="NAME", help="For new VMs: qemu or noop.", **text

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import ClassVar, Self, TypedDict, Unpack
 
-from vm_manager.diagnostics.model import Cause, Diagnostic, Evidence, Label, Severity, Subject
+from vm_manager.diagnostics.model import Cause, Diagnostic, Evidence, Label, Severity, Subject, Suggestion
+from vm_manager.diagnostics.redact import redact
 from vm_manager.diagnostics.registry import CODES, Code
 
 
@@ -20,6 +21,7 @@ class Details(TypedDict, total=False):
     help: tuple[str, ...]
     notes: tuple[str, ...]
     labels: tuple[Label, ...]
+    suggestions: tuple[Suggestion, ...]
     related: tuple[Diagnostic, ...]
     evidence: tuple[Evidence, ...]
     subject: Subject
@@ -48,7 +50,7 @@ class VmError(Exception):
     def __init__(
         self, template: str, args: Mapping[str, str | int] | None = None, /, **details: Unpack[Details]
     ) -> None:
-        message = template.format(**(args or {}))
+        message = redact(template.format(**(args or {})))
         super().__init__(message)
         entry = type(self).entry
         details.setdefault("help", (entry.help,))
@@ -79,7 +81,7 @@ class VmError(Exception):
 
     def enrich(self, **details: Unpack[Details]) -> Self:
         """Add what a caller further up knows, such as the subject; evidence, notes and labels are appended."""
-        for name in ("evidence", "notes", "labels", "related"):
+        for name in ("evidence", "notes", "labels", "suggestions", "related"):
             if name in details:
                 details[name] = getattr(self._diagnostic, name) + details[name]
         self._diagnostic = replace(self._diagnostic, **details)
@@ -108,7 +110,7 @@ def _causes(error: BaseException | None) -> Iterable[Cause]:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         if isinstance(error, OSError) and error.filename:
             text = f"{text}: {error.filename}"
-        yield Cause(type(error).__name__, text, code, number)
+        yield Cause(type(error).__name__, redact(text), code, number)
         error = error.__cause__
 
 
@@ -169,4 +171,22 @@ class AuthFailed(SshError): code = "vm_manager::ssh::auth_failed"
 class HostKeyMismatch(SshError): code = "vm_manager::ssh::host_key_mismatch"
 class NoKey(SshError): code = "vm_manager::ssh::no_key"
 class ImageRefused(ImageError): code = "vm_manager::image::refused"
+class BaseMissing(ImageError): code = "vm_manager::image::base_missing"
+class BaseChanged(ImageError): code = "vm_manager::image::base_changed"
+class OciPullFailed(RemoteError): code = "vm_manager::oci::pull_failed"
+class CreateInvalidVcpus(UsageError): code = "vmctl::create::invalid_vcpus"
+class CreateInvalidMemory(UsageError): code = "vmctl::create::invalid_memory"
+class CreateNoImage(UsageError): code = "vmctl::create::no_image"
+class CreateImageNotFound(NotFoundError): code = "vmctl::create::image_not_found"
+class CreateNameExists(ConflictError): code = "vmctl::create::name_exists"
+class MissingFirmware(HostError): code = "vm_manager::host::missing_firmware"
+class PortInUse(HostError): code = "vm_manager::network::port_in_use"
+class BridgeMissing(HostError): code = "vm_manager::network::bridge_missing"
+class QemuJobFailed(QemuError): code = "vm_manager::qemu::job_failed"
+class MigrationFailed(QemuError): code = "vm_manager::qemu::migration_failed"
+class QemuIoError(QemuError): code = "vm_manager::qemu::io_error"
+class ChecksumMismatch(ImageError): code = "vm_manager::image::checksum_mismatch"
+class PropolisRequestFailed(RemoteError): code = "vm_manager::propolis::request_failed"
+class BootFailed(GuestError): code = "vm_manager::guest::boot_failed"
+class GuestPanicked(GuestError): code = "vm_manager::guest::panicked"
 # fmt: on

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from vm_manager.diagnostics.redact import redact_lines
 from vm_manager.diagnostics.spans import Source, Span
 
 
@@ -68,6 +69,7 @@ class Evidence:
     """What shows that it happened: a few quoted lines and where the whole of it is.
 
     kind: a stable word such as qemu_log, console, process, probe, cloud_init.
+    lines: without credentials, whoever collected them.
     truncated: whether there was more than `lines` holds.
     error: why the evidence could not be collected, or None.
     """
@@ -78,6 +80,35 @@ class Evidence:
     path: str | None = None
     truncated: bool = False
     error: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lines", redact_lines(self.lines))
+
+
+class Applicability(StrEnum):
+    """Whether a suggestion may be applied without asking."""
+
+    CERTAIN = "certain"
+    MAYBE = "maybe"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Text that is to stand in place of a stretch of a source."""
+
+    source: Source
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A way out that a program could take: edits of a file, or a command to run."""
+
+    message: str
+    edits: tuple[Edit, ...] = ()
+    argv: tuple[str, ...] = ()
+    applicability: Applicability = Applicability.MAYBE
 
 
 @dataclass(frozen=True)
@@ -98,6 +129,8 @@ class Diagnostic:
     message: `template` filled with `args`; one line, lower case, no final period.
     help: what to do next, most likely first; never empty for an error.
     elapsed_s, timeout_s: how long it took, and the limit it ran into, where there is one.
+    retryable: whether the same command may well succeed if it is run again.
+    url: where more about the code is to be read, once it is published.
     """
 
     code: str
@@ -112,6 +145,7 @@ class Diagnostic:
     help: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     labels: tuple[Label, ...] = ()
+    suggestions: tuple[Suggestion, ...] = ()
     causes: tuple[Cause, ...] = ()
     related: tuple[Diagnostic, ...] = ()
     evidence: tuple[Evidence, ...] = ()
@@ -120,8 +154,24 @@ class Diagnostic:
     elapsed_s: float | None = None
     timeout_s: float | None = None
     retryable: bool = False
+    url: str | None = None
 
     @property
     def domain(self) -> str:
         """The part of vmctl that raised it: the code without its last word."""
         return self.code.rpartition("::")[0]
+
+    def as_virerror(self) -> tuple[int, str, str, int, str, str | None, str | None, int, int]:
+        """The nine fields of libvirt's virError, but for conn and dom, which are in `subject`.
+
+        (code, domain, message, level, str1, str2, str3, int1, int2): level is 1 for a warning and 2 for an error, str1 the
+        template, str2 and str3 its first two arguments, int1 the operating system's error number, and int2 an exit
+        status or signal; 0 and None where there is none. Source: libvirt's docs/errors, virterror.h.
+        """
+        texts = [str(value) for value in self.args.values()]
+        first, second = (*texts, None, None)[:2]
+        number = next((cause.errno for cause in self.causes if cause.errno), 0)
+        level = 2 if self.severity is Severity.ERROR else 1
+        ended = self.args.get("status", 0)
+        status = ended if isinstance(ended, int) else 0
+        return self.number, self.domain, self.message, level, self.template, first, second, number, status

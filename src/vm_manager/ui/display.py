@@ -18,6 +18,9 @@ from vm_manager.domain.events import (
     Stream,
     Warned,
 )
+from vm_manager.ui.formats import ErrorFormat
+from vm_manager.ui.github import harmless
+from vm_manager.ui.ndjson import event_line
 from vm_manager.ui.safe_text import safe_lines
 from vm_manager.ui.terminal import Terminal
 
@@ -37,9 +40,11 @@ class Display(AbstractContextManager["Display"], Protocol):
 
 
 def display_for(terminal: Terminal) -> Display:
-    """The display that fits: quiet, live or plain."""
+    """The display that fits: quiet, live, JSON or plain."""
     if terminal.quiet:
         return QuietDisplay(terminal)
+    if terminal.format is ErrorFormat.JSON:
+        return JsonDisplay(terminal)
     return LiveDisplay(terminal) if terminal.is_live else PlainDisplay(terminal)
 
 
@@ -59,6 +64,25 @@ class QuietDisplay:
         """Say nothing."""
 
 
+class JsonDisplay:
+    """One JSON object per event."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> JsonDisplay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def __call__(self, event: Event) -> None:
+        """Write the event's line."""
+        with self._lock:
+            self._terminal.tell(event_line(event))
+
+
 class PlainDisplay:
     """A line per event on standard error; the guest's output by whole lines, behind the VM's name."""
 
@@ -73,7 +97,7 @@ class PlainDisplay:
 
     def __exit__(self, *_: object) -> None:
         for vm, line in self._output.rest():
-            self._terminal.tell(f"{vm} | {line}")
+            self._tell(f"{vm} | {line}")
 
     def __call__(self, event: Event) -> None:
         """Write the event's lines."""
@@ -84,11 +108,14 @@ class PlainDisplay:
                 # The console is in console.log; line after line of it would bury everything else.
                 if event.stream is not Stream.CONSOLE:
                     for line in self._output.add(event):
-                        self._terminal.tell(f"{event.vm} | {line}")
+                        self._tell(f"{event.vm} | {line}")
             elif text := self._describe(event):
                 for vm, line in self._output.rest(event.vm):
-                    self._terminal.tell(f"{vm} | {line}")
-                self._terminal.tell(f"{event.vm}: {text}")
+                    self._tell(f"{vm} | {line}")
+                self._tell(f"{event.vm}: {text}")
+
+    def _tell(self, line: str) -> None:
+        self._terminal.tell(harmless(line) if self._terminal.format is ErrorFormat.GITHUB else line)
 
     def _describe(self, event: Event) -> str | None:
         match event:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from vm_manager.diagnostics.model import Diagnostic, Evidence, Label
+from vm_manager.diagnostics.model import Diagnostic, Evidence, Label, Suggestion
+from vm_manager.diagnostics.registry import Code
+from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.domain.instance import Endpoint, Instance, LastFailure
 
 SCHEMA = 1
@@ -56,22 +58,42 @@ def diagnostic_item(diagnostic: Diagnostic) -> dict[str, object]:
     return {
         "code": diagnostic.code,
         "number": diagnostic.number,
+        "domain": diagnostic.domain,
         "severity": diagnostic.severity.value,
         "kind": diagnostic.kind.value,
         "fault": diagnostic.fault.value,
         "exit_code": diagnostic.exit_code,
         "message": diagnostic.message,
+        "template": diagnostic.template,
+        "args": dict(diagnostic.args),
         "help": list(diagnostic.help),
         "notes": list(diagnostic.notes),
+        "url": diagnostic.url,
         "labels": [_label(label) for label in diagnostic.labels],
+        "suggestions": [_suggestion(suggestion) for suggestion in diagnostic.suggestions],
         "causes": [vars(cause) for cause in diagnostic.causes],
         "related": diagnostic_items(diagnostic.related),
         "evidence": [_evidence(evidence) for evidence in diagnostic.evidence],
-        "vm": diagnostic.subject.vm,
+        "subject": vars(diagnostic.subject),
         "operation": diagnostic.operation,
         "elapsed_s": diagnostic.elapsed_s,
         "timeout_s": diagnostic.timeout_s,
         "retryable": diagnostic.retryable,
+    }
+
+
+def code_item(entry: Code) -> dict[str, object]:
+    """A code in `vmctl explain --json`."""
+    return {
+        "code": entry.code,
+        "number": entry.number,
+        "exit_code": entry.exit_code,
+        "kind": entry.kind.value,
+        "fault": entry.fault.value,
+        "meaning": entry.meaning,
+        "causes": list(entry.causes),
+        "help": entry.help,
+        "since": entry.since,
     }
 
 
@@ -81,18 +103,29 @@ def diagnostic_items(diagnostics: Iterable[Diagnostic]) -> list[dict[str, object
 
 
 def _label(label: Label) -> dict[str, object]:
-    line, column = label.source.position(label.span.start)
-    end_line, end_column = label.source.position(label.span.end)
+    return {**_place(label.source, label.span), "text": label.text, "primary": label.primary}
+
+
+def _suggestion(suggestion: Suggestion) -> dict[str, object]:
     return {
-        "source": label.source.name,
+        "message": suggestion.message,
+        "edits": [{**_place(edit.source, edit.span), "text": edit.text} for edit in suggestion.edits],
+        "argv": list(suggestion.argv),
+        "applicability": suggestion.applicability.value,
+    }
+
+
+def _place(source: Source, span: Span) -> dict[str, object]:
+    line, column = source.position(span.start)
+    end_line, end_column = source.position(span.end)
+    return {
+        "source": source.name,
         "line": line,
         "column": column,
         "end_line": end_line,
         "end_column": end_column,
-        "start": label.span.start,
-        "end": label.span.end,
-        "text": label.text,
-        "primary": label.primary,
+        "start": span.start,
+        "end": span.end,
     }
 
 

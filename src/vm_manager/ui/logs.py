@@ -5,17 +5,32 @@ from __future__ import annotations
 import logging
 import os
 
-from vm_manager.ui.safe_text import safe_line
+from vm_manager.diagnostics.redact import redact
+from vm_manager.ui.formats import ErrorFormat
+from vm_manager.ui.terminal import Terminal
 
 _QUIETER = ("asyncio", "paramiko.transport", "urllib3.connectionpool")
 
 
-class _Formatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(safe_line(line) for line in super().format(record).splitlines())
+class _Handler(logging.Handler):
+    """Tells the terminal, in its format."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = redact(self.format(record))
+        if self._terminal.format is ErrorFormat.JSON:
+            from vm_manager.ui.ndjson import log_line
+
+            self._terminal.tell(log_line(record.levelname, record.name, text))
+            return
+        for line in text.splitlines():
+            self._terminal.tell(f"{record.relativeCreated:7.0f} ms {record.levelname:<5} {record.name}: {line}")
 
 
-def show_logs(verbose: int) -> None:
+def show_logs(verbose: int, terminal: Terminal) -> None:
     """Send log records to standard error.
 
     verbose: 0: as VMCTL_LOG says, by default none; 1: programs that are run; 2: everything.
@@ -23,8 +38,6 @@ def show_logs(verbose: int) -> None:
     wanted = os.environ.get("VMCTL_LOG", "").upper()
     levels = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
     level = min(levels.get(wanted, logging.CRITICAL), (logging.CRITICAL, logging.INFO, logging.DEBUG)[min(verbose, 2)])
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Formatter("%(relativeCreated)7d ms %(levelname)-5s %(name)s: %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=level, handlers=[_Handler(terminal)], force=True)
     for name in _QUIETER:
         logging.getLogger(name).setLevel(max(level, logging.INFO))

@@ -39,6 +39,6 @@ def log_line(level: str, logger: str, message: str) -> str:
     return _line("log", level=level.lower(), logger=logger, message=message)
 
 
-def _line(kind: str, **values: object) -> str:
+def _line(kind: str, /, **values: object) -> str:
     # ASCII, so that no reader stumbles over an encoding.
     return json.dumps({"$type": kind, "schema": SCHEMA, **values})

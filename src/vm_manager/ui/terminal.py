@@ -1,42 +1,26 @@
-"""The two streams a command writes to, and how: coloured on a terminal, plain anywhere else.
+"""The two streams a command writes to.
 
-standard error: progress, warnings and diagnostics. Standard output: what a command was asked for.
+Standard error: progress, warnings and diagnostics, in one of four formats. Standard output: what a command was asked for.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from vm_manager.diagnostics.model import Diagnostic
 from vm_manager.diagnostics.os_errors import diagnosed
+from vm_manager.ui.formats import ErrorFormat, choose_format
 from vm_manager.ui.safe_text import safe_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
-    from rich.text import Text
 
-    from vm_manager.ui.report import Line
-
-_STYLES = {
-    "error": "bold red",
-    "warning": "bold yellow",
-    "advice": "bold cyan",
-    "strong": "bold",
-    "frame": "blue",
-    "label": "bold",
-    "help": "bold green",
-    "mark": "bold red",
-    "mark2": "bold blue",
-    "quote": "dim",
-    "text": "",
-    "": "",
-}
+    from vm_manager.diagnostics.model import Diagnostic
 
 
 class OutputClosed(Exception):
@@ -45,40 +29,31 @@ class OutputClosed(Exception):
 
 @dataclass(frozen=True)
 class Terminal:
-    """color: auto (by the stream, NO_COLOR and TERM), always or never; quiet: only failures are shown."""
+    """color: auto (by the stream, NO_COLOR and TERM), always or never; error_format: empty for the one that fits."""
 
     color: str = "auto"
     quiet: bool = False
+    error_format: str = ""
 
     @cached_property
-    def is_fancy(self) -> bool:
-        """Whether standard error is drawn on by Rich: colours are wanted, or it is a terminal."""
-        if self.color == "always":
-            return True
-        return self.is_live
+    def format(self) -> ErrorFormat:
+        """How standard error is written."""
+        return choose_format(self.error_format, self.color)
 
     @property
     def is_live(self) -> bool:
         """Whether standard error is a terminal on which a display can move."""
-        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        return self.format is ErrorFormat.FANCY and sys.stderr.isatty()
 
     @cached_property
     def err(self) -> Console:
         """Standard error through Rich."""
-        from rich.console import Console
+        from vm_manager.ui.fancy import console
 
-        return Console(
-            stderr=True,
-            no_color=True if self.color == "never" else None,
-            force_terminal=True if self.color == "always" else None,
-            markup=False,
-            emoji=False,
-            highlight=False,
-            soft_wrap=False,
-        )
+        return console(self.color)
 
     def say(self, line: str) -> None:
-        """A line on standard output: what the command did. Raises: `OutputClosed`."""
+        """A line on standard output: what the command did. Raises: `OutputClosed`, `host::disk_full`."""
         self.say_raw(safe_line(line))
 
     def say_raw(self, text: str) -> None:
@@ -97,35 +72,32 @@ class Terminal:
 
     def show(self, diagnostic: Diagnostic) -> None:
         """A diagnostic on standard error. A renderer that fails falls back to one that cannot."""
+        try:
+            self._show(diagnostic)
+        except Exception as error:  # whatever it is, the failure itself must not get lost
+            self.tell(f"{diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}")
+            for advice in diagnostic.help:
+                self.tell(f"  = help: {advice}")
+            self.tell(f"(not drawn: {type(error).__name__})")
+
+    def _show(self, diagnostic: Diagnostic) -> None:
+        if self.format is ErrorFormat.FANCY:
+            from vm_manager.ui.fancy import draw
+
+            draw(self.err, diagnostic)
+            return
+        for line in self._lines(diagnostic):
+            self.tell(line)
+
+    def _lines(self, diagnostic: Diagnostic) -> Iterable[str]:
+        if self.format is ErrorFormat.JSON:
+            from vm_manager.ui.ndjson import diagnostic_line
+
+            return (diagnostic_line(diagnostic),)
+        if self.format is ErrorFormat.GITHUB:
+            from vm_manager.ui.github import github_lines
+
+            return github_lines(diagnostic)
         from vm_manager.ui.report import report
 
-        if self.is_fancy:
-            try:
-                self._draw(diagnostic)
-                return
-            except (UnicodeError, ValueError, ImportError) as error:
-                self.tell(f"(drawn plainly: {error})")
-        for line in report(diagnostic):
-            self.tell(line.text)
-
-    def _draw(self, diagnostic: Diagnostic) -> None:
-        from rich.text import Text
-
-        from vm_manager.ui.report import report
-
-        for line in report(diagnostic):
-            text = Text.assemble(*((part, _STYLES[style]) for style, part in line.parts))
-            for row in _wrapped(self.err, text, line) if line.wraps else (text,):
-                self.err.print(row, no_wrap=True, overflow="ignore", crop=False)
-
-
-def _wrapped(console: Console, text: Text, line: Line) -> Iterable[Text]:
-    """The rows of a line on a terminal of this width; continuations hang below the text, not below its label."""
-    from rich.text import Text
-
-    hang = line.hang if line.hang < console.width // 2 else 4
-    head, body = text[:hang], text[hang:]
-    rows = body.wrap(console, max(20, console.width - hang))
-    for number, row in enumerate(rows or [body]):
-        row.rstrip()
-        yield (head if number == 0 else Text(" " * hang)) + row
+        return (line.text for line in report(diagnostic))

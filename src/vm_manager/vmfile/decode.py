@@ -239,9 +239,10 @@ class _Reader:
             return None
         if text.value in list(words):
             return Located(words(text.value), text.span)
+        near = closest(text.value, tuple(words))
         self._problems.add(
             text.span, f"`{node.name}` cannot be '{text.value}'", "not one of the words",
-            _did_you_mean(text.value, tuple(words)),
+            _did_you_mean(near, tuple(words)), instead=f'"{near}"' if near else None,
         )  # fmt: skip
         return None
 
@@ -322,9 +323,9 @@ class _Reader:
     # Problems
 
     def unknown(self, node: Node, known: tuple[str, ...], where: str) -> None:
-        self._problems.add(
-            node.name_span, f"unknown `{node.name}` {where}", "not known here", _did_you_mean(node.name, known)
-        )
+        near = closest(node.name, known)
+        message = f"unknown `{node.name}` {where}"
+        self._problems.add(node.name_span, message, "not known here", _did_you_mean(near, known), instead=near)
 
     def later(self, span: Span, what: str) -> None:
         self._problems.add(span, f"{what} does not work in this version of vmctl yet", "not yet", "remove it for now")
@@ -345,6 +346,5 @@ def _shown_size(size: int) -> str:
     return f"{size // _GIB} GiB" if size >= _GIB else f"{size // _MIB} MiB"
 
 
-def _did_you_mean(word: str, known: tuple[str, ...]) -> str:
-    near = closest(word, known)
+def _did_you_mean(near: str | None, known: tuple[str, ...]) -> str:
     return f"did you mean `{near}`?" if near else f"write one of: {', '.join(known)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vm_manager.diagnostics.errors import VmFileError, VmFileInvalid, VmFileParseFailed
-from vm_manager.diagnostics.model import Label
+from vm_manager.diagnostics.model import Edit, Label, Suggestion
 from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.vmfile.nodes import SyntaxProblem
 
@@ -17,10 +17,24 @@ class Problems:
         self.source = source
         self._found: list[tuple[int, VmFileError]] = []
 
-    def add(self, span: Span, message: str, label: str, help: str, *, related: Iterable[tuple[Span, str]] = ()) -> None:
-        """Note a problem: what it is, what to write at its place, and further places that matter."""
+    def add(
+        self,
+        span: Span,
+        message: str,
+        label: str,
+        help: str,
+        *,
+        related: Iterable[tuple[Span, str]] = (),
+        instead: str | None = None,
+    ) -> None:
+        """Note a problem: what it is, what to do about it, and further places that matter.
+
+        instead: the text that was probably meant to stand at its place.
+        """
         labels = (Label(self.source, span, label), *(Label(self.source, at, text, False) for at, text in related))
         error = VmFileInvalid("{problem}", {"problem": message}, help=(help,), labels=labels)
+        if instead is not None:
+            error.enrich(suggestions=(Suggestion(help, edits=(Edit(self.source, span, instead),)),))
         self._found.append((span.start, error))
 
     def add_syntax(self, problem: SyntaxProblem) -> None:

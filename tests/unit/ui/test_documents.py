@@ -79,7 +79,7 @@ def test_a_diagnostic_comes_with_lines_and_columns_from_one() -> None:
     assert [related["message"] for related in item["related"]] == ["other"]
     assert (item["code"], item["number"], item["exit_code"]) == ("vm_manager::cloudinit::iso_failed", 7, 13)
     assert (item["severity"], item["kind"], item["fault"]) == ("error", "failure", "host")
-    assert (item["vm"], item["elapsed_s"], item["retryable"]) == ("web", 1.5, False)
+    assert (item["subject"]["vm"], item["elapsed_s"], item["retryable"]) == ("web", 1.5, False)
 
 
 def test_several_diagnostics_keep_their_order() -> None:

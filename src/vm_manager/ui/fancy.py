@@ -1,0 +1,57 @@
+"""Diagnostics drawn for a person: coloured, and folded to the width of the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.text import Text
+
+from vm_manager.diagnostics.model import Diagnostic
+from vm_manager.ui.report import Line, report
+
+_STYLES = {
+    "error": "bold red",
+    "warning": "bold yellow",
+    "advice": "bold cyan",
+    "strong": "bold",
+    "frame": "blue",
+    "label": "bold",
+    "help": "bold green",
+    "mark": "bold red",
+    "mark2": "bold blue",
+    "quote": "dim",
+    "text": "",
+    "": "",
+}
+_NARROWEST = 20
+
+
+def console(color: str) -> Console:
+    """Standard error through Rich. color: auto, always or never."""
+    return Console(
+        stderr=True,
+        no_color=True if color == "never" else None,
+        force_terminal=True if color == "always" else None,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+
+
+def draw(console: Console, diagnostic: Diagnostic) -> None:
+    """Print a diagnostic."""
+    for line in report(diagnostic):
+        text = Text.assemble(*((part, _STYLES[style]) for style, part in line.parts))
+        for row in _folded(console, text, line) if line.wraps else (text,):
+            console.print(row, no_wrap=True, overflow="ignore", crop=False)
+
+
+def _folded(console: Console, text: Text, line: Line) -> Iterable[Text]:
+    """The rows of a line on a terminal of this width; continuations hang below the text, not below its label."""
+    hang = line.hang if line.hang < console.width // 2 else 4
+    head, body = text[:hang], text[hang:]
+    rows = body.wrap(console, max(_NARROWEST, console.width - hang))
+    for number, row in enumerate(rows or [body]):
+        row.rstrip()
+        yield (head if number == 0 else Text(" " * hang)) + row
