@@ -6,6 +6,7 @@ from pathlib import Path
 
 from driver import Vmctl, listening
 from e2e.debian_guest import CONFIG, Debian
+from proofs import prove
 
 
 def test_one_command_makes_a_guest_that_is_ready_and_provisioned(debian: Debian) -> None:
@@ -114,7 +115,7 @@ def test_errors_of_cloud_init_are_reported_not_passed_over(vmctl: Vmctl, debian_
         '    cloud-init { user-data "user-data.yaml"; }\n    ssh { private-key "key"; }\n}\n'
     )
     result = vmctl("up", status=10)
-    assert result.code == "vm_manager::cloudinit::failed"
+    prove(result, "vm_manager::cloudinit::failed", evidence="locale")
     assert "locale" in result.stderr.split("evidence: cloud-init status")[1]
     assert "about to fail" in result.stderr
     # Raw user-data is untouched, and the host key is pinned all the same, by vendor-data.

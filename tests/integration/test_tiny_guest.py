@@ -13,7 +13,8 @@ import pexpect
 import pytest
 
 from conftest import TinyGuest
-from driver import LIMIT_S, VMCTL, Vmctl, qemu_processes, wait_for
+from driver import LIMIT_S, VMCTL, Result, Vmctl, qemu_processes, wait_for
+from proofs import prove
 
 
 def step(kind: str, **nodes: str) -> str:
@@ -74,7 +75,7 @@ def test_ssh_to_a_guest_with_another_host_key_is_refused(running: Vmctl) -> None
     )
     result = running("provision", status=11)
     known_hosts.write_text(pinned)
-    assert result.code == "vm_manager::ssh::host_key_mismatch"
+    prove(result, "vm_manager::ssh::host_key_mismatch")
 
 
 def test_an_image_with_a_host_key_of_its_own_is_trusted_once_aloud_and_never_again(
@@ -100,7 +101,7 @@ def test_a_failing_step_is_shown_and_the_next_up_goes_on_from_it(vmctl: Vmctl, t
     failing = step("shell", inline="echo going; echo wrong >&2; exit 3")
     vmctl.write(tiny.vm(body=first + failing + step("shell", inline="echo third >>/root/steps")))
     result = vmctl("up", status=12)
-    assert result.code == "vm_manager::provision::failed"
+    prove(result, "vm_manager::provision::failed", evidence="wrong")
     assert "provisioning step 2 exited with 3" in result.stderr
     assert "VMFile.kdl:6:" in result.stderr
     assert "command: echo going" in result.stderr
@@ -159,7 +160,7 @@ def test_no_provision_leaves_the_steps_to_the_next_up(vmctl: Vmctl, tiny: TinyGu
 def test_a_wrong_key_is_told_from_a_guest_that_is_not_up(vmctl: Vmctl, tiny: TinyGuest) -> None:
     vmctl.write(tiny.vm(body='cloud-init { hostname "x"; }').replace(f'private-key "{tiny.key}"; ', ""))
     result = vmctl("up", status=11)
-    assert result.code == "vm_manager::ssh::auth_failed"
+    prove(result, "vm_manager::ssh::auth_failed", evidence="console")
     assert "user 'root'" in result.stderr
 
 
@@ -183,9 +184,8 @@ def test_qemu_killed_while_the_guest_boots_ends_the_wait_at_once(vmctl: Vmctl, t
     wait_for(lambda: console.exists() and console.stat().st_size > 0, "the console")
     os.kill(qemu_processes(vmctl.data)[0], signal.SIGKILL)
     _, stderr = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 7, stderr
+    prove(Result(process.returncode, "", stderr), "vm_manager::qemu::exited", evidence="the guest's console")
     assert "error[vm_manager::qemu::exited]: QEMU was killed by SIGKILL" in stderr
-    assert "the guest's console" in stderr.split("evidence:", 1)[1]
 
 
 def test_ctrl_c_leaves_a_vm_that_the_next_up_goes_on_with(vmctl: Vmctl, tiny: TinyGuest) -> None:
@@ -208,7 +208,7 @@ def test_a_boot_that_takes_too_long_says_what_is_waited_for_and_shows_the_consol
 ) -> None:
     vmctl.write(tiny.vm(body="boot-timeout 2"))
     result = vmctl("up", status=10)
-    assert result.code == "vm_manager::guest::boot_timeout"
+    prove(result, "vm_manager::guest::boot_timeout", evidence="console")
     assert "not ready in 2 s: still waiting for" in result.stderr
     assert "boot-timeout" in result.stderr.split("help:", 1)[1]
     vmctl.write(tiny.vm())
@@ -229,8 +229,7 @@ def test_an_image_is_fetched_over_http_once(vmctl: Vmctl, tiny: TinyGuest, http_
     vmctl("down", "--destroy")
     vmctl.write(tiny.vm("three", image=f'image-url "{base}/none.qcow2"'))
     result = vmctl("up", status=9)
-    assert result.code == "vm_manager::image::download_failed"
-    assert "HTTP 404" in result.stderr
+    prove(result, "vm_manager::image::download_failed", evidence="HTTP 404")
 
 
 def test_several_vms_come_up_together_and_one_that_fails_stops_no_other(vmctl: Vmctl, tiny: TinyGuest) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from driver import VMCTL, Vmctl, listening, qemu_processes
+from driver import VMCTL, Result, Vmctl, listening, qemu_processes
+from proofs import prove, prove_cause
 
 BLANK = 'vm "blank" {\n    image "blank.qcow2"\n    memory 32\n}\n'
 
@@ -86,7 +87,7 @@ def test_nothing_listens_beyond_loopback(blank: Vmctl) -> None:
 def test_qemu_not_installed_is_spawn_failed_caused_by_the_missing_tool(blank: Vmctl, tmp_path: Path) -> None:
     result = blank("up", status=7, env={"PATH": path_without("qemu-system-x86_64", tmp_path / "bin")})
     assert result.code == "vm_manager::qemu::spawn_failed"
-    assert "[vm_manager::host::missing_tool]" in result.stderr
+    prove_cause(result, "vm_manager::host::missing_tool")
     assert "qemu-system-x86" in result.stderr.split("help:")[1]
     assert blank("list", "--quiet").stdout == ""
 
@@ -95,7 +96,7 @@ def test_qemu_img_not_installed_is_overlay_creation_failed_caused_by_the_missing
     blank: Vmctl, tmp_path: Path
 ) -> None:
     result = blank("up", status=8, env={"PATH": path_without("qemu-img", tmp_path / "bin")})
-    assert result.code == "vm_manager::image::overlay_creation_failed"
+    prove(result, "vm_manager::image::overlay_creation_failed")
     assert "[vm_manager::host::missing_tool]" in result.stderr
     assert "qemu-utils" in result.stderr.split("help:")[1]
     assert blank("list", "--quiet").stdout == ""
@@ -104,9 +105,8 @@ def test_qemu_img_not_installed_is_overlay_creation_failed_caused_by_the_missing
 def test_what_qemu_said_is_the_evidence_when_it_does_not_start(blank: Vmctl) -> None:
     blank.write(BLANK.replace("memory 32", 'memory 32\n    cpu "no-such-model"\n    accel "tcg"'))
     result = blank("up", status=7)
-    assert result.code == "vm_manager::qemu::spawn_failed"
+    prove(result, "vm_manager::qemu::spawn_failed", evidence="no-such-model")
     assert "exited with 1" in result.stderr
-    assert "no-such-model" in result.stderr.split("evidence:")[1]
     status = blank("status", "blank", "--json").json["vm"]
     assert status["last_failure"]["code"] == "vm_manager::qemu::spawn_failed"
     assert blank("list").stdout.splitlines()[1].split()[1] == "failed!"
@@ -125,9 +125,8 @@ def test_a_kvm_that_opens_but_does_not_work_is_noticed_once_and_replaced_by_tcg(
 def test_a_kvm_that_is_demanded_but_does_not_work_is_an_error(blank: Vmctl) -> None:
     blank.write(BLANK.replace("memory 32", 'memory 32\n    accel "kvm"'))
     result = blank_kvm(blank, "up")
-    assert result.returncode == 6
-    assert "error[vm_manager::host::kvm_unusable]" in result.stderr
-    assert "QEMU" in result.stderr.split("evidence:")[1]
+    shown = Result(result.returncode, result.stdout, result.stderr)
+    prove(shown, "vm_manager::host::kvm_unusable", evidence="QEMU")
 
 
 def blank_kvm(vmctl: Vmctl, *args: str) -> subprocess.CompletedProcess[str]:
@@ -150,8 +149,7 @@ def blank_kvm(vmctl: Vmctl, *args: str) -> subprocess.CompletedProcess[str]:
 def test_a_base_image_that_is_none_is_refused(blank: Vmctl) -> None:
     (blank.directory / "blank.qcow2").write_bytes(b"QFI\xfb" + b"\xff" * 1000)
     result = blank("up", status=8)
-    assert result.code == "vm_manager::image::format_detection_failed"
-    assert "$ " in result.stderr.split("evidence:")[-1]
+    prove(result, "vm_manager::image::format_detection_failed", evidence="$ ")
 
 
 def test_an_image_that_names_another_file_is_refused(blank: Vmctl) -> None:
@@ -162,7 +160,7 @@ def test_an_image_that_names_another_file_is_refused(blank: Vmctl) -> None:
     )
     blank.write(BLANK.replace("blank.qcow2", "evil.qcow2"))
     result = blank("up", status=8)
-    assert result.code == "vm_manager::image::refused"
+    prove(result, "vm_manager::image::refused")
     assert "/etc/hostname" in result.stderr
 
 

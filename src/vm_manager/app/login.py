@@ -8,7 +8,9 @@ from pathlib import Path
 from vm_manager.app.reach import credentials, require_endpoint, require_running
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import HostError, SshFailed, Usage
+from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.deadline import Deadline
+from vm_manager.domain.instance import Endpoint, Instance
 from vm_manager.guest.boot import Phase, probe
 from vm_manager.guest.openssh import ssh_argv
 from vm_manager.host.tools import find_tool
@@ -31,26 +33,34 @@ def login_command(
         program = find_tool("ssh")
     except HostError as error:
         raise SshFailed("OpenSSH's client is not installed", help=error.diagnostic.help) from error
+    who = credentials(services, instance.record, user=user, key=key)
     endpoint = require_endpoint(services, instance.record)
-    deadline = Deadline(_RETRY_S, services.cancel)
-    while (phase := probe(endpoint)) is not Phase.LOGIN and not deadline.expired:
-        deadline.pause(0.5)
-    if phase is not Phase.LOGIN:
-        raise SshFailed(
-            "the guest's sshd does not answer: still waiting for {what}",
-            {"what": phase.waiting_for},
-            help=(phase.hint,),
-            evidence=services.backend(instance.record.backend).evidence(instance.record, services.home(name)),
-            timeout_s=_RETRY_S,
-        )
+    _await_sshd(services, instance, endpoint)
     return ssh_argv(
         program,
         alias=name,
         endpoint=endpoint,
-        credentials=credentials(services, instance.record, user=user, key=key),
+        credentials=who,
         known_hosts=services.store.files(name).known_hosts,
         command=command,
     )
+
+
+def _await_sshd(services: Services, instance: Instance, endpoint: Endpoint) -> None:
+    deadline = Deadline(_RETRY_S, services.cancel)
+    while (phase := probe(endpoint)) is not Phase.LOGIN:
+        if deadline.expired:
+            seen = Evidence("probe", f"a connection to {endpoint.host}:{endpoint.port}", (phase.seen,))
+            backend, home = services.backend(instance.record.backend), services.home(instance.name)
+            raise SshFailed(
+                "the guest's sshd does not answer: still waiting for {what}",
+                {"what": phase.waiting_for},
+                help=(phase.hint,),
+                evidence=(seen, *backend.evidence(instance.record, home)),
+                subject=services.subject(instance.name),
+                timeout_s=_RETRY_S,
+            )
+        deadline.pause(0.5)
 
 
 def infer_vm(project: Project) -> str:

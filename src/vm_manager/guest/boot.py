@@ -69,6 +69,11 @@ class Phase(StrEnum):
         """What to look at when it never ends."""
         return _WAITING_FOR[self][1]
 
+    @property
+    def seen(self) -> str:
+        """What a connection to the forwarded port showed."""
+        return _SEEN[self]
+
 
 _WAITING_FOR = {
     Phase.BOOT: ("the guest's network", "the guest may not boot, or has no network: its console shows how far it came"),
@@ -78,6 +83,14 @@ _WAITING_FOR = {
         "cloud-init",
         "cloud-init still works in the guest: `vmctl ssh` and look at `cloud-init status --long`",
     ),
+}
+
+
+_SEEN = {
+    Phase.BOOT: "accepted by QEMU; the guest stays silent",
+    Phase.SSHD: "refused by the guest, or closed at once",
+    Phase.LOGIN: "sshd's banner came",
+    Phase.CLOUD_INIT: "logged in",
 }
 
 
@@ -195,6 +208,7 @@ class _Wait:
             "the guest was not ready in {seconds} s: still waiting for {what}",
             {"seconds": round(self.deadline.timeout_s or 0), "what": phase.waiting_for},
             help=(phase.hint, "if it is only slow, `boot-timeout` in the VMFile gives it longer"),
+            evidence=(Evidence("probe", "the last attempt to reach it by SSH", (phase.seen,)),),
             timeout_s=self.deadline.timeout_s or 0,
             elapsed_s=self.deadline.elapsed_s,
         )

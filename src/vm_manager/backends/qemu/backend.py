@@ -31,6 +31,7 @@ _BOOT_TIMEOUT_S = {Accelerator.KVM: 600, Accelerator.TCG: 1800}
 _STATES = {
     "paused": VmState.SUSPENDED,
     "suspended": VmState.SUSPENDED,
+    "postmigrate": VmState.SUSPENDED,
     "guest-panicked": VmState.FAILED,
     "io-error": VmState.FAILED,
     "internal-error": VmState.FAILED,

@@ -1,0 +1,101 @@
+"""Proof that a code is triggered for real, by `vmctl` as a process; and which codes still have none.
+
+`tests/unit/diagnostics/test_proofs.py` looks for the calls of `prove` in all tests: a code without one fails it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from driver import Result
+from vm_manager.diagnostics.examples import file_name
+from vm_manager.diagnostics.registry import CODES
+
+# Codes whose feature does not exist yet, with the feature. They get no toy proof.
+AWAITING = {
+    "vm_manager::propolis::unreachable": "the Propolis backend",
+    "vm_manager::propolis::request_failed": "the Propolis backend",
+    "vm_manager::oci::pull_failed": "OCI registries",
+    "vm_manager::image::conversion_failed": "vmctl image convert",
+    "vm_manager::image::checksum_mismatch": "checksums of images",
+    "vmctl::create::invalid_vcpus": "vmctl create",
+    "vmctl::create::invalid_memory": "vmctl create",
+    "vmctl::create::no_image": "vmctl create",
+    "vmctl::create::image_not_found": "vmctl create",
+    "vmctl::create::name_exists": "vmctl create",
+    "vm_manager::host::missing_firmware": "UEFI firmware",
+    "vm_manager::network::port_in_use": "declared port forwards",
+    "vm_manager::network::bridge_missing": "TAP networks",
+    "vm_manager::qemu::job_failed": "snapshots",
+    "vm_manager::qemu::migration_failed": "saved state and migration",
+    "vm_manager::qemu::io_error": "the watcher of running guests",
+    "vm_manager::guest::boot_failed": "boot forensics",
+    "vm_manager::guest::panicked": "boot forensics",
+}
+
+# Where no command line can lead to it: a failing generator is passed in, in tests/unit/guest/test_keys.py.
+IN_PROCESS = {"vm_manager::ssh::keygen_failed"}
+
+EXAMPLES = Path(__file__).parents[1] / "src" / "vm_manager" / "diagnostics" / "examples"
+
+
+def prove(result: Result, code: str, *, evidence: str | None = None, status: int | None = None) -> None:
+    """The process ended with this code: its exit status, the code, help, and what shows it.
+
+    evidence: what the part of the evidence contains.
+    status: where the exit status is not the code's own, as for `vmctl ssh`.
+    `EXAMPLES=write pytest …` keeps what was shown, for `vmctl explain` and the pages.
+    """
+    shown = _diagnostic(result.stderr, code)
+    assert shown is not None, f"{code} is not in:\n{result.stderr}"
+    expected = CODES[code].exit_code if status is None else status
+    assert result.status == expected, result.stderr
+    assert re.search(r"^  = help: \S", shown, re.MULTILINE), shown
+    if evidence is not None:
+        assert evidence in shown.partition("= evidence: ")[2], shown
+    if os.environ.get("EXAMPLES") == "write":
+        (EXAMPLES / file_name(code)).write_text(_anonymous(shown), encoding="utf-8")
+
+
+def prove_cause(result: Result, code: str) -> None:
+    """The code is one of the causes that were shown, with its own help."""
+    line = next((line for line in result.stderr.splitlines() if "caused by: " in line and f"[{code}]" in line), None)
+    assert line is not None, f"{code} is no cause in:\n{result.stderr}"
+    assert "= help: " in result.stderr
+    if os.environ.get("EXAMPLES") == "write":
+        whole = _diagnostic(result.stderr, result.code or "")
+        (EXAMPLES / file_name(code)).write_text(_anonymous(whole or ""), encoding="utf-8")
+
+
+def _diagnostic(stderr: str, code: str) -> str | None:
+    """The part of standard error that is the diagnostic with this code."""
+    lines = stderr.splitlines()
+    start = next((number for number, line in enumerate(lines) if line.startswith(f"error[{code}]: ")), None)
+    if start is None:
+        return None
+    end = start + 1
+    while end < len(lines) and (lines[end].startswith(" ") or re.match(r"\d+ \| ", lines[end])):
+        end += 1
+    return "\n".join(lines[start:end]) + "\n"
+
+
+# What differs from run to run and from machine to machine, and what stands for it in an example.
+_ANONYMOUS = (
+    (re.compile(r"/[^\s'`]*/xdg-data|/[^\s'`]*/data(?=/vmctl)"), "~/.local/share"),
+    (re.compile(r"/[^\s'`]*/project\b"), "~/project"),
+    (re.compile(r"/[^\s'`]*/www\b"), "/srv/www"),
+    (re.compile(r"/[^\s'`]*/(?=(?:tiny|debian-12)-[0-9a-f]{16})"), "~/images/"),
+    (re.compile(r"/tmp/pytest-of-[^\s'`/]+/[^\s'`/]+/[^\s'`/]+"), "~/project"),
+    (re.compile(r"\(pid \d+\)"), "(pid 4711)"),
+    (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:40022"),
+    (re.compile(r"after \d+\.\d s"), "after 1.2 s"),
+    (re.compile(r"port=\d+"), "port=8000"),
+)
+
+
+def _anonymous(text: str) -> str:
+    for pattern, replacement in _ANONYMOUS:
+        text = pattern.sub(replacement, text)
+    return text
