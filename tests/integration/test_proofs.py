@@ -99,6 +99,26 @@ def test_a_monitor_that_refuses(blank: Vmctl) -> None:
         holder.wait()
 
 
+def test_a_disk_that_another_process_holds(blank: Vmctl) -> None:
+    blank("up")
+    blank("down", "--timeout", "0")
+    overlay = blank.home("blank") / "overlay.qcow2"
+    holder = subprocess.Popen(
+        ["qemu-io", "-f", "qcow2", "-c", "sleep 600000", str(overlay)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: subprocess.run(["qemu-img", "info", str(overlay)], capture_output=True).returncode != 0, "it")
+        result = blank("up", status=7)
+    finally:
+        holder.kill()
+        holder.wait()
+    assert result.code == "vm_manager::qemu::spawn_failed"
+    assert "disk: another process has it open" in result.stderr
+    assert "help: end the process that has the disk open" in result.stderr
+
+
 def test_a_vm_without_network_has_no_address(blank: Vmctl) -> None:
     blank.write(BLANK.replace("memory 32", 'memory 32\n    network "none"'))
     blank("up")

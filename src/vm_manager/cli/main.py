@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -67,13 +67,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGHUP, _interrupt)
     _mend_streams()
     status = _status(argv)
-    try:
-        sys.stdout.flush()
-    except OSError:
-        # Python flushes once more while it ends, and would complain; what was lost has been reported already.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not _flushed(sys.stdout):
         status = status or _CLOSED_PIPE
+    _flushed(sys.stderr)
     sys.exit(status)
+
+
+def _flushed(stream: TextIO) -> bool:
+    """Flush a stream that perhaps nobody reads any more: Python does so once more at its end, and would exit with 120."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return False
+    return True
 
 
 def _mend_streams() -> None:

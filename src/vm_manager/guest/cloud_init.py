@@ -79,7 +79,7 @@ def _cloud_config(config: dict[str, object]) -> bytes:
 
 
 def _yaml(document: dict[str, object]) -> bytes:
-    text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=1000)
     return text.encode()
 
 

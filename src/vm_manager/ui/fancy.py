@@ -33,6 +33,7 @@ def console(color: str) -> Console:
         stderr=True,
         no_color=True if color == "never" else None,
         force_terminal=True if color == "always" else None,
+        color_system="256" if color == "always" else "auto",  # demanded, whatever TERM says
         markup=False,
         emoji=False,
         highlight=False,

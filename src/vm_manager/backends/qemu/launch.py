@@ -13,6 +13,7 @@ from vm_manager.backends.qemu.accelerator import choose
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.pid_file import lock_owner
+from vm_manager.backends.qemu.probes import probe_start
 from vm_manager.backends.qemu.process import spawn
 from vm_manager.backends.qemu.query import forwarded_port
 from vm_manager.backends.qemu.section import QemuData
@@ -97,7 +98,7 @@ def _until_it_answers(
     """Wait for the monitor; the port on which the guest's sshd is reached."""
     while not (files.home / QMP_SOCKET).exists() or lock_owner(files.pid) != child.pid:
         if child.poll() is not None or deadline.expired:
-            raise _spawn_failed(files, child)
+            raise _spawn_failed(record.spec, files, child)
         deadline.pause(_POLL_S)
     try:
         with Monitor(files.home) as monitor:
@@ -105,19 +106,20 @@ def _until_it_answers(
             usernet = monitor.execute("human-monitor-command", {"command-line": "info usernet"})
     except VmError as error:
         if child.poll() is not None:
-            raise _spawn_failed(files, child) from error
+            raise _spawn_failed(record.spec, files, child) from error
         raise
     return forwarded_port(str(usernet), record.spec.access.port)
 
 
-def _spawn_failed(files: InstanceFiles, child: subprocess.Popen[bytes]) -> QemuSpawnFailed:
+def _spawn_failed(spec: VmSpec, files: InstanceFiles, child: subprocess.Popen[bytes]) -> QemuSpawnFailed:
     status = child.poll()
     log = tail(files.qemu_log, kind="qemu_log", title="QEMU's log")
+    found = probe_start(spec, files)
     return QemuSpawnFailed(
         "QEMU {how} before its monitor answered",
-        {"how": describe_status(status) if status is not None else "was too slow"},
-        help=(f"its reason is quoted above; the whole of it is in {files.qemu_log}",),
-        evidence=(log,) if log else (),
+        {"how": describe_status(status) if status is not None else "was too slow", "status": status or 0},
+        help=found.help or (f"its own reason is quoted above; the whole of it is in {files.qemu_log}",),
+        evidence=(*((log,) if log else ()), found.evidence),
     )
 
 

@@ -1,0 +1,81 @@
+"""Why QEMU did not start, found out by looking at this host: never by reading what QEMU said."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm_manager.diagnostics.errors import VmError
+from vm_manager.diagnostics.model import Evidence
+from vm_manager.domain.spec import VmSpec
+from vm_manager.host.process import ProcessFailed, run
+from vm_manager.host.qemu_img import require_qemu_img
+from vm_manager.state.layout import InstanceFiles
+
+_MIB = 1024 * 1024
+_LITTLE_BYTES = 16 * _MIB
+_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was looked at, and the help that follows from it, most telling first."""
+
+    evidence: Evidence
+    help: tuple[str, ...]
+
+
+def probe_start(spec: VmSpec, files: InstanceFiles) -> Findings:
+    """Look at what a QEMU needs to start: memory, space, and the disk to itself. Never fails."""
+    lines: list[str] = []
+    help: list[str] = []
+    available_mib = _available_memory_mib()
+    if available_mib is not None:
+        lines.append(f"memory: the guest gets {spec.memory_mib} MiB, {available_mib} MiB are available")
+        if available_mib < spec.memory_mib:
+            help.append(
+                f"free memory on this host, or give the VM less than {available_mib} MiB: `memory` in the VMFile"
+            )
+    free = _free_bytes(files.home)
+    if free is not None:
+        lines.append(f"space: {free // _MIB} MiB are free where the VM's disk is")
+        if free < _LITTLE_BYTES:
+            help.append(f"free space: `df -h '{files.home}'` shows how much there is")
+    locked = _is_locked(files.overlay)
+    if locked is not None:
+        lines.append(f"disk: {'another process has it open' if locked else 'nobody else has it open'}")
+        if locked:
+            help.append(f"end the process that has the disk open: `fuser -v '{files.overlay}'` names it")
+    return Findings(Evidence("probe", "this host", tuple(lines)), tuple(help))
+
+
+def _available_memory_mib() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) // 1024
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _free_bytes(path: Path) -> int | None:
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return None
+
+
+def _is_locked(image: Path) -> bool | None:
+    """Whether another process holds QEMU's lock on an image: without -U, qemu-img must get it, too."""
+    try:
+        qemu_img = str(require_qemu_img())
+        run([qemu_img, "info", "-U", str(image)], timeout_s=_TIMEOUT_S)
+    except (VmError, ProcessFailed, OSError):
+        return None  # it cannot be read at all: that is another finding
+    try:
+        run([qemu_img, "info", str(image)], timeout_s=_TIMEOUT_S)
+    except (ProcessFailed, OSError):
+        return True
+    return False
