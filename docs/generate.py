@@ -1,18 +1,74 @@
-"""Writes the pages that are made from vmctl's own tables: docs/codes/. Run by `make docs`; a test compares them."""
+"""Writes what is made from vmctl itself: docs/codes/ and docs/screenshots/. Run by `make docs`; a test compares them."""
 
 from __future__ import annotations
 
+import io
+import os
+import tempfile
 from pathlib import Path
 
+from rich.console import Console
+
+from vm_manager import Manager, VmError
 from vm_manager.diagnostics.examples import example_of
 from vm_manager.diagnostics.registry import CODES, Code
+from vm_manager.ui.fancy import draw
 
 DOCS = Path(__file__).parent
+WIDTH = 80
 
 
 def pages() -> dict[str, str]:
     """Path below docs/ → content."""
-    return {"codes/README.md": index(), **{f"codes/{page_name(entry.code)}": page(entry) for entry in CODES.values()}}
+    codes = {f"codes/{page_name(entry.code)}": page(entry) for entry in CODES.values()}
+    return {"codes/README.md": index(), **codes, **screenshots()}
+
+
+def screenshots() -> dict[str, str]:
+    """What a terminal of 80 columns shows of three failures that really happen here."""
+    return {
+        "screenshots/mistakes.svg": screenshot(vmfile_failure("mistakes.kdl"), "vmctl up"),
+        "screenshots/brace.svg": screenshot(vmfile_failure("brace.kdl"), "vmctl up"),
+        "screenshots/name.svg": screenshot(name_failure(), "vmctl status wbe"),
+    }
+
+
+def vmfile_failure(name: str) -> VmError:
+    """What is wrong with a sample."""
+    before = Path.cwd()
+    os.chdir(DOCS / "samples")
+    try:
+        Manager().load(Path(name))
+    except VmError as error:
+        return error
+    finally:
+        os.chdir(before)
+    raise AssertionError(f"{name} is right")
+
+
+def name_failure() -> VmError:
+    """A VM's name with a typing mistake."""
+    with tempfile.TemporaryDirectory() as directory:
+        project = Path(directory)
+        (project / "disk").touch()
+        (project / "VMFile.kdl").write_text('vm "web" { image "disk" }')
+        manager = Manager(project / "data", backend="noop")
+        manager.up(manager.load(project / "VMFile.kdl"))
+        try:
+            manager.status("wbe")
+        except VmError as error:
+            return error
+    raise AssertionError("there is no such VM")
+
+
+def screenshot(error: VmError, command: str) -> str:
+    """The failure as SVG, by Rich's own export."""
+    console = Console(
+        width=WIDTH, record=True, file=io.StringIO(), force_terminal=True, color_system="256", legacy_windows=False,
+        markup=False, emoji=False, highlight=False,
+    )  # fmt: skip
+    draw(console, error.diagnostic)
+    return console.export_svg(title=command, unique_id="vmctl")
 
 
 def page_name(code: str) -> str:
@@ -54,8 +110,8 @@ def page(entry: Code) -> str:
 def main() -> None:
     """Write all pages, and remove those of codes that are no more."""
     wanted = pages()
-    for stale in (DOCS / "codes").glob("*.md"):
-        if f"codes/{stale.name}" not in wanted:
+    for stale in (*(DOCS / "codes").glob("*.md"), *(DOCS / "screenshots").glob("*.svg")):
+        if str(stale.relative_to(DOCS)) not in wanted:
             stale.unlink()
     for name, text in wanted.items():
         path = DOCS / name

@@ -77,7 +77,7 @@ def test_a_life_is_events_on_standard_error_and_results_on_standard_output(stand
         (["down", "--timeout", "soon"], 2, "vmctl::usage"),
         (["up", "--file", "missing.kdl"], 3, "vm_manager::vmfile::not_found"),
         (["status", "wbe"], 4, "vm_manager::vm::not_found"),
-        (["up", "--backend", "xen"], 6, "vm_manager::backend::not_available"),
+        (["up", "nope"], 4, "vm_manager::vm::not_found"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
