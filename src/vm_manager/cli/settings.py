@@ -43,7 +43,7 @@ class Settings:
     @property
     def terminal(self) -> Terminal:
         """The streams as the user wants them."""
-        return Terminal(self.color, self.quiet, self.error_format)
+        return Terminal(self.color, self.quiet, self.error_format, self.verbose > 0)
 
     @property
     def backend_name(self) -> str:

@@ -29,11 +29,16 @@ class OutputClosed(Exception):
 
 @dataclass(frozen=True)
 class Terminal:
-    """color: auto (by the stream, NO_COLOR and TERM), always or never; error_format: empty for the one that fits."""
+    """How the user wants them.
+
+    color: auto (by the stream, NO_COLOR and TERM), always or never. quiet: only failures are shown.
+    error_format: empty for the one that fits. verbose: log lines are shown in between.
+    """
 
     color: str = "auto"
     quiet: bool = False
     error_format: str = ""
+    verbose: bool = False
 
     @cached_property
     def format(self) -> ErrorFormat:
@@ -43,7 +48,8 @@ class Terminal:
     @property
     def is_live(self) -> bool:
         """Whether standard error is a terminal on which a display can move."""
-        return self.format is ErrorFormat.FANCY and sys.stderr.isatty()
+        # Log lines in between would tear the picture.
+        return self.format is ErrorFormat.FANCY and sys.stderr.isatty() and not self.verbose
 
     @cached_property
     def err(self) -> Console:
