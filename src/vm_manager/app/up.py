@@ -11,7 +11,7 @@ from vm_manager.app.provision import run_steps, steps
 from vm_manager.app.reach import wait_for_guest
 from vm_manager.app.services import Services, require_own
 from vm_manager.app.steps import step
-from vm_manager.diagnostics.errors import GuestError, SshError
+from vm_manager.diagnostics.errors import CloudInitFailed, GuestError, SshError
 from vm_manager.domain.backend import Backend
 from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import Instance, InstanceRecord, Progress
@@ -126,6 +126,8 @@ class _Run:
         with step(services, record.name, "wait", "waiting for the guest", "ready"):
             try:
                 wait_for_guest(services, record, self._spec.boot_timeout_s)
+            except CloudInitFailed:
+                raise  # it brings its own evidence; the console shows nothing that is not in it
             except (GuestError, SshError) as error:
                 backend = services.backend(record.backend)
                 raise error.enrich(evidence=backend.evidence(record, services.home(record.name))) from error.__cause__

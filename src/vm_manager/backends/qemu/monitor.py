@@ -72,7 +72,7 @@ class Monitor:
             raise QmpCommandFailed(
                 "QEMU refused `{command}`",
                 {"command": command},
-                evidence=(Evidence("qmp", "QEMU's answer", (f"{error.error_class}: {error.error}",)),),
+                evidence=(Evidence("qmp", "QEMU's answer", (f"{error.error_class}: {error}",)),),
             ) from error
         except (ExecInterruptedError, QMPError, OSError, EOFError, TimeoutError) as error:
             raise QmpConnectFailed("QEMU's monitor fell silent during `{command}`", {"command": command}) from error
