@@ -77,7 +77,6 @@ def test_a_life_is_events_on_standard_error_and_results_on_standard_output(stand
         (["down", "--timeout", "soon"], 2, "vmctl::usage"),
         (["up", "--file", "missing.kdl"], 3, "vm_manager::vmfile::not_found"),
         (["status", "wbe"], 4, "vm_manager::vm::not_found"),
-        (["up", "nope"], 4, "vm_manager::vm::not_found"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -129,11 +128,6 @@ def test_the_failures_of_several_vms_are_told_one_by_one_and_then_together(vmctl
     assert (_codes(lines), lines[-1]["exit_code"]) == (["vmctl::partial"], 14)
     assert {related["subject"]["vm"] for related in lines[-1]["related"]} == {"web", "db"}
     assert result.stdout == ""
-
-
-def test_quiet_leaves_the_failure(vmctl: Vmctl) -> None:
-    lines, result = _run(vmctl, "-q", "status", "nope", status=4)
-    assert (_codes(lines), result.stdout) == (["vm_manager::vm::not_found"], "")
 
 
 def test_the_format_may_be_named_by_the_environment_and_needs_no_more_than_ascii(vmctl: Vmctl) -> None:

@@ -12,9 +12,10 @@ from jsonschema import Draft202012Validator
 
 from unit.findings import diagnostics, events, full
 from unit.stderr_lines import faults, objects, schema
-from vm_manager.diagnostics.errors import VmNotFound
-from vm_manager.diagnostics.model import Applicability, Diagnostic, Fault, Kind, Severity
+from vm_manager.diagnostics.errors import VmFileInvalid, VmNotFound
+from vm_manager.diagnostics.model import Applicability, Diagnostic, Fault, Kind, Label, Severity
 from vm_manager.diagnostics.registry import CODES
+from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.domain import events as events_module
 from vm_manager.domain.events import (
     Event,
@@ -223,3 +224,18 @@ def test_what_is_no_such_line_is_refused(line: str) -> None:
 def test_every_field_of_a_diagnostic_is_there() -> None:
     shown = set(objects(diagnostic_line(full()))[0]) - {"$type", "schema", "rendered"}
     assert shown == {field.name for field in fields(Diagnostic)} | {"domain"}
+
+
+class _Broken(Source):
+    """A source whose positions cannot be told."""
+
+    def position(self, offset: int) -> tuple[int, int]:
+        raise RuntimeError("a defect in the renderer")
+
+
+@pytest.mark.xfail(reason="defect: the way of last resort is plain text in JSON's place, too")
+def test_a_renderer_that_fails_still_writes_json(capsys: pytest.CaptureFixture[str]) -> None:
+    label = Label(_Broken("f", "a"), Span(0, 1), "b")
+    Terminal(error_format="json").show(VmFileInvalid("wrong", labels=(label,)).diagnostic)
+    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert line["code"] == "vm_manager::vmfile::validation"
