@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from vm_manager.diagnostics.errors import Bug, VmError
+from vm_manager.diagnostics.redact import redact
 from vm_manager.host.paths import data_home
 from vm_manager.state.files import make_dir, write_atomically
 from vm_manager.state.layout import DataDir
@@ -44,5 +45,5 @@ def _write(error: BaseException) -> Path:
         )
     )
     path = directory / f"{now:%Y%m%dT%H%M%S%f}.txt"
-    write_atomically(path, text.encode())
+    write_atomically(path, redact(text).encode())
     return path

@@ -100,18 +100,30 @@ def _status(argv: Sequence[str] | None) -> int:
         result = app(args=argv, prog_name="vmctl", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except VmError as error:
+        if isinstance(error, Usage):
+            _read_error_format(sys.argv[1:] if argv is None else argv)
         return _fail(error)
     except EscapedError as escaped:
         return _escaped(escaped.__cause__)
     except KeyboardInterrupt:
         return _fail(Interrupted("interrupted"))
     except typer.TyperException as error:
+        _read_error_format(sys.argv[1:] if argv is None else argv)
         return _fail(_usage(error))
     except (OutputClosed, SystemExit):
         # We never call sys.exit below main(); Typer does when it writes help to a closed pipe.
         return _CLOSED_PIPE
     except Exception as error:
         return _bug(error)
+
+
+def _read_error_format(argv: Sequence[str]) -> None:
+    """A mistake before `--error-format` must not hide it: whoever asked for JSON gets JSON."""
+    words = [*argv, ""]
+    for number, word in enumerate(words[:-1]):
+        name, _, value = word.partition("=")
+        if name == "--error-format" and not current.error_format:
+            current.error_format = value or words[number + 1]
 
 
 def _escaped(error: BaseException | None) -> int:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from vm_manager.diagnostics.redact import redact_lines
+from vm_manager.diagnostics.redact import redact, redact_lines
+from vm_manager.diagnostics.safe_text import safe_line
 from vm_manager.diagnostics.spans import Source, Span
 
 
@@ -82,7 +83,12 @@ class Evidence:
     error: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lines", redact_lines(self.lines))
+        safe = (safe_line(line) for line in redact_lines(self.lines))
+        object.__setattr__(self, "lines", tuple(line for line in safe if line.strip()))
+        object.__setattr__(self, "title", redact(self.title))
+        for name in ("path", "error"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, redact(value) if value else value)
 
 
 class Applicability(StrEnum):
@@ -155,6 +161,14 @@ class Diagnostic:
     timeout_s: float | None = None
     retryable: bool = False
     url: str | None = None
+
+    def __post_init__(self) -> None:
+        # Here, so that no way of making one can forget it.
+        args = {name: redact(value) if isinstance(value, str) else value for name, value in self.args.items()}
+        object.__setattr__(self, "args", args)
+        object.__setattr__(self, "message", redact(self.message))
+        for name in ("help", "notes"):
+            object.__setattr__(self, name, tuple(map(redact, getattr(self, name))))
 
     @property
     def domain(self) -> str:

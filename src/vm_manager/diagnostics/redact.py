@@ -5,19 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_REPLACED = "…"
+_HIDDEN = "…"
 _PATTERNS = (
-    # user:password@ in URLs
-    re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]*(?=@)"),
-    # HTTP's Authorization and the like
-    re.compile(r"(?i)(?<=authorization: )\S+ \S+|(?<=bearer )[A-Za-z0-9._~+/=-]{8,}"),
+    # user:password@ and token@ in URLs; a user alone is a secret in those of HTTP only
+    (re.compile(r"(?i)(\bhttps?://)[^/\s?#'\"]*@"), rf"\1{_HIDDEN}@"),
+    (re.compile(r"(://)[^/\s:@]*:[^/\s@]*@"), rf"\1{_HIDDEN}@"),
+    (re.compile(r"(?i)\b(authorization: )(?:basic|bearer|digest|negotiate|token) \S+"), rf"\1{_HIDDEN}"),
+    # a token, and not the next word of a sentence
+    (re.compile(r"(?i)\b(bearer )(?=\S*[\d.])[\w.~+/=-]{8,}"), rf"\1{_HIDDEN}"),
     # GitHub's tokens, by their published prefixes
-    re.compile(r"\bgh[pousr]_[A-Za-z0-9]{20,}"),
-    # password=…, token: …, secret = …
-    re.compile(r"(?i)(?<![\w-])(?:(?<=password=)|(?<=passwd=)|(?<=token=)|(?<=secret=)|(?<=api_key=))[^\s&;,'\"]+"),
+    (re.compile(r"\b(?:gh[pousr]|github_pat)_\w{20,}"), _HIDDEN),
+    # password=…, "token": "…", secret = …
+    (
+        re.compile(
+            r"(?i)((?:password|passwd|token|secret|api_?key|access_key|signature|(?<=[?&])sig)[\"']?(?:=| = |: ?))"
+            r"(?!\s)(?:\"[^\"]*\"|'[^']*'|[^\s&;,'\"]+)"
+        ),
+        rf"\1{_HIDDEN}",
+    ),
 )
-_KEY_BEGIN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
-_KEY_END = re.compile(r"-----END [A-Z ]*PRIVATE KEY-----")
+_KEY_BEGIN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----")
+_KEY_END = re.compile(r"-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----")
+_KEY_BODY = re.compile(r"\s*[A-Za-z0-9+/=]+\s*")
+_KEY = "(a private key)"
 
 
 def redact(text: str) -> str:
@@ -26,21 +36,25 @@ def redact(text: str) -> str:
 
 
 def redact_lines(lines: Iterable[str]) -> tuple[str, ...]:
-    """Lines without credentials; those of a private key are replaced by one."""
+    """Lines without credentials; those of a private key are replaced by one, also when its beginning was cut off."""
     kept: list[str] = []
     in_key = False
     for line in lines:
-        if not in_key and _KEY_BEGIN.search(line):
-            kept.append("(a private key)")
+        if in_key:
             in_key = _KEY_END.search(line) is None
-        elif in_key:
+        elif _KEY_BEGIN.search(line):
+            kept.append(_KEY)
             in_key = _KEY_END.search(line) is None
+        elif _KEY_END.search(line):
+            while kept and _KEY_BODY.fullmatch(kept[-1]):
+                kept.pop()
+            kept.append(_KEY)
         else:
             kept.append(_redact_line(line))
     return tuple(kept)
 
 
 def _redact_line(line: str) -> str:
-    for pattern in _PATTERNS:
-        line = pattern.sub(_REPLACED, line)
+    for pattern, replacement in _PATTERNS:
+        line = pattern.sub(replacement, line)
     return line

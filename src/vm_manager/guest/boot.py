@@ -20,8 +20,9 @@ from vm_manager.diagnostics.errors import (
     CloudInitFailed,
     HostKeyMismatch,
     SshFailed,
+    VmError,
 )
-from vm_manager.diagnostics.model import Evidence
+from vm_manager.diagnostics.model import Evidence, Subject
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import EventSink, GuestOutput, PhaseReached, Stream, Warned
 from vm_manager.domain.instance import Endpoint
@@ -199,7 +200,11 @@ class _Wait:
             help=("nothing, if the image is known to bring a host key of its own: that one is pinned from now on",),
             notes=(f"pinned: {key}",),
         )
-        self.emit(Warned(self.guest.name, finding.as_warning()))
+        self.warn(finding)
+
+    def warn(self, finding: VmError) -> None:
+        """Tell a finding that stops nothing."""
+        self.emit(Warned(self.guest.name, finding.enrich(subject=Subject(vm=self.guest.name)).as_warning()))
 
     def timed_out(self) -> BootTimeout:
         """The failure at the deadline, by phase."""
@@ -260,7 +265,7 @@ def _await_cloud_init(session: SshSession, wait: _Wait) -> None:
             "there is no cloud-init in the guest, so nothing of its seed has been applied",
             help=("nothing, if the image is meant to be so: the guest counts as ready when a login works",),
         )
-        wait.emit(Warned(wait.guest.name, finding.as_warning()))
+        wait.warn(finding)
         return
     if status == 0:
         return
@@ -275,7 +280,7 @@ def _await_cloud_init(session: SshSession, wait: _Wait) -> None:
     )
     if status != 2:
         raise finding
-    wait.emit(Warned(wait.guest.name, finding.as_warning()))
+    wait.warn(finding)
 
 
 def _errors(report: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
+from vm_manager.diagnostics.safe_text import safe_lines
 from vm_manager.domain.events import (
     Event,
     GuestOutput,
@@ -19,9 +20,7 @@ from vm_manager.domain.events import (
     Warned,
 )
 from vm_manager.ui.formats import ErrorFormat
-from vm_manager.ui.github import harmless
 from vm_manager.ui.ndjson import event_line
-from vm_manager.ui.safe_text import safe_lines
 from vm_manager.ui.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class JsonDisplay:
     def __call__(self, event: Event) -> None:
         """Write the event's line."""
         with self._lock:
-            self._terminal.tell(event_line(event))
+            self._terminal.tell_raw(event_line(event))
 
 
 class PlainDisplay:
@@ -97,7 +96,7 @@ class PlainDisplay:
 
     def __exit__(self, *_: object) -> None:
         for vm, line in self._output.rest():
-            self._tell(f"{vm} | {line}")
+            self._terminal.tell(f"{vm} | {line}")
 
     def __call__(self, event: Event) -> None:
         """Write the event's lines."""
@@ -108,14 +107,11 @@ class PlainDisplay:
                 # The console is in console.log; line after line of it would bury everything else.
                 if event.stream is not Stream.CONSOLE:
                     for line in self._output.add(event):
-                        self._tell(f"{event.vm} | {line}")
+                        self._terminal.tell(f"{event.vm} | {line}")
             elif text := self._describe(event):
                 for vm, line in self._output.rest(event.vm):
-                    self._tell(f"{vm} | {line}")
-                self._tell(f"{event.vm}: {text}")
-
-    def _tell(self, line: str) -> None:
-        self._terminal.tell(harmless(line) if self._terminal.format is ErrorFormat.GITHUB else line)
+                    self._terminal.tell(f"{vm} | {line}")
+                self._terminal.tell(f"{event.vm}: {text}")
 
     def _describe(self, event: Event) -> str | None:
         match event:

@@ -24,14 +24,15 @@ _STYLES = {
     "text": "",
     "": "",
 }
-_NARROWEST = 20
+_NARROWEST = 8
 
 
 def console(color: str) -> Console:
     """Standard error through Rich. color: auto, always or never."""
     return Console(
         stderr=True,
-        no_color=True if color == "never" else None,
+        # What the command line demands wins over NO_COLOR: https://no-color.org
+        no_color={"never": True, "always": False}.get(color),
         force_terminal=True if color == "always" else None,
         color_system="256" if color == "always" else "auto",  # demanded, whatever TERM says
         markup=False,
@@ -42,7 +43,8 @@ def console(color: str) -> Console:
 
 def draw(console: Console, diagnostic: Diagnostic) -> None:
     """Print a diagnostic."""
-    for line in report(diagnostic):
+    ascii_only = not console.encoding.startswith("utf")
+    for line in report(diagnostic, width=console.width, ascii=ascii_only):
         text = Text.assemble(*((part, _STYLES[style]) for style, part in line.parts))
         for row in _folded(console, text, line) if line.wraps else (text,):
             console.print(row, no_wrap=True, overflow="ignore", crop=False)
@@ -50,9 +52,10 @@ def draw(console: Console, diagnostic: Diagnostic) -> None:
 
 def _folded(console: Console, text: Text, line: Line) -> Iterable[Text]:
     """The rows of a line on a terminal of this width; continuations hang below the text, not below its label."""
-    hang = line.hang if line.hang < console.width // 2 else 4
+    hang = line.hang if line.hang < console.width // 2 else min(4, line.hang)
     head, body = text[:hang], text[hang:]
+    margin = Text(line.margin or " " * hang, _STYLES["frame"])
     rows = body.wrap(console, max(_NARROWEST, console.width - hang))
     for number, row in enumerate(rows or [body]):
         row.rstrip()
-        yield (head if number == 0 else Text(" " * hang)) + row
+        yield (head if number == 0 else margin) + row

@@ -11,8 +11,8 @@ import secrets
 from collections.abc import Iterator
 
 from vm_manager.diagnostics.model import Diagnostic, Severity
+from vm_manager.diagnostics.safe_text import safe_line
 from vm_manager.ui.report import report
-from vm_manager.ui.safe_text import safe_line
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.ADVICE: "notice"}
 

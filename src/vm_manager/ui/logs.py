@@ -17,6 +17,7 @@ class _Handler(logging.Handler):
 
     def __init__(self, terminal: Terminal) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter("%(message)s"))
         self._terminal = terminal
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -24,7 +25,7 @@ class _Handler(logging.Handler):
         if self._terminal.format is ErrorFormat.JSON:
             from vm_manager.ui.ndjson import log_line
 
-            self._terminal.tell(log_line(record.levelname, record.name, text))
+            self._terminal.tell_raw(log_line(record.levelname, record.name, text))
             return
         for line in text.splitlines():
             self._terminal.tell(f"{record.relativeCreated:7.0f} ms {record.levelname:<5} {record.name}: {line}")

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from vm_manager.diagnostics.model import Diagnostic
 from vm_manager.domain.events import Event, StepFailed, Warned
 from vm_manager.ui.documents import SCHEMA, diagnostic_item
 from vm_manager.ui.report import report
 
+# Half a surrogate pair, as Python keeps bytes that are no UTF-8; strict readers of JSON refuse it.
+_SURROGATE = re.compile(r"\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2}")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -26,7 +28,9 @@ def diagnostic_line(diagnostic: Diagnostic) -> str:
 def event_line(event: Event) -> str:
     """An event; its name is the class's in snake_case. A warning is a diagnostic."""
     if isinstance(event, Warned):
-        return diagnostic_line(event.diagnostic)
+        known = event.diagnostic.subject.vm or event.vm is None
+        subject = event.diagnostic.subject if known else replace(event.diagnostic.subject, vm=event.vm)
+        return diagnostic_line(replace(event.diagnostic, subject=subject))
     values = {field.name: getattr(event, field.name) for field in fields(event)}
     if isinstance(event, StepFailed):
         # The whole of it follows when the command ends.
@@ -41,4 +45,5 @@ def log_line(level: str, logger: str, message: str) -> str:
 
 def _line(kind: str, /, **values: object) -> str:
     # ASCII, so that no reader stumbles over an encoding.
-    return json.dumps({"$type": kind, "schema": SCHEMA, **values})
+    line = json.dumps({"$type": kind, "schema": SCHEMA, **values})
+    return _SURROGATE.sub(r"\\ufffd", line)

@@ -17,59 +17,81 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from vm_manager.diagnostics.model import Diagnostic, Evidence, Label
-from vm_manager.ui.safe_text import safe_line
+from vm_manager.diagnostics.model import Diagnostic, Evidence
+from vm_manager.diagnostics.safe_text import safe_line
+from vm_manager.ui.snippet import Line, snippets
+
+__all__ = ["Line", "report"]
+
+# Signs of ours that a stream of ASCII does not have; every other character is written as its escape there.
+_ASCII = str.maketrans({"…": "...", "→": "->", "—": "-", "–": "-", "│": "|", "✔": "*", "✘": "x"})
+
+
+def report(diagnostic: Diagnostic, *, width: int | None = None, ascii: bool = False) -> Iterator[Line]:
+    """The lines of a diagnostic, and of those related to it.
+
+    Those come before the summary of several VMs, and behind the first of several problems of a file.
+
+    width: columns to which source lines are cut around what is marked; None: they are shown whole.
+    ascii: whether only ASCII can be written.
+    """
+    layout = _Layout(width, ascii)
+    order = (diagnostic, *diagnostic.related) if diagnostic.labels else (*diagnostic.related, diagnostic)
+    for number, each in enumerate(order):
+        if number:
+            yield Line(())
+        yield from layout.one(each)
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line of the report: parts of (style, text).
+class _Layout:
+    width: int | None
+    ascii: bool
 
-    hang: the column at which its continuation rows begin; wraps: False where columns must stay below each other.
-    """
+    def shown(self, text: str) -> str:
+        """A text as it can be written."""
+        text = safe_line(text)
+        return text.translate(_ASCII).encode("ascii", "backslashreplace").decode() if self.ascii else text
 
-    parts: tuple[tuple[str, str], ...]
-    hang: int = 0
-    wraps: bool = True
+    def one(self, diagnostic: Diagnostic) -> Iterator[Line]:
+        style = diagnostic.severity.value
+        head = f"{diagnostic.severity}[{diagnostic.code}]"
+        yield Line(((style, head), ("strong", f": {self.shown(diagnostic.message)}")))
+        ordered = sorted(diagnostic.labels, key=lambda label: not label.primary)
+        for _, group in groupby(ordered, key=lambda label: label.source.name):
+            yield from snippets(list(group), self.width, self.shown)
+        if about := _about(diagnostic):
+            yield from self.entry("", about)
+        for depth, cause in enumerate(diagnostic.causes):
+            code = f" [{cause.code}]" if cause.code else ""
+            kind = "" if cause.code else f"{cause.type}: "
+            text = " ".join(f"{kind}{cause.message}".split())
+            yield from self.entry("caused by" if depth == 0 else "  and that by", f"{text}{code}")
+        for evidence in diagnostic.evidence:
+            yield from self.evidence(evidence)
+        for note in diagnostic.notes:
+            yield from self.entry("note", note)
+        for advice in diagnostic.help:
+            yield from self.entry("help", advice, "help")
 
-    @property
-    def text(self) -> str:
-        """The line without styles."""
-        return "".join(text for _, text in self.parts)
+    def entry(self, label: str, text: str, style: str = "") -> Iterator[Line]:
+        label = f"{label}: " if label else ""
+        first, *rest = text.strip().split("\n")
+        start = (("frame", "  = "), (style or "label", label))
+        yield Line((*start, (style and "text", self.shown(first))), hang=4 + len(label))
+        for line in rest:
+            yield Line((("frame", "    "), ("text", self.shown(line))), hang=4)
 
-
-def report(diagnostic: Diagnostic) -> Iterator[Line]:
-    """The lines of a diagnostic, and of those related to it before its own summary or after its first problem."""
-    if diagnostic.related and not diagnostic.labels:
-        for related in diagnostic.related:
-            yield from _one(related)
-            yield Line(())
-        yield from _one(diagnostic)
-        return
-    yield from _one(diagnostic)
-    for related in diagnostic.related:
-        yield Line(())
-        yield from _one(related)
-
-
-def _one(diagnostic: Diagnostic) -> Iterator[Line]:
-    style = diagnostic.severity.value
-    head = f"{diagnostic.severity}[{diagnostic.code}]"
-    yield Line(((style, head), ("strong", f": {safe_line(diagnostic.message)}")))
-    yield from _snippets(diagnostic.labels)
-    if about := _about(diagnostic):
-        yield from _entry("", about)
-    for depth, cause in enumerate(diagnostic.causes):
-        code = f" [{cause.code}]" if cause.code else ""
-        kind = "" if cause.code else f"{cause.type}: "
-        text = safe_line(" ".join(f"{kind}{cause.message}".split()))
-        yield from _entry("caused by" if depth == 0 else "  and that by", f"{text}{code}")
-    for evidence in diagnostic.evidence:
-        yield from _evidence(evidence)
-    for note in diagnostic.notes:
-        yield from _entry("note", note)
-    for advice in diagnostic.help:
-        yield from _entry("help", advice, "help")
+    def evidence(self, evidence: Evidence) -> Iterator[Line]:
+        where = f" ({evidence.path})" if evidence.path else ""
+        yield from self.entry("evidence", f"{evidence.title}{where}")
+        quoted = list(evidence.lines)
+        if evidence.truncated:
+            quoted.insert(0, "…")
+        if evidence.error:
+            quoted.insert(0, f"cannot be read: {evidence.error}")
+        for line in quoted:
+            yield Line((("frame", "  | "), ("quote", self.shown(line))), hang=4, margin="  | ")
 
 
 def _about(diagnostic: Diagnostic) -> str:
@@ -81,59 +103,3 @@ def _about(diagnostic: Diagnostic) -> str:
     if diagnostic.elapsed_s is not None and diagnostic.elapsed_s >= 0.1:
         parts.append(f"after {diagnostic.elapsed_s:.1f} s")
     return ", ".join(parts)
-
-
-def _entry(label: str, text: str, style: str = "") -> Iterator[Line]:
-    label = f"{label}: " if label else ""
-    first, *rest = text.strip().split("\n")
-    start = (("frame", "  = "), (style or "label", label))
-    yield Line((*start, (style and "text", safe_line(first))), hang=4 + len(label))
-    for line in rest:
-        yield Line((("frame", "    "), ("text", safe_line(line))), hang=4)
-
-
-def _evidence(evidence: Evidence) -> Iterator[Line]:
-    where = f" ({evidence.path})" if evidence.path else ""
-    yield from _entry("evidence", f"{evidence.title}{where}")
-    if evidence.error:
-        yield Line((("frame", "  | "), ("quote", f"cannot be read: {safe_line(evidence.error)}")), hang=4)
-    if evidence.truncated:
-        yield Line((("frame", "  | "), ("quote", "…")), hang=4)
-    for line in evidence.lines:
-        yield Line((("frame", "  | "), ("quote", safe_line(line))), hang=4)
-
-
-def _snippets(labels: tuple[Label, ...]) -> Iterator[Line]:
-    ordered = sorted(labels, key=lambda label: not label.primary)
-    for _, group in groupby(ordered, key=lambda label: label.source.name):
-        yield from _snippet(list(group))
-
-
-def _snippet(labels: list[Label]) -> Iterator[Line]:
-    source = labels[0].source
-    places = sorted(((*source.position(label.span.start), label) for label in labels), key=lambda place: place[:2])
-    first_line, first_column = source.position(labels[0].span.start)
-    gutter = len(str(places[-1][0]))
-    yield Line((("frame", f"{'':{gutter}}--> "), ("text", f"{safe_line(source.name)}:{first_line}:{first_column}")))
-    yield Line((("frame", f"{'':{gutter}} |"),))
-    for number, on_line in groupby(places, key=lambda place: place[0]):
-        text = source.line(number)
-        yield Line((("frame", f"{number:>{gutter}} | "), ("text", safe_line(text.expandtabs(4)))), wraps=False)
-        for _, column, label in on_line:
-            yield _underline(text, column - 1, label, gutter)
-    yield Line((("frame", f"{'':{gutter}} |"),))
-
-
-def _underline(text: str, start: int, label: Label, gutter: int) -> Line:
-    end = min(start + max(1, label.span.end - label.span.start), max(len(text), start + 1))
-    before = _columns(text[:start].expandtabs(4))
-    width = max(1, _columns(text[:end].expandtabs(4)) - before)
-    mark, style = ("^", "mark") if label.primary else ("-", "mark2")
-    marks = f"{'':{before}}{mark * width} "
-    return Line((("frame", f"{'':{gutter}} | "), (style, marks + safe_line(label.text))), wraps=False)
-
-
-def _columns(text: str) -> int:
-    from rich.cells import cell_len
-
-    return cell_len(safe_line(text))

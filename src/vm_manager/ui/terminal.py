@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vm_manager.diagnostics.os_errors import diagnosed
+from vm_manager.diagnostics.safe_text import safe_line
 from vm_manager.ui.formats import ErrorFormat, choose_format
-from vm_manager.ui.safe_text import safe_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,7 +60,7 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """A line on standard output: what the command did. Raises: `OutputClosed`, `host::disk_full`."""
-        self.say_raw(safe_line(line))
+        self.say_raw(self._harmless(safe_line(line)))
 
     def say_raw(self, text: str) -> None:
         """A text of our own making on standard output, such as JSON. Raises: `OutputClosed`, `host::disk_full`."""
@@ -72,19 +72,35 @@ class Terminal:
             raise diagnosed(error, "standard output") from error
 
     def tell(self, line: str) -> None:
-        """A line on standard error."""
+        """A line for people on standard error; for programs it is a log record."""
+        if self.format is ErrorFormat.JSON:
+            from vm_manager.ui.ndjson import log_line
+
+            line = log_line("info", "vmctl", line)
+        self.tell_raw(self._harmless(safe_line(line)))
+
+    def tell_raw(self, line: str) -> None:
+        """A line of our own making on standard error."""
         with suppress(OSError):  # nobody reads it any more; the exit status still tells
-            print(safe_line(line), file=sys.stderr, flush=True)  # noqa: T201
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
 
     def show(self, diagnostic: Diagnostic) -> None:
         """A diagnostic on standard error. A renderer that fails falls back to one that cannot."""
         try:
             self._show(diagnostic)
         except Exception as error:  # whatever it is, the failure itself must not get lost
-            self.tell(f"{diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}")
-            for advice in diagnostic.help:
-                self.tell(f"  = help: {advice}")
-            self.tell(f"(not drawn: {type(error).__name__})")
+            self._show_plainly(diagnostic, error)
+
+    def _show_plainly(self, diagnostic: Diagnostic, error: Exception) -> None:
+        if self.format is ErrorFormat.JSON:
+            from vm_manager.ui.ndjson import diagnostic_line
+
+            self.tell_raw(diagnostic_line(replace(diagnostic, labels=(), suggestions=(), related=())))
+            return
+        self.tell(f"{diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}")
+        for advice in diagnostic.help:
+            self.tell(f"  = help: {advice}")
+        self.tell(f"(not drawn: {type(error).__name__})")
 
     def _show(self, diagnostic: Diagnostic) -> None:
         if self.format is ErrorFormat.FANCY:
@@ -92,8 +108,9 @@ class Terminal:
 
             draw(self.err, diagnostic)
             return
-        for line in self._lines(diagnostic):
-            self.tell(line)
+        # All of it first: one that breaks off half-way would be shown twice.
+        for line in tuple(self._lines(diagnostic)):
+            self.tell_raw(line)
 
     def _lines(self, diagnostic: Diagnostic) -> Iterable[str]:
         if self.format is ErrorFormat.JSON:
@@ -106,4 +123,12 @@ class Terminal:
             return github_lines(diagnostic)
         from vm_manager.ui.report import report
 
-        return (line.text for line in report(diagnostic))
+        ascii_only = not (sys.stderr.encoding or "").lower().startswith("utf")
+        return (line.text for line in report(diagnostic, ascii=ascii_only))
+
+    def _harmless(self, line: str) -> str:
+        if self.format is not ErrorFormat.GITHUB:
+            return line
+        from vm_manager.ui.github import harmless
+
+        return harmless(line)

@@ -116,7 +116,6 @@ def test_unregistering_one_of_two_registrations_of_a_handler_leaves_the_other(ma
     assert len(told.errors) == 1
 
 
-@pytest.mark.xfail(reason="defect: unregistering takes out the oldest equal handler, not the one that was registered")
 def test_a_handler_that_is_registered_twice_leaves_the_place_it_was_given_last(manager: Manager) -> None:
     twice, between = _Told(), _Told()
     manager.on_error(twice)
@@ -157,7 +156,6 @@ def test_a_handler_may_use_the_connection_itself(manager: Manager) -> None:
     assert error.diagnostic.notes == ()
 
 
-@pytest.mark.xfail(reason="defect: a call within a handler clears the error that the handler is told of")
 def test_what_a_handler_does_with_the_connection_does_not_clear_the_error(manager: Manager) -> None:
 
     def curious(error: VmError) -> None:
@@ -275,7 +273,6 @@ def test_a_connections_last_error_is_that_of_its_last_call_whichever_thread_made
     assert (manager.last_error(), last_error()) == (None, error)
 
 
-@pytest.mark.xfail(reason="defect: a task or context that begins after a failure inherits it as its own last error")
 def test_a_new_context_begins_without_a_last_error(manager: Manager) -> None:
     _fail(manager)
     assert contextvars.copy_context().run(asyncio.run, _last()) is None

@@ -141,12 +141,10 @@ def test_the_format_may_be_named_by_the_environment_and_needs_no_more_than_ascii
     [["nosuch"], ["down", "--timeout", "soon"]],
     ids=" ".join,
 )
-@pytest.mark.xfail(reason="defect: --error-format behind what is wrong with the command line is not read: plain text")
 def test_the_format_counts_wherever_it_stands(vmctl: Vmctl, args: list[str]) -> None:
     objects(vmctl(*args, "--error-format", "json", status=2).stderr)
 
 
-@pytest.mark.xfail(reason="defect: `using …/VMFile.kdl` is told as text in the midst of JSON")
 def test_a_vmfile_above_is_named_in_json_too(vmctl: Vmctl) -> None:
     deep = vmctl.directory / "deep"
     deep.mkdir()
@@ -204,7 +202,6 @@ def test_log_records_are_lines_without_secrets() -> None:
     assert stdout == "done\n"
 
 
-@pytest.mark.xfail(reason="defect: basicConfig gives the handler its own format, so level and logger are said twice")
 def test_a_log_record_is_its_message_and_no_more() -> None:
     lines, _ = _odd("-v", "talk", status=0)
     assert lines[1]["message"] == "https://…@example.org"

@@ -231,9 +231,6 @@ def test_the_title_of_a_step_is_no_command(capsys: pytest.CaptureFixture[str], t
 
 
 @pytest.mark.parametrize("text", ["#\x1b[0m#[error]x", "#\x00#[error]x"])
-@pytest.mark.xfail(
-    reason="defect: harmless() comes before the control characters are taken out, which join what it broke up"
-)
 def test_control_characters_do_not_hide_a_command(capsys: pytest.CaptureFixture[str], text: str) -> None:
     assert _displayed(capsys, StepStarted("web", "provision", text)).commands == []
 
@@ -244,9 +241,6 @@ def test_a_log_record_begins_no_line_with_a_command(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("text", ["##[error]x", "a\n##[group]x"])
-@pytest.mark.xfail(
-    reason="defect: log records are not made harmless; -v quotes commands, -vv QEMU's and the guest's words"
-)
 def test_a_log_record_holds_no_command_of_the_older_form(capsys: pytest.CaptureFixture[str], text: str) -> None:
     assert _logged(capsys, text).commands == []
 
@@ -287,7 +281,6 @@ def test_a_renderer_that_fails_hides_nothing(capsys: pytest.CaptureFixture[str],
     ]
 
 
-@pytest.mark.xfail(reason="defect: the way of last resort does not make its lines harmless")
 def test_the_way_of_last_resort_gives_no_commands(capsys: pytest.CaptureFixture[str]) -> None:
     _GITHUB.show(_undrawable("##[error]x"))
     assert _Runner().read(capsys.readouterr().err).commands == []

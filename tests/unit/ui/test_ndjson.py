@@ -134,9 +134,6 @@ def test_a_warning_is_a_diagnostic() -> None:
     assert (line["$type"], line["severity"], line["exit_code"]) == ("diagnostic", "warning", 0)
 
 
-@pytest.mark.xfail(
-    reason="defect: a warning forgets which VM it concerns; the findings of guest/boot.py have no subject"
-)
 def test_a_warning_says_which_vm_it_concerns() -> None:
     (line,) = objects(event_line(Warned("web", VmNotFound("gone").as_warning())))
     assert line["subject"]["vm"] == "web"
@@ -150,7 +147,6 @@ def test_what_a_guest_says_is_kept_as_it_is_but_can_drive_nothing() -> None:
     assert line.isprintable()
 
 
-@pytest.mark.xfail(reason="defect: half of a surrogate pair goes out as an escape, which strict JSON readers refuse")
 def test_a_name_that_is_no_text_is_still_readable_json() -> None:
     json.loads(diagnostic_line(VmNotFound("{n}", {"n": "x\udcff"}).diagnostic))["message"].encode()
 
@@ -233,7 +229,6 @@ class _Broken(Source):
         raise RuntimeError("a defect in the renderer")
 
 
-@pytest.mark.xfail(reason="defect: the way of last resort is plain text in JSON's place, too")
 def test_a_renderer_that_fails_still_writes_json(capsys: pytest.CaptureFixture[str]) -> None:
     label = Label(_Broken("f", "a"), Span(0, 1), "b")
     Terminal(error_format="json").show(VmFileInvalid("wrong", labels=(label,)).diagnostic)

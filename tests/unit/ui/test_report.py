@@ -131,7 +131,7 @@ def test_gutters_are_as_wide_as_the_longest_line_number() -> None:
     source = "x\n" * 9 + "vcpu 2\n"
     labels = (_label("vcpu", "a", source=source), Label(Source("VMFile.kdl", source), Span(0, 1), "b", False))
     text = _text(_problem(*labels))
-    assert " 1 | x\n   | - b\n10 | vcpu 2\n   | ^^^^ a\n" in text
+    assert " 1 | x\n   | - b\n...\n10 | vcpu 2\n   | ^^^^ a\n" in text
 
 
 def test_labels_in_two_files_are_two_snippets() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vm_manager.ui.safe_text import safe_line, safe_lines
+from vm_manager.diagnostics.safe_text import safe_line, safe_lines
 
 
 @pytest.mark.parametrize(
