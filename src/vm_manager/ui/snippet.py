@@ -56,7 +56,7 @@ def snippets(labels: list[Label], width: int | None, shown: Callable[[str], str]
     before = marks[0].line
     for number, on_line in groupby(marks, key=lambda mark: mark.line):
         if number > before + 1:
-            yield Line((("frame", f"{'.' * min(3, gutter + 1)}"),), wraps=False)
+            yield Line((("frame", "..."),), wraps=False)
         before = number
         yield from _marked_line(source.line(number), number, list(on_line), gutter, space, shown)
     yield Line((("frame", f"{'':{gutter}} |"),))
