@@ -96,18 +96,23 @@ def _until_it_answers(
     record: InstanceRecord, files: InstanceFiles, child: subprocess.Popen[bytes], deadline: Deadline
 ) -> int | None:
     """Wait for the monitor; the port on which the guest's sshd is reached."""
-    while not (files.home / QMP_SOCKET).exists() or lock_owner(files.pid) != child.pid:
-        if child.poll() is not None or deadline.expired:
-            raise _spawn_failed(record.spec, files, child)
+    while child.poll() is None and not deadline.expired:
+        if (files.home / QMP_SOCKET).exists() and lock_owner(files.pid) == child.pid:
+            try:
+                return _ask_for_port(record, files)
+            except VmError as error:
+                if child.poll() is not None:
+                    raise _spawn_failed(record.spec, files, child) from error
+                if not error.diagnostic.retryable:
+                    raise
         deadline.pause(_POLL_S)
-    try:
-        with Monitor(files.home) as monitor:
-            monitor.execute("query-status")
-            usernet = monitor.execute("human-monitor-command", {"command-line": "info usernet"})
-    except VmError as error:
-        if child.poll() is not None:
-            raise _spawn_failed(record.spec, files, child) from error
-        raise
+    raise _spawn_failed(record.spec, files, child)
+
+
+def _ask_for_port(record: InstanceRecord, files: InstanceFiles) -> int | None:
+    with Monitor(files.home) as monitor:
+        monitor.execute("query-status")
+        usernet = monitor.execute("human-monitor-command", {"command-line": "info usernet"})
     return forwarded_port(str(usernet), record.spec.access.port)
 
 

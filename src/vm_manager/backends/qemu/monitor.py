@@ -33,7 +33,7 @@ class Monitor:
         self._client.logger = logging.getLogger("qemu.qmp")
 
     def __enter__(self) -> Self:
-        """Connect. Raises: `qemu::qmp_connect_failed`."""
+        """Connect. Raises: `qemu::qmp_connect_failed`, retryable when nobody listens yet."""
         self._runner = asyncio.Runner()
         try:
             with socket_path(self._home, QMP_SOCKET) as path:
@@ -41,7 +41,7 @@ class Monitor:
         except (QMPError, OSError, EOFError, TimeoutError) as error:
             self._runner.close()
             raise QmpConnectFailed(
-                "QEMU's monitor does not answer", timeout_s=_CONNECT_TIMEOUT_S, retryable=True
+                "QEMU's monitor does not answer", timeout_s=_CONNECT_TIMEOUT_S, retryable=_is_too_early(error)
             ) from error
         except BaseException:
             self._runner.close()
@@ -82,3 +82,12 @@ class Monitor:
             return await asyncio.wait_for(awaitable, timeout_s)
 
         return self._runner.run(limited())
+
+
+def _is_too_early(error: BaseException | None) -> bool:
+    """Whether the socket is not there, or is there but nobody listens on it: between QEMU's bind(2) and its listen(2)."""
+    while error is not None:
+        if isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
