@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from unit.vmfile.vmfiles import write
 from vm_manager.diagnostics.errors import VmFileError
-from vm_manager.diagnostics.model import Diagnostic
+from vm_manager.diagnostics.model import Diagnostic, Severity
 from vm_manager.ui.documents import diagnostic_item, document
 from vm_manager.ui.report import report
 from vm_manager.vmfile.load import load
@@ -49,8 +48,6 @@ def directory() -> Path:
 
 
 def _check(directory: Path, text: str) -> None:
-    # kdl-py gives None for the children of such a node, over which `kdl1` stumbles: see test_kdl1.
-    assume(not re.search(r"/-[^\n]*[\s\\]*\{", text))
     path = write(directory, text)
     error: VmFileError | None = None
     try:
@@ -63,7 +60,7 @@ def _check(directory: Path, text: str) -> None:
 
 
 def _check_diagnostic(found: Diagnostic) -> None:
-    assert found.exit_code == 3
+    assert found.exit_code == (3 if found.severity is Severity.ERROR else 0)
     assert found.message
     assert found.help
     for label in found.labels:
