@@ -65,14 +65,14 @@ class _Decoder:
                     entry.span, f"`{block.name}` has no property `{entry.key}`", "not expected", "remove it"
                 )
             else:
-                known = self._known(block, entry.key, entry.key_span)
+                known = self._known(block, entry.key, entry.key_span, f"property `{entry.key}` of `{block.name}`")
                 if known and self._may_stand(block, known, entry.key_span):
                     found = Block(known, entry.key_span)
                     found.values = [self._values.read(known.name, entry.value, known.arguments[0].type)]
                     self._note_later(block, found)
                     block.blocks.append(found)
 
-    def _known(self, block: Block, name: str, span: Span) -> Entry | None:
+    def _known(self, block: Block, name: str, span: Span, what: str = "") -> Entry | None:
         """The entry of that name; an unknown one is a problem, and counts as the one that was probably meant."""
         entry = block.entry.find(name)
         if entry is not None:
@@ -84,8 +84,10 @@ class _Decoder:
         if near:
             block.written.add(near)
         where = f"in a {block.name} block" if block.name else "at the top of a VMFile"
-        known = tuple(entry.name for entry in fitting)
-        self._problems.add(span, f"unknown `{name}` {where}", "not known here", did_you_mean(near, known), instead=near)
+        written = Written.CHILD if what else Written.PROPERTY
+        known = tuple(entry.name for entry in fitting if entry.written is not written)
+        message = f"unknown {what or f'`{name}` {where}'}"
+        self._problems.add(span, message, "not known here", did_you_mean(near, known), instead=near)
         return None
 
     def _may_stand(self, block: Block, entry: Entry, span: Span) -> bool:

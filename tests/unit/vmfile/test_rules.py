@@ -24,7 +24,12 @@ _VALIDATION = "vm_manager::vmfile::validation"
             ["password"],
             "write one of: user, private-key, port",
         ),
-        ("cloud-init { host 1 }", "unknown `host` in a cloud-init block", ["host"], "write one of: hostname, ssh-key, user-data, network-config, on-error"),
+        (
+            "cloud-init { host 1 }",
+            "unknown `host` in a cloud-init block",
+            ["host"],
+            "write one of: hostname, ssh-key, user-data, network-config, on-error",
+        ),
         (
             'provision "shell" { inline "x"; source "y" }',
             '`source` does not go with provision "shell"',
