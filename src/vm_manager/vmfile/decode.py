@@ -40,6 +40,7 @@ class _Decoder:
         for node in nodes:
             entry = self._known(block, node.name, node.name_span)
             if entry and entry.written is Written.PROPERTY:
+                block.written.add(entry.name)
                 self._problems.add(
                     node.name_span, f"`{entry.name}` is a property of `{block.name}`", "stands in the block",
                     f"write it behind the name: {block.name} … {entry.name}={_placeholder(entry.arguments[0])}",
@@ -147,7 +148,7 @@ class _Decoder:
                 f"({node.tag}) says nothing here", f"remove ({node.tag})",
             )  # fmt: skip
         self._arguments(block, node)
-        if node.has_block and not entry.takes_block:
+        if node.has_block and not entry.takes_block and not any(entry.find(child.name) for child in node.children):
             self._problems.add(node.name_span, f"`{entry.name}` takes no block", "has a block", "remove the braces")
             self._properties(block, node.properties)
         elif entry.body and not node.has_block:

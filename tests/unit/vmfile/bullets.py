@@ -89,7 +89,7 @@ BULLETS: dict[str, list[str]] = {
         vm('cpu ""'),
         vm('mount "." "/srv" read-only="yes"'),
         vm("memory (GiB)2"),
-        vm("(GiB)memory 2"),
+        vm("(MiB)memory 2048"),
         vm("vcpus"),
         vm("vcpus 2 4"),
         vm('mount "."'),

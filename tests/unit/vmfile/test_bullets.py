@@ -32,8 +32,7 @@ def _found(directory: Path, text: str, platform: Platform = HOST) -> tuple[Diagn
 
 
 def _of_bullet(directory: Path, bullet: str) -> list[tuple[Diagnostic, ...]]:
-    platform = POOR_HOST if bullet == "backends" else HOST
-    return [_found(directory, text, platform) for text in BULLETS[bullet]]
+    return [_found(directory, text) or _found(directory, text, POOR_HOST) for text in BULLETS[bullet]]
 
 
 def _anonymous(text: str, directory: Path) -> str:
