@@ -168,8 +168,8 @@ def _saying(text: str) -> Diagnostic:
 def test_nothing_that_anybody_says_is_a_command(text: str) -> None:
     saying = _saying(text)
     both = replace(Partial("two", related=(saying, saying)).diagnostic, notes=(text,))
-    for diagnostic, annotations in ((saying, 1), (both, 3)):
-        assert [name for name, _, _ in _read(github_lines(diagnostic)).commands] == ["error"] * annotations
+    for diagnostic, count in ((saying, 1), (both, 3)):
+        assert [name for name, _, _ in _read(github_lines(diagnostic)).commands] == ["error"] * count
 
 
 @pytest.mark.parametrize("text", _HOSTILE)
