@@ -2,13 +2,15 @@
 # make test    everything, from nothing
 # make check   format, lint, types, import contracts
 # make docs    the generated pages
+# make fuzz    10,000 VMFiles that nobody would write
+# make mutants every rule of the VMFile language taken out, one at a time: some test must notice
 # make bench   figures as ratios; fails nothing
 #
 # Needs git and make; on Debian and Ubuntu the rest is installed, elsewhere it is named.
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: docs help demo test check unit host-demo host-test venv lock bench clean
+.PHONY: docs help demo test check unit fuzz mutants host-demo host-test venv lock bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,6 +37,12 @@ check: venv
 # The quick part, for every save: no QEMU, no guests.
 unit: venv
 	@$(BIN)/pytest -q tests/unit
+
+fuzz: venv
+	@VMCTL_FUZZ_DOCUMENTS=10000 $(BIN)/pytest -q tests/unit/vmfile/test_fuzz.py
+
+mutants: venv
+	@$(BIN)/python tests/mutation/vmfile.py
 
 host-demo:
 	@tests/guest/host-packages demo

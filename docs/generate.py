@@ -1,4 +1,7 @@
-"""Writes what is made from vmctl itself: docs/codes/ and docs/screenshots/. Run by `make docs`; a test compares them."""
+"""Writes what is made from vmctl itself: docs/vmfile.md, docs/codes/ and docs/screenshots/.
+
+Run by `make docs`; a test compares them.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from vm_manager import Manager, VmError
 from vm_manager.diagnostics.examples import example_of
 from vm_manager.diagnostics.registry import CODES, Code
 from vm_manager.ui.fancy import draw
+from vm_manager.vmfile.reference import reference
 
 DOCS = Path(__file__).parent
 WIDTH = 80
@@ -21,7 +25,7 @@ WIDTH = 80
 def pages() -> dict[str, str]:
     """Path below docs/ → content."""
     codes = {f"codes/{page_name(entry.code)}": page(entry) for entry in CODES.values()}
-    return {"codes/README.md": index(), **codes, **screenshots()}
+    return {"vmfile.md": reference(), "codes/README.md": index(), **codes, **screenshots()}
 
 
 def screenshots() -> dict[str, str]:

@@ -64,14 +64,20 @@ class Manager:
         self._errors.last = None
 
     def load(self, file: Path | None = None) -> Project:
-        """Read a VMFile. Raises: `vmfile::not_found`, `vmfile::parse_failed`, `vmfile::validation`."""
+        """Read a VMFile; its warnings are in the project.
+
+        Raises: `vmfile::not_found`, `vmfile::parse_failed`, `vmfile::validation`, `backend::not_available`.
+        """
         from vm_manager.vmfile.load import load
 
         with self._errors.boundary():
-            return load(file)
+            return load(file, platform=self._services.platform())
 
     def up(self, project: Project, names: Sequence[str] = (), *, provision: bool = True) -> tuple[Outcome, ...]:
-        """Create, start, wait and provision. Raises: `vm::not_found`, `vm::foreign`, `state::locked`."""
+        """Create, start, wait and provision.
+
+        Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmfile::validation` for what cannot be run yet.
+        """
         from vm_manager.app.up import up
 
         with self._errors.boundary():
@@ -87,7 +93,10 @@ class Manager:
             return self._reported(down(self._services, project, names, destroy=destroy, timeout_s=timeout_s))
 
     def provision(self, project: Project, names: Sequence[str] = ()) -> tuple[Outcome, ...]:
-        """Run the provisioners of running VMs again. Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`."""
+        """Run the provisioners of running VMs again.
+
+        Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`, `vmfile::validation` for what cannot be run yet.
+        """
         from vm_manager.app.provision import provision
 
         with self._errors.boundary():

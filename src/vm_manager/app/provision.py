@@ -21,8 +21,10 @@ from vm_manager.vmfile.load import Project
 def provision(services: Services, project: Project, names: Sequence[str]) -> tuple[Outcome, ...]:
     """Run all provisioners of running VMs again, whatever has run before.
 
-    Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`, `state::locked`; failures of the steps are in the outcomes.
+    Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`, `state::locked`, `vmfile::validation` for what cannot be run
+    yet; failures of the steps are in the outcomes.
     """
+    project.require_runnable(names)
     specs = {spec.name: spec for spec in project.select(names)}
     with services.locked(specs, "vmctl provision"):
         for name in specs:

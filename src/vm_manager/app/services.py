@@ -12,6 +12,8 @@ from vm_manager.backends.registry import load_backend
 from vm_manager.diagnostics.errors import VmError, VmForeign
 from vm_manager.diagnostics.model import Subject
 from vm_manager.domain.instance import Instance, InstanceRecord, Progress
+from vm_manager.domain.platform import Platform
+from vm_manager.host.facts import read_host_facts
 from vm_manager.state.journal import last_failure
 from vm_manager.state.store import InstanceStore
 
@@ -39,6 +41,11 @@ class Services:
         if name not in self._backends:
             self._backends[name] = load_backend(name)
         return self._backends[name]
+
+    def platform(self) -> Platform:
+        """What new VMs run on. Raises: `backend::not_available`."""
+        backend = self.backend()
+        return Platform(host=read_host_facts(), backend=backend.name, capabilities=backend.capabilities())
 
     def home(self, name: str) -> Path:
         """The directory of a VM."""

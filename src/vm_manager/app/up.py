@@ -28,8 +28,10 @@ _NEEDS_HOST = (Action.CREATE, Action.START)
 def up(services: Services, project: Project, names: Sequence[str], *, provision: bool = True) -> tuple[Outcome, ...]:
     """Make the VMs of a VMFile exist, run, be ready and be provisioned, several at a time.
 
-    Raises: `vm::not_found`, `vm::foreign`, `state::locked`; what fails for one VM is in its outcome.
+    Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmfile::validation` for what cannot be run yet; what fails for one
+    VM is in its outcome.
     """
+    project.require_runnable(names)
     specs = {spec.name: spec for spec in project.select(names)}
     with services.locked(specs, "vmctl up"):
         instances, failures = services.look_at(specs)

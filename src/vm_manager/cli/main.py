@@ -21,6 +21,7 @@ from vm_manager.cli.settings import EscapedError, VmctlCommand, VmctlGroup, curr
 from vm_manager.cli.ssh import SshCommand, ssh
 from vm_manager.cli.status import status
 from vm_manager.cli.up import up
+from vm_manager.cli.validate import validate
 from vm_manager.diagnostics.errors import Interrupted, Usage, VmError
 from vm_manager.ui.terminal import OutputClosed
 
@@ -37,6 +38,7 @@ for _function, _name in ((up, "up"), (down, "down"), (list_vms, "list"), (status
 app.command("ssh", cls=SshCommand)(ssh)
 app.command("provision", cls=VmctlCommand)(provision)
 app.command("destroy", cls=VmctlCommand)(destroy)
+app.command("validate", cls=VmctlCommand)(validate)
 app.command("explain", cls=VmctlCommand)(explain)
 
 

@@ -53,11 +53,14 @@ def manager() -> Iterator[Manager]:
         yield Manager(backend=current.backend_name, emit=display)
 
 
-def load_project(manager: Manager, file: Path | None) -> Project:
-    """Read the VMFile, and say which one it is when it is not the one that is expected."""
+def load_project(manager: Manager, file: Path | None, *, warn: bool = False) -> Project:
+    """Read the VMFile, and say which one it is when it is not the one that is expected. warn: show its warnings."""
     project = manager.load(file)
     if project.found_above and not current.quiet:
         current.terminal.tell(f"using {project.path}")
+    if warn and not current.quiet:
+        for warning in project.warnings:
+            current.terminal.show(warning)
     return project
 
 

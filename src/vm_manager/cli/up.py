@@ -20,6 +20,6 @@ def up(
     VMs that are up already are left as they are; one whose last `up` did not come to its end goes on from there.
     """
     with manager() as vms:
-        project = load_project(vms, file)
+        project = load_project(vms, file, warn=True)
         outcomes = vms.up(project, selected(names, name), provision=not no_provision)
     finish(outcomes)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from vm_manager.domain.spec import NetworkMode
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,9 +22,15 @@ BackendData = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a backend has: guests with an operating system (and so SSH and provisioning)."""
+    """What a backend has.
+
+    guests: with an operating system (and so SSH and provisioning).
+    networks: the modes it knows, whether or not this version runs them. mounts: directories of the host in the guest.
+    """
 
     guests: bool
+    networks: frozenset[NetworkMode]
+    mounts: bool
 
 
 class Backend(Protocol):

@@ -24,7 +24,9 @@ def closest(word: str, candidates: tuple[str, ...]) -> str | None:
     def nearness(candidate: str) -> tuple[int, int]:
         return _distance(word.lower(), candidate.lower()), -len(commonprefix([word, candidate]))  # noqa: RUF071 - of characters
 
-    near = min(candidates, key=nearness, default=None)
+    # Words whose lengths differ by more cannot be nearer; a text of a megabyte must not be compared letter by letter.
+    alike = [candidate for candidate in candidates if abs(len(candidate) - len(word)) <= limit]
+    near = min(alike, key=nearness, default=None)
     return near if near is not None and nearness(near)[0] <= limit else None
 
 

@@ -21,9 +21,15 @@ class Accelerator(StrEnum):
 
 
 class NetworkMode(StrEnum):
-    """USER: QEMU's own NAT, reached through a port on 127.0.0.1. NONE: no network card."""
+    """USER: QEMU's own NAT, reached through a port on 127.0.0.1. TAP: on a bridge of the host. VNIC: an illumos VNIC.
+    NONE: no network card.
+
+    TAP and VNIC are words of the language that nothing can run yet.
+    """
 
     USER = "user"
+    TAP = "tap"
+    VNIC = "vnic"
     NONE = "none"
 
 

@@ -1,350 +1,218 @@
-"""Nodes → definitions: names, types and ranges. Every problem is noted, and none hides another."""
+"""Nodes → blocks, by the description of the language. Every problem is noted, and none hides another."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from decimal import Decimal
-from enum import StrEnum
-from typing import TypeVar
+from collections.abc import Sequence
 
 from vm_manager.diagnostics.spans import Span
-from vm_manager.domain.names import closest, is_vm_name
-from vm_manager.domain.spec import Accelerator, NetworkMode, ProvisionerKind
-from vm_manager.vmfile.definition import (
-    CloudInitDefinition,
-    Located,
-    ProvisionDefinition,
-    SshDefinition,
-    Text,
-    VmDefinition,
-)
-from vm_manager.vmfile.nodes import Node, Value
+from vm_manager.domain.names import closest
+from vm_manager.vmfile.blocks import Block, Later
+from vm_manager.vmfile.grammar import Argument, Choice, Entry, Number, Size, Word, Written
+from vm_manager.vmfile.language import DOCUMENT
+from vm_manager.vmfile.nodes import Node, Property, Value
 from vm_manager.vmfile.problems import Problems
+from vm_manager.vmfile.values import ValueReader, did_you_mean
 
-_T = TypeVar("_T")
-_E = TypeVar("_E", bound=StrEnum)
-
-_KIB = 1024
-_MIB = _KIB**2
-_GIB = _KIB**3
-_UNITS = {"KiB": _KIB, "MiB": _MIB, "GiB": _GIB, "TiB": 1024**4, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_SIZE = re.compile(r"(\d{1,9})\s*([A-Za-z]+)")
-_MAX_VCPUS = 512
-_MAX_MEMORY_MIB = 16 * _MIB
-_MAX_DISK_BYTES = 64 * 1024 * _GIB
-_MAX_BOOT_TIMEOUT_S = 24 * 3600
-_MAX_HOSTNAME = 253
-
-# Words of the language whose runtime is still to come: refused by name, so that nothing is silently left out.
-_VM_LATER = ("arch", "firmware", "depends-on", "drive", "mount")
-_NETWORK_LATER = ("tap", "vnic")
+_NUMERALS = ("no value", "one value", "two values")
 
 
-def decode(nodes: Sequence[Node], problems: Problems) -> tuple[VmDefinition, ...]:
-    """The definitions of a document's vm blocks; what is wrong goes to `problems`."""
-    reader = _Reader(problems)
-    definitions, seen = [], dict[str, Span]()
-    for node in nodes:
-        if node.name != "vm":
-            reader.unknown(node, ("vm",), "at the top of a VMFile")
-            continue
-        definition = reader.vm(node)
-        if definition is None:
-            continue
-        name = definition.name
-        if name.value in seen:
-            problems.add(
-                name.span, f"the VM '{name.value}' is defined twice", "again here", "give one of the two another name",
-                related=((seen[name.value], "first here"),),
-            )  # fmt: skip
-        seen.setdefault(name.value, name.span)
-        definitions.append(definition)
-    if not nodes:
+def decode(nodes: Sequence[Node], problems: Problems) -> tuple[Block, ...]:
+    """The vm blocks of a document; what is wrong goes to `problems`."""
+    top = Block(DOCUMENT, Span(0, 0))
+    _Decoder(problems).contents(top, nodes, ())
+    if "vm" not in top.written:
         problems.add(
             Span(0, 0), "there is no vm in the file", "nothing here", 'write a block: vm "web" { image "disk.qcow2" }'
         )
-    return tuple(definitions)
+    return tuple(top.blocks)
 
 
-class _Fields:
-    """The children of a block by name: which may stand, which may stand once."""
-
-    def __init__(
-        self, reader: _Reader, node: Node, known: Sequence[str], *, later: Sequence[str] = (), many: str = ""
-    ) -> None:
-        self._reader = reader
-        self._first: dict[str, Node] = {}
-        self.many: list[Node] = []
-        for child in node.children:
-            if child.name in later:
-                reader.later(child.name_span, f"`{child.name}`")
-            elif child.name not in known:
-                reader.unknown(child, tuple(known), f"in a {node.name} block")
-            elif child.name == many:
-                self.many.append(child)
-            elif child.name in self._first:
-                reader.twice(child, self._first[child.name])
-            else:
-                self._first[child.name] = child
-
-    def has(self, name: str) -> bool:
-        """Whether a child of that name was written, be it right or wrong."""
-        return name in self._first
-
-    def get(self, name: str, decode: Callable[[Node], _T | None]) -> _T | None:
-        """The decoded child of that name, or None when it is missing or wrong."""
-        return decode(self._first[name]) if name in self._first else None
-
-
-class _Reader:
+class _Decoder:
     def __init__(self, problems: Problems) -> None:
         self._problems = problems
+        self._values = ValueReader(problems)
 
-    # Blocks
+    # Contents
 
-    def vm(self, node: Node) -> VmDefinition | None:
-        name = self.text(node, block=True)
-        known = (
-            "image", "image-url", "vcpus", "memory", "disk", "accel", "cpu", "boot-timeout", "network", "cloud-init", "ssh",
-            "provision",
-        )  # fmt: skip
-        fields = _Fields(self, node, known, later=_VM_LATER, many="provision")
-        provisioners = [self.provision(child) for child in fields.many]
-        definition = VmDefinition(
-            name=name or Located("", node.name_span),
-            span=node.name_span,
-            has_image=fields.has("image") or fields.has("image-url"),
-            image=fields.get("image", self.text),
-            image_url=fields.get("image-url", self.text),
-            vcpus=fields.get("vcpus", lambda child: self.integer(child, 1, _MAX_VCPUS)),
-            memory_mib=fields.get("memory", self._memory),
-            disk_bytes=fields.get("disk", self._disk),
-            accelerator=fields.get("accel", lambda child: self.word(child, Accelerator)),
-            cpu=fields.get("cpu", self.text),
-            boot_timeout_s=fields.get("boot-timeout", lambda child: self.integer(child, 1, _MAX_BOOT_TIMEOUT_S)),
-            network=fields.get("network", self.network),
-            cloud_init=fields.get("cloud-init", self.cloud_init),
-            ssh=fields.get("ssh", self.ssh),
-            provisioners=tuple(provisioner for provisioner in provisioners if provisioner),
-        )
-        if name is None:
-            return None
-        if not is_vm_name(name.value):
-            self._problems.add(
-                name.span, f"'{name.value}' cannot be the name of a VM", "not a host name",
-                "use letters, digits and inner hyphens, 63 characters at most: the name becomes the host name",
-            )  # fmt: skip
-            return None
-        return definition
+    def contents(self, block: Block, nodes: Sequence[Node], properties: Sequence[Property]) -> None:
+        """Decode what stands in a block, and as its properties, and check that nothing is missing or too many."""
+        self._properties(block, properties)
+        for node in nodes:
+            entry = self._known(block, node.name, node.name_span)
+            if entry and entry.written is Written.PROPERTY:
+                block.written.add(entry.name)
+                self._problems.add(
+                    node.name_span, f"`{entry.name}` is a property of `{block.name}`", "stands in the block",
+                    f"write it behind the name: {block.name} … {entry.name}={_placeholder(entry.arguments[0])}",
+                )  # fmt: skip
+            elif entry and self._may_stand(block, entry, node.name_span):
+                block.blocks.append(self._node(block, entry, node))
+        for entry in block.entry.entries:
+            self._missing(block, entry)
+        for choice in block.entry.choices:
+            self._choose(block, choice)
 
-    def network(self, node: Node) -> Located[NetworkMode] | None:
-        if node.arguments and node.arguments[0].value in _NETWORK_LATER:
-            self.later(node.arguments[0].span, f'`network "{node.arguments[0].value}"`')
-            return None
-        for child in node.children:
-            self.later(child.name_span, f"`{child.name}` in a network block")
-        for entry in node.properties:
-            self.later(entry.span, f"`{entry.key}=` of a network")
-        return self.word(replace(node, properties=()), NetworkMode, block=True)
+    def _properties(self, block: Block, properties: Sequence[Property]) -> None:
+        for entry in properties:
+            known = block.entry.find(entry.key)
+            if known and known.written is Written.CHILD:
+                block.written.add(known.name)
+                self._problems.add(
+                    entry.span, f"`{known.name}` is no property of `{block.name}`", "stands behind the name",
+                    f"write it into the block, as a line of its own: {known.name} …",
+                )  # fmt: skip
+            elif known is None and all(child.written is Written.CHILD for child in block.entry.entries):
+                self._problems.add(
+                    entry.span, f"`{block.name}` has no property `{entry.key}`", "not expected", "remove it"
+                )
+            else:
+                known = self._known(block, entry.key, entry.key_span, f"property `{entry.key}` of `{block.name}`")
+                if known and self._may_stand(block, known, entry.key_span):
+                    found = Block(known, entry.key_span)
+                    found.values = [self._values.read(known.name, entry.value, known.arguments[0].type)]
+                    self._note_later(block, found)
+                    block.blocks.append(found)
 
-    def cloud_init(self, node: Node) -> CloudInitDefinition:
-        self._no_arguments(node)
-        fields = _Fields(self, node, ("hostname", "ssh-key", "user-data"), later=("network-config", "on-error"))
-        return CloudInitDefinition(
-            hostname=fields.get("hostname", self.hostname),
-            ssh_key=fields.get("ssh-key", self.text),
-            user_data=fields.get("user-data", self.text),
-        )
-
-    def ssh(self, node: Node) -> SshDefinition:
-        self._no_arguments(node)
-        fields = _Fields(self, node, ("user", "private-key", "port"))
-        return SshDefinition(
-            user=fields.get("user", self.text),
-            private_key=fields.get("private-key", self.text),
-            port=fields.get("port", lambda child: self.integer(child, 1, 65535)),
-        )
-
-    def provision(self, node: Node) -> ProvisionDefinition | None:
-        kind = self.word(node, ProvisionerKind, block=True)
-        if kind is None:
-            return None
-        shell = kind.value is ProvisionerKind.SHELL
-        known, later = (
-            (("inline", "script"), ("env", "run")) if shell else (("source", "destination"), ("mode", "owner"))
-        )
-        fields = _Fields(self, node, known, later=later)
-        definition = ProvisionDefinition(
-            kind=kind,
-            span=node.name_span.to(kind.span),
-            inline=fields.get("inline", self.text),
-            script=fields.get("script", self.text),
-            source=fields.get("source", self.text),
-            destination=fields.get("destination", self.text),
-        )
-        self._complete(definition, {child.name: child.name_span for child in node.children})
-        return definition
-
-    def _complete(self, step: ProvisionDefinition, given: Mapping[str, Span]) -> None:
-        if step.kind.value is ProvisionerKind.FILE:
-            for name in ("source", "destination"):
-                if name not in given:
-                    self._problems.add(
-                        step.span, f"a file provisioner without {name}", f"no {name}", f'add a line: {name} "…"'
-                    )
-        elif "inline" in given and "script" in given:
-            self._problems.add(
-                given["script"], "a shell provisioner with both inline and script", "one too many",
-                "make two provision blocks of it", related=((given["inline"], "the other one"),),
-            )  # fmt: skip
-        elif "inline" not in given and "script" not in given:
-            self._problems.add(
-                step.span, "a shell provisioner without anything to run", "neither inline nor script",
-                'add a line: inline "command", or: script "setup.sh"',
-            )  # fmt: skip
-
-    # Values
-
-    def text(self, node: Node, *, block: bool = False) -> Text | None:
-        """The one argument of a node, a string that is not empty."""
-        value = self._argument(node, "a string", block=block)
-        if value is None:
-            return None
-        if not isinstance(value.value, str):
-            written = self._problems.source.text[value.span.start : value.span.end].lstrip("#")
-            self._wrong_type(node, value, "a string", f'put it in quotes: {node.name} "{written}"')
-            return None
-        if not value.value or "\0" in value.value:
-            self._problems.add(value.span, f"`{node.name}` needs a text", "empty", f'write it: {node.name} "…"')
-            return None
-        return Located(value.value, value.span)
-
-    def hostname(self, node: Node) -> Text | None:
-        """The one argument of a node, a host name of one or several labels."""
-        text = self.text(node)
-        if text is None or (len(text.value) <= _MAX_HOSTNAME and all(map(is_vm_name, text.value.split(".")))):
-            return text
-        self._problems.add(
-            text.span, f"`{node.name}` cannot be that", "not a host name",
-            "use letters, digits and inner hyphens, in labels with dots between them",
-        )  # fmt: skip
+    def _known(self, block: Block, name: str, span: Span, what: str = "") -> Entry | None:
+        """The entry of that name; an unknown one is a problem, and counts as the one that was probably meant."""
+        entry = block.entry.find(name)
+        if entry is not None:
+            return entry
+        variant = block.text or None
+        fitting = [entry for entry in block.entry.entries if entry.fits(variant)]
+        called = next((entry.name for entry in fitting if name.lower() in entry.also), None)
+        near = called or closest(name, tuple(entry.name for entry in fitting))
+        if near:
+            block.written.add(near)
+        where = f"in a {block.name} block" if block.name else "at the top of a VMFile"
+        written = Written.CHILD if what else Written.PROPERTY
+        known = tuple(entry.name for entry in fitting if entry.written is not written)
+        message = f"unknown {what or f'`{name}` {where}'}"
+        self._problems.add(span, message, "not known here", did_you_mean(near, known), instead=near)
         return None
 
-    def word(self, node: Node, words: type[_E], *, block: bool = False) -> Located[_E] | None:
-        """The one argument of a node, one of a few words."""
-        text = self.text(node, block=block)
-        if text is None:
-            return None
-        if text.value in list(words):
-            return Located(words(text.value), text.span)
-        near = closest(text.value, tuple(words))
-        self._problems.add(
-            text.span, f"`{node.name}` cannot be '{text.value}'", "not one of the words",
-            _did_you_mean(near, tuple(words)), instead=f'"{near}"' if near else None,
-        )  # fmt: skip
-        return None
-
-    def integer(self, node: Node, low: int, high: int) -> Located[int] | None:
-        """The one argument of a node, a whole number within bounds."""
-        value = self._argument(node, "a whole number")
-        if value is None:
-            return None
-        if isinstance(value.value, bool) or not isinstance(value.value, int):
-            self._wrong_type(node, value, "a whole number", f"write digits: {node.name} {low * 2 if low < 10 else low}")
-            return None
-        return self._bounded(node, value, value.value, low, high)
-
-    def size(self, node: Node, unit: int, low: int, high: int) -> Located[int] | None:
-        """The one argument of a node, a size in bytes: a number of `unit` bytes, or a text with a unit of its own.
-
-        low, high: bounds, in bytes.
-        """
-        value = self._argument(node, "a size")
-        if value is None:
-            return None
-        match = _SIZE.fullmatch(value.value.strip()) if isinstance(value.value, str) else None
-        if isinstance(value.value, int) and not isinstance(value.value, bool):
-            size = value.value * unit
-        elif match is not None and match[2] in _UNITS:
-            size = int(match[1]) * _UNITS[match[2]]
-        else:
-            self._wrong_type(node, value, "a size", f'write a number, or a text such as {node.name} "2GiB"')
-            return None
-        return self._bounded(node, value, size, low, high, _shown_size)
-
-    def _memory(self, node: Node) -> Located[int] | None:
-        size = self.size(node, _MIB, 16 * _MIB, _MAX_MEMORY_MIB * _MIB)
-        return Located(size.value // _MIB, size.span) if size else None
-
-    def _disk(self, node: Node) -> Located[int] | None:
-        return self.size(node, _GIB, _MIB, _MAX_DISK_BYTES)
-
-    def _bounded(
-        self, node: Node, value: Value, number: int, low: int, high: int, show: Callable[[int], str] = str
-    ) -> Located[int] | None:
-        if low <= number <= high:
-            return Located(number, value.span)
-        side, bound, limit = ("small", low, "least") if number < low else ("large", high, "most")
-        self._problems.add(
-            value.span, f"`{node.name}` is too {side}", f"too {side}", f"write {show(bound)} at the {limit}"
-        )
-        return None
-
-    def _argument(self, node: Node, what: str, *, block: bool = False) -> Value | None:
-        """The one argument of a node that may have no more than that, and a block only where that is expected."""
-        for extra in node.arguments[1:]:
-            self._problems.add(extra.span, f"`{node.name}` takes one value", "one too many", "remove it")
-        self._no_properties(node, block=block)
-        if not block and node.has_block:
-            self._problems.add(node.name_span, f"`{node.name}` takes no block", "has a block", "remove the braces")
-        if not node.arguments:
+    def _may_stand(self, block: Block, entry: Entry, span: Span) -> bool:
+        """Whether it belongs to a block of this kind, and is not there already."""
+        if not entry.fits(block.text or None):
+            others = " or ".join(f'{block.name} "{word}"' for word in entry.only)
             self._problems.add(
-                node.name_span, f"`{node.name}` without a value", f"{what} is missing behind it",
-                f'write it behind the name: {node.name} {"…" if "number" in what else chr(34) + "…" + chr(34)}',
+                span, f'`{entry.name}` does not go with {block.name} "{block.text}"', "not expected here",
+                f"remove it; it goes with {others}", related=((block.values[0].span, "with this one"),)
+                if block.values and block.values[0] else (),
             )  # fmt: skip
-            return None
-        return node.arguments[0]
-
-    def _no_properties(self, node: Node, *, block: bool) -> None:
-        for entry in node.properties:
-            help = f"write it into the block, as a line of its own: {entry.key} …" if block else "remove it"
-            message = f"`{node.name}` has no property `{entry.key}`"
-            self._problems.add(entry.span, message, "not expected", help)
-
-    def _no_arguments(self, node: Node) -> None:
-        self._no_properties(node, block=True)
-        for extra in node.arguments:
-            self._problems.add(
-                extra.span, f"`{node.name}` takes no value", "not expected", f"write {node.name} {{ … }}"
-            )
-
-    # Problems
-
-    def unknown(self, node: Node, known: tuple[str, ...], where: str) -> None:
-        near = closest(node.name, known)
-        message = f"unknown `{node.name}` {where}"
-        self._problems.add(node.name_span, message, "not known here", _did_you_mean(near, known), instead=near)
-
-    def later(self, span: Span, what: str) -> None:
-        self._problems.add(span, f"{what} does not work in this version of vmctl yet", "not yet", "remove it for now")
-
-    def twice(self, node: Node, first: Node) -> None:
+            return False
+        first = block.first(entry.name)
+        if first is None or entry.many:
+            block.written.add(entry.name)
+            return True
         self._problems.add(
-            node.name_span, f"`{node.name}` is given twice", "again here", "remove one of the two",
+            span, f"`{entry.name}` is given twice", "again here", "remove one of the two",
             related=((first.name_span, "first here"),),
         )  # fmt: skip
+        return False
 
-    def _wrong_type(self, node: Node, value: Value, wanted: str, help: str) -> None:
-        article = "an" if value.type_name.startswith("i") else "a"
-        found = "a fraction" if isinstance(value.value, (Decimal, float)) else f"{article} {value.type_name}"
-        self._problems.add(value.span, f"`{node.name}` is {wanted}", f"this is {found}", help)
+    def _missing(self, block: Block, entry: Entry) -> None:
+        if not (entry.required and block.name) or entry.name in block.written or (entry.only and not block.text):
+            return
+        if entry.fits(block.text or None):
+            value = _placeholder(entry.arguments[0])
+            behind = f"write it behind the name: {block.name} … {entry.name}={value}"
+            line = f"add a line: {entry.name} {value}"
+            kind = f' "{block.text}"' if entry.only else ""
+            self._problems.add(
+                block.span, f"`{block.name}{kind}` without `{entry.name}`", f"no {entry.name}",
+                line if entry.written is Written.CHILD else behind,
+            )  # fmt: skip
+
+    def _choose(self, block: Block, choice: Choice) -> None:
+        if choice.only and block.text not in choice.only:
+            return
+        given = [found for found in block.blocks if found.name in choice.names]
+        if len(given) > 1:
+            complaint, (first, *_, last) = choice.several, sorted(given, key=lambda found: found.name_span.start)
+            self._problems.add(
+                last.name_span, complaint.message, complaint.label, complaint.help,
+                related=((first.name_span, "the other one"),),
+            )  # fmt: skip
+        elif not block.written.intersection(choice.names):
+            complaint = choice.none
+            self._problems.add(block.span, complaint.message, complaint.label, complaint.help)
+
+    # Nodes
+
+    def _node(self, parent: Block, entry: Entry, node: Node) -> Block:
+        block = Block(entry, node.name_span)
+        if node.tag is not None:
+            self._problems.add(
+                Span(node.span.start, node.name_span.end), f"`{entry.name}` with a type annotation",
+                f"({node.tag}) says nothing here", f"remove ({node.tag})",
+            )  # fmt: skip
+        self._arguments(block, node)
+        if node.has_block and not entry.takes_block and not any(entry.find(child.name) for child in node.children):
+            self._problems.add(node.name_span, f"`{entry.name}` takes no block", "has a block", "remove the braces")
+            self._properties(block, node.properties)
+        elif entry.body and not node.has_block:
+            self._properties(block, node.properties)
+            self._problems.add(
+                block.span, f"a {entry.name} without a body", "no braces behind it",
+                f'write what it is: {entry.name} "…" {{ image "disk.qcow2" }}',
+            )  # fmt: skip
+        else:
+            self.contents(block, node.children, node.properties)
+        self._note_later(parent, block)
+        return block
+
+    def _arguments(self, block: Block, node: Node) -> None:
+        wanted = block.entry.arguments
+        endless = bool(wanted) and wanted[-1].many
+        for number, argument in enumerate(wanted):
+            if number >= len(node.arguments):
+                self._no_argument(block, argument)
+        for number, value in enumerate(node.arguments):
+            if number < len(wanted) or endless:
+                argument = wanted[min(number, len(wanted) - 1)]
+                name = block.name if len(wanted) == 1 else f"{block.name} {argument.name}"
+                block.values.append(self._values.read(name, value, argument.type))
+            else:
+                self._one_too_many(block, value)
+
+    def _no_argument(self, block: Block, argument: Argument) -> None:
+        several = len(block.entry.arguments) > 1
+        what = argument.name if several else "value"
+        article = "an" if what[0] in "aeiou" else "a"
+        shown = " ".join(map(_placeholder, block.entry.arguments))
+        self._problems.add(
+            block.name_span, f"`{block.name}` without {article} {what}", f"{_kind(argument)} is missing behind it",
+            f"write it behind the name: {block.name} {shown}",
+        )  # fmt: skip
+
+    def _one_too_many(self, block: Block, value: Value) -> None:
+        wanted = _NUMERALS[len(block.entry.arguments)]
+        help = "remove it" if block.entry.arguments else f"write {block.name} {{ … }}"
+        self._problems.add(value.span, f"`{block.name}` takes {wanted}", "one too many", help)
+
+    # What is still to come
+
+    def _note_later(self, parent: Block, block: Block) -> None:
+        """Hand what cannot be run yet on to the block around it: the outermost reason only."""
+        found = block.later
+        if not block.entry.works:
+            found = [Later(block.name_span, f"`{block.name}`")]
+        for argument, value in zip(block.entry.arguments, block.values, strict=False):
+            if value and isinstance(argument.type, Word) and value.value in argument.type.later:
+                found = [Later(value.span, f'`{block.name} "{value.value}"`')]
+        parent.later += found
 
 
-def _shown_size(size: int) -> str:
-    return f"{size // _GIB} GiB" if size >= _GIB else f"{size // _MIB} MiB"
+def _placeholder(argument: Argument) -> str:
+    return "…" if isinstance(argument.type, (Number, Size)) else '"…"'
 
 
-def _did_you_mean(near: str | None, known: tuple[str, ...]) -> str:
-    return f"did you mean `{near}`?" if near else f"write one of: {', '.join(known)}"
+def _kind(argument: Argument) -> str:
+    match argument.type:
+        case Number():
+            return "a whole number"
+        case Size():
+            return "a size"
+        case _:
+            return "a string"

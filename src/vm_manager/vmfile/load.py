@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vm_manager.diagnostics.errors import VmFileNotFound, VmFileParseFailed, VmNotFound
-from vm_manager.diagnostics.model import Subject
+from vm_manager.diagnostics.model import Diagnostic, Subject
 from vm_manager.diagnostics.spans import Source
 from vm_manager.domain.names import closest
+from vm_manager.domain.platform import Platform
 from vm_manager.domain.spec import VmSpec
+from vm_manager.vmfile.blocks import Later
 from vm_manager.vmfile.decode import decode
 from vm_manager.vmfile.parse import parse
+from vm_manager.vmfile.pending import later_of, refuse_later
 from vm_manager.vmfile.problems import Problems
 from vm_manager.vmfile.resolve import resolve
+from vm_manager.vmfile.rules import check
+from vm_manager.vmfile.rules.setting import Setting
 
 FILE_NAME = "VMFile.kdl"
 _MAX_BYTES = 1024 * 1024
@@ -27,12 +32,16 @@ class Project:
 
     path: its real path, which VMs that were made from it keep as their origin.
     found_above: whether it was found in a parent of the working directory.
+    warnings: what is allowed, but probably not what is wanted, in the order of the file.
+    later: by VM, what it uses that this version cannot run yet.
     """
 
     path: Path
     source: Source
     specs: tuple[VmSpec, ...]
     found_above: bool = False
+    warnings: tuple[Diagnostic, ...] = ()
+    later: Mapping[str, tuple[Later, ...]] = field(default_factory=dict)
 
     def select(self, names: Sequence[str]) -> tuple[VmSpec, ...]:
         """The VMs of these names in the file's order, or all when no name is given. Raises: `vm::not_found`."""
@@ -49,11 +58,22 @@ class Project:
                 )
         return tuple(spec for spec in self.specs if not names or spec.name in names)
 
+    def require_runnable(self, names: Sequence[str]) -> None:
+        """Refuse what this version of vmctl cannot run yet, in all VMs of these names at once.
 
-def load(file: Path | None = None, *, directory: Path | None = None) -> Project:
+        Raises: `vm::not_found`, `vmfile::validation`.
+        """
+        problems = Problems(self.source)
+        for spec in self.select(names):
+            refuse_later(self.later.get(spec.name, ()), problems)
+        problems.raise_if_any()
+
+
+def load(file: Path | None = None, *, directory: Path | None = None, platform: Platform | None = None) -> Project:
     """The project of a VMFile.
 
     file: the VMFile; None: `VMFile.kdl` in `directory` (default: the working directory) or in the nearest parent.
+    platform: what its VMs are to run on; None: nothing is said about that.
     Raises: `vmfile::not_found`, `vmfile::parse_failed`, `vmfile::validation`.
     """
     start = directory or _working_directory()
@@ -61,10 +81,17 @@ def load(file: Path | None = None, *, directory: Path | None = None) -> Project:
     source = Source(_shown(path, start), _read(path))
     problems = Problems(source)
     real = path.resolve()
-    definitions = decode(parse(source), problems)
-    specs = [resolve(definition, real.parent, problems) for definition in definitions]
+    vms = decode(parse(source), problems)
+    check(vms, Setting(problems, real.parent, platform))
     problems.raise_if_any()
-    return Project(real, source, tuple(spec for spec in specs if spec), file is None and real.parent != start.resolve())
+    return Project(
+        path=real,
+        source=source,
+        specs=tuple(resolve(vm, real.parent) for vm in vms),
+        found_above=file is None and real.parent != start.resolve(),
+        warnings=problems.warnings,
+        later={vm.text: tuple(later_of(vm)) for vm in vms},
+    )
 
 
 def _working_directory() -> Path:

@@ -242,3 +242,86 @@ def test_the_version_is_told(vmctl: _Vmctl) -> None:
     result = vmctl("--version")
     assert result.status == 0
     assert result.stdout.startswith("vmctl ")
+
+
+# Checking a VMFile
+
+
+def test_a_right_vmfile_is_said_to_be_right(vmctl: _Vmctl) -> None:
+    result = vmctl("validate")
+    assert (result.status, result.stdout, result.stderr) == (0, "VMFile.kdl: 2 VMs, no problems\n", "")
+    assert vmctl("validate", "--quiet").stdout == ""
+    assert not vmctl.data.exists()
+
+
+def test_warnings_are_shown_and_change_nothing(vmctl: _Vmctl) -> None:
+    vmctl.vmfile('vm "web" { image "disk.img"; memory "16TiB" }\n')
+    result = vmctl("validate")
+    assert (result.status, result.stdout) == (0, "VMFile.kdl: 1 VM, 1 warning\n")
+    assert result.stderr.startswith("warning[vm_manager::vmfile::validation]: more memory than this host has")
+    up = vmctl("up")
+    assert (up.status, up.stdout) == (0, "web: created, started\n")
+    assert "warning[vm_manager::vmfile::validation]: more memory" in up.stderr
+    assert "warning" not in vmctl("down").stderr
+
+
+def test_all_mistakes_are_shown_and_counted(vmctl: _Vmctl) -> None:
+    vmctl.vmfile('vm "web" { imgae "disk.img"; vcpus "four"; memory "16TiB"\n ssh { usr "x" } }\n')
+    result = vmctl("validate")
+    assert (result.status, result.stdout) == (3, "VMFile.kdl: 3 problems, 1 warning\n")
+    assert result.stderr.count("error[") == 3
+    assert result.stderr.count("warning[") == 1
+
+
+def test_one_mistake_needs_no_counting(vmctl: _Vmctl) -> None:
+    vmctl.vmfile('vm "web" { imgae "disk.img" }\n')
+    assert (vmctl("validate").status, vmctl("validate").stdout) == (3, "")
+
+
+def test_what_is_found_is_one_json_document(vmctl: _Vmctl) -> None:
+    assert vmctl("validate", "--json").json == {"schema": 1, "file": "VMFile.kdl", "valid": True, "diagnostics": []}
+    vmctl.vmfile('vm "web" { imgae "disk.img"; vcpus "four"; memory "16TiB" }\n')
+    result = vmctl("validate", "--json")
+    assert result.status == 3
+    assert (result.json["file"], result.json["valid"]) == ("VMFile.kdl", False)
+    found = result.json["diagnostics"]
+    assert [(one["severity"], one["labels"][0]["column"]) for one in found] == [
+        ("error", 12), ("error", 36), ("warning", 51)
+    ]  # fmt: skip
+    assert all(one["related"] == [] for one in found)
+
+
+def test_a_vmfile_that_is_not_there_is_not_valid(vmctl: _Vmctl) -> None:
+    result = vmctl("validate", "--file", "missing.kdl", "--json")
+    assert result.status == 3
+    assert (result.json["file"], result.json["valid"]) == ("missing.kdl", False)
+    assert result.json["diagnostics"][0]["code"] == "vm_manager::vmfile::not_found"
+
+
+def test_annotations_of_a_workflow_mark_each_line(vmctl: _Vmctl) -> None:
+    vmctl.vmfile('vm "web" {\n    image "disk.img"\n    vcpu 2\n    memory "16TiB"\n}\n')
+    lines = vmctl("validate", "--error-format", "github").stderr.splitlines()
+    assert lines[0].startswith("::error title=vm_manager%3A%3Avmfile%3A%3Avalidation,file=VMFile.kdl,line=3,col=5,")
+    assert lines[1].startswith("::warning title=vm_manager%3A%3Avmfile%3A%3Avalidation,file=VMFile.kdl,line=4,col=12,")
+
+
+def test_validate_accepts_what_up_and_provision_refuse(vmctl: _Vmctl) -> None:
+    vmctl("up")
+    text = 'vm "web" {{ image "disk.img"{} }}\nvm "db" {{ image "disk.img"; drive "a" size=1; depends-on "web" }}\n'
+    vmctl.vmfile(text.format(""))
+    assert vmctl("validate").status == 0
+    for command in ("up", "provision"):
+        result = vmctl(command)
+        assert (result.status, result.stdout) == (3, "")
+        assert result.stderr.count("does not work in this version of vmctl yet") == 2
+    assert vmctl("up", "web").status == 0
+    assert vmctl("down").status == 0
+
+
+def test_the_backend_decides_what_is_right(vmctl: _Vmctl) -> None:
+    vmctl.vmfile('vm "web" { image "disk.img"; network "vnic" name="v0" }\n')
+    assert vmctl("validate").status == 0
+    assert vmctl("validate", "--backend", "qemu").status == 3
+    vmctl.vmfile('vm "web" { image "disk.img"; mount "." "/srv" }\n')
+    assert vmctl("validate").status == 3
+    assert vmctl("validate", "--backend", "qemu").status == 0

@@ -12,7 +12,7 @@ from vm_manager.domain.backend import BackendData, Capabilities
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import EventSink
 from vm_manager.domain.instance import BaseImage, InstanceRecord, Observation, VmState
-from vm_manager.domain.spec import VmSpec
+from vm_manager.domain.spec import NetworkMode, VmSpec
 
 
 class NoopBackend:
@@ -21,7 +21,7 @@ class NoopBackend:
     name = "noop"
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(guests=False)
+        return Capabilities(guests=False, networks=frozenset(NetworkMode), mounts=False)
 
     def check_host(self, specs: Sequence[VmSpec]) -> tuple[Diagnostic, ...]:
         return ()

@@ -11,7 +11,7 @@ from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.domain.backend import BackendData, Capabilities
 from vm_manager.domain.instance import Endpoint, Observation, VmState
-from vm_manager.domain.spec import Accelerator
+from vm_manager.domain.spec import Accelerator, NetworkMode
 from vm_manager.state.layout import InstanceFiles
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vm_manager.domain.spec import VmSpec
 
 _LOOPBACK = "127.0.0.1"
+_NETWORKS = frozenset({NetworkMode.USER, NetworkMode.TAP, NetworkMode.NONE})  # VNICs are illumos's
 _BOOT_TIMEOUT_S = {Accelerator.KVM: 600, Accelerator.TCG: 1800}
 # RunStates of QEMU's QAPI in which the vCPUs do not run, and what vmctl calls the instance then.
 _STATES = {
@@ -48,7 +49,7 @@ class QemuBackend:
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(guests=True)
+        return Capabilities(guests=True, networks=_NETWORKS, mounts=True)
 
     def check_host(self, specs: Sequence[VmSpec]) -> tuple[Diagnostic, ...]:
         from vm_manager.backends.qemu.launch import accelerator_warnings

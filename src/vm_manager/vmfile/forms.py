@@ -1,0 +1,160 @@
+"""The forms that strings in a VMFile must have."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from vm_manager.domain.names import is_vm_name
+from vm_manager.vmfile.grammar import Complaint, Form
+
+_MAX_HOSTNAME = 253  # RFC 1035, section 2.3.4, without the final dot
+# The distribution specification's grammar of names, tags and digests, behind a host with an optional port.
+_OCI = re.compile(
+    r"oci://[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?"
+    r"(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)+(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+SCHEMES = ("https", "http", "oci")
+
+
+def _is_hostname(text: str) -> bool:
+    return len(text) <= _MAX_HOSTNAME and all(map(is_vm_name, text.split(".")))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def scheme_of(url: str) -> str:
+    """The scheme of a URL in lower case; empty when it has none."""
+    head, colon, _ = url.partition("://")
+    return head.lower() if colon else ""
+
+
+def host_of(url: str) -> str:
+    """The host of a URL; empty when it has none or is no URL."""
+    try:
+        parts = urlsplit(url)
+        # The port is read for its own check: a wrong one raises.
+        return (parts.hostname or "") if parts.port != 0 else ""
+    except ValueError:
+        return ""
+
+
+def _is_web_url(text: str) -> bool:
+    return scheme_of(text) in ("http", "https") and bool(host_of(text)) and not re.search(r"\s", text)
+
+
+def _is_image_url(text: str) -> bool:
+    scheme = scheme_of(text)
+    if scheme == "oci":
+        return _OCI.fullmatch(text) is not None
+    # Another scheme has a diagnostic of its own.
+    return _is_web_url(text) or bool(scheme and scheme not in SCHEMES)
+
+
+def _pattern(expression: str, title: str, complaint: Complaint) -> Form:
+    compiled = re.compile(expression)
+    return Form(check=lambda text: compiled.fullmatch(text) is not None, complaint=complaint, title=title)
+
+
+VM_NAME = Form(
+    check=is_vm_name,
+    title="a host name label",
+    complaint=Complaint(
+        "'{value}' cannot be the name of a VM", "not a host name",
+        "use letters, digits and inner hyphens, 63 characters at most: the name becomes the host name",
+    ),
+)  # fmt: skip
+HOSTNAME = Form(
+    check=_is_hostname,
+    title="a host name",
+    complaint=Complaint(
+        "`{name}` cannot be that", "not a host name",
+        "use letters, digits and inner hyphens, in labels with dots between them",
+    ),
+)  # fmt: skip
+IMAGE_URL = Form(
+    check=_is_image_url,
+    title="an https, http or oci URL",
+    complaint=Complaint(
+        "`{name}` is not a whole URL", "cannot be fetched",
+        'write it with scheme and host: {name} "https://…/disk.qcow2", or: {name} "oci://registry/repository:tag"',
+    ),
+)  # fmt: skip
+WEB_URL = Form(
+    check=_is_web_url,
+    title="an https or http URL",
+    complaint=Complaint("`{name}` is not an http or https URL", "cannot be fetched", "write a whole URL: https://…"),
+)
+GUEST_PATH = Form(
+    check=lambda text: text.startswith("/"),
+    title="an absolute path in the guest",
+    complaint=Complaint(
+        "a {name} that is not absolute", "does not begin with /", "write the whole path in the guest, such as /srv/…"
+    ),
+)
+ADDRESS = Form(
+    check=_is_address,
+    title="an IPv4 address",
+    complaint=Complaint(
+        "`{name}` is not an IPv4 address", "no such address", "write one of this host's: 127.0.0.1, or 0.0.0.0 for all"
+    ),
+)
+MAC = _pattern(
+    "[0-9a-fA-F][02468aceACE](?::[0-9a-fA-F]{2}){5}",
+    "a MAC address",
+    Complaint("`{name}` is not the MAC address of a card", "no such address", "write six pairs: 52:54:00:12:34:56"),
+)
+INTERFACE = _pattern(
+    r"[^\s/]{1,15}",
+    "the name of a network interface",
+    Complaint("`{name}` cannot be a network interface", "no such name", "use 15 characters at most, no space or slash"),
+)
+SHA256 = _pattern(
+    "[0-9a-fA-F]{64}",
+    "64 hexadecimal digits",
+    Complaint("`{name}` is not a SHA-256 checksum", "not 64 hexadecimal digits", "copy all 64 digits of `sha256sum`"),
+)
+SHA512 = _pattern(
+    "[0-9a-fA-F]{128}",
+    "128 hexadecimal digits",
+    Complaint("`{name}` is not a SHA-512 checksum", "not 128 hexadecimal digits", "copy all 128 digits of `sha512sum`"),
+)
+MODE = _pattern(
+    "0?[0-7]{3,4}",
+    "an octal mode",
+    Complaint("`{name}` is not a file mode", "not octal digits", 'write three or four octal digits: {name} "0644"'),
+)
+OWNER = _pattern(
+    r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?(?::[A-Za-z0-9_][A-Za-z0-9_.-]*\$?)?",
+    "user or user:group",
+    Complaint(
+        "`{name}` is not a user and group", "no such name", 'write a user, or user and group: {name} "root:root"'
+    ),
+)
+USER = _pattern(
+    r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?",
+    "the name of a user",
+    Complaint("`{name}` cannot be a user's name", "no such name", "use letters, digits, _, - and ., 32 at most"),
+)
+VARIABLE = _pattern(
+    "[A-Za-z_][A-Za-z0-9_]*",
+    "the name of an environment variable",
+    Complaint(
+        "'{value}' cannot be an environment variable", "no such name", "use letters, digits and _, no digit first"
+    ),
+)
+DRIVE_NAME = _pattern(
+    "[A-Za-z0-9](?:[A-Za-z0-9-]{0,18}[A-Za-z0-9])?",
+    "a name of 20 characters at most",
+    # virtio-blk's serial, by which the guest knows the disk, has 20 bytes.
+    Complaint(
+        "'{value}' cannot be the name of a drive", "no such name", "use letters, digits and inner hyphens, 20 at most"
+    ),
+)

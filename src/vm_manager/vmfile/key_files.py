@@ -1,0 +1,45 @@
+"""Keys of SSH that a VMFile names, looked at from outside: no key is decrypted or used."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+
+from vm_manager.vmfile.flaws import Flaw
+
+# RFC 4253, section 6.6, RFC 5656, RFC 8709 and OpenSSH's PROTOCOL.u2f; certificates are no keys to inject.
+_PUBLIC = re.compile(
+    rb"(?:^|[ \t])((?:sk-)?(?:ssh-(?:rsa|ed25519)|ecdsa-sha2-nistp(?:256|384|521))(?:@openssh\.com)?)[ \t]+([A-Za-z0-9+/=]+)"
+)
+_PRIVATE = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
+
+
+def check_public_key(content: bytes, name: str) -> list[Flaw]:
+    """What is wrong with the file of a public key."""
+    if b"PRIVATE KEY" in content:
+        return [Flaw(problem="is a private one", help="name the .pub file beside it; a private key stays on the host")]
+    lines = [line.strip() for line in content.splitlines()]
+    keys = [line for line in lines if line and not line.startswith(b"#")]
+    if len(keys) == 1 and (found := _PUBLIC.search(keys[0])) and _is_key(found[1], found[2]):
+        return []
+    advice = "name a file with one line such as: ssh-ed25519 AAAA… you@host"
+    return [Flaw(problem="is not one in OpenSSH's format" if len(keys) < 2 else "has several lines", help=advice)]
+
+
+def check_private_key(content: bytes, name: str) -> list[Flaw]:
+    """What is wrong with the file of a private key."""
+    if _PRIVATE.search(content):
+        return []
+    if _PUBLIC.search(content):
+        return [Flaw(problem="is a public one", help="name the file beside it, without .pub")]
+    return [Flaw(problem="is not one in OpenSSH's or PEM format", help="name a file as `ssh-keygen` writes it")]
+
+
+def _is_key(kind: bytes, encoded: bytes) -> bool:
+    """Whether the encoded key begins with its own kind, as RFC 4253, section 6.6, wants it."""
+    try:
+        blob = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        return False
+    return blob[4 : 4 + len(kind)] == kind and int.from_bytes(blob[:4], "big") == len(kind)

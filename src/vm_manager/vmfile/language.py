@@ -1,0 +1,202 @@
+"""The language of VMFiles, described once: decoding, did-you-mean and the reference page are made from this."""
+
+from __future__ import annotations
+
+from vm_manager.domain.spec import Accelerator, NetworkMode, ProvisionerKind
+from vm_manager.vmfile import forms
+from vm_manager.vmfile.grammar import Argument, Choice, Complaint, Entry, Flag, Number, Size, Text, Type, Word, Written
+
+KIB = 1024
+MIB = KIB**2
+GIB = KIB**3
+_PORT = Number(low=1, high=65535)
+_DISK = Size(unit_bytes=GIB, low=MIB, high=64 * KIB * GIB)
+_ONE_TOO_MANY = "one too many"
+
+
+def _one(kind: Type, name: str = "value") -> tuple[Argument, ...]:
+    return (Argument(name=name, type=kind),)
+
+
+def _property(name: str, kind: Type, help: str, *, required: bool = False, default: str = "") -> Entry:
+    return Entry(
+        name=name, help=help, arguments=_one(kind), written=Written.PROPERTY, required=required, default=default
+    )
+
+
+IMAGE_URL = Entry(
+    name="image-url",
+    help="the disk that the VM starts from, fetched once into the cache; `oci://` is for a later version",
+    arguments=_one(Text(form=forms.IMAGE_URL), "url"),
+    also=("url", "image-uri", "box"),
+    entries=(
+        Entry(name="sha256", help="the checksum of the file", arguments=_one(Text(form=forms.SHA256)),
+              written=Written.PROPERTY, works=False, also=("checksum",)),
+        Entry(name="sha512", help="the checksum of the file", arguments=_one(Text(form=forms.SHA512)),
+              written=Written.PROPERTY, works=False),
+        Entry(name="checksum-url", help="where a list of checksums is", arguments=_one(Text(form=forms.WEB_URL)),
+              written=Written.PROPERTY, works=False),
+    ),
+)  # fmt: skip
+
+FORWARD = Entry(
+    name="forward",
+    help="a port of the host that leads into the guest",
+    many=True,
+    only=(NetworkMode.USER,),
+    works=False,
+    also=("port", "ports", "publish"),
+    entries=(
+        _property("host", _PORT, "the port of the host", required=True),
+        _property("guest", _PORT, "the port in the guest", required=True),
+        _property("protocol", Word(words=("tcp", "udp")), "the protocol", default='"tcp"'),
+        _property("address", Text(form=forms.ADDRESS), "the host's address to listen on", default='"127.0.0.1"'),
+    ),
+)
+
+NETWORK = Entry(
+    name="network",
+    help="a network card; without one, as with \"user\"",
+    arguments=_one(Word(words=tuple(NetworkMode), later=frozenset({NetworkMode.TAP, NetworkMode.VNIC})), "mode"),
+    many=True,
+    default='"user"',
+    also=("net", "nic"),
+    entries=(
+        FORWARD,
+        Entry(name="bridge", help="the bridge of the host", arguments=_one(Text(form=forms.INTERFACE)),
+              written=Written.EITHER, only=(NetworkMode.TAP,), works=False, default='"br0"'),
+        Entry(name="name", help="the VNIC", arguments=_one(Text(form=forms.INTERFACE)),
+              written=Written.EITHER, only=(NetworkMode.VNIC,), works=False, required=True),
+        Entry(name="mac", help="the card's address", arguments=_one(Text(form=forms.MAC)),
+              written=Written.EITHER, only=(NetworkMode.USER, NetworkMode.TAP, NetworkMode.VNIC), works=False,
+              default="one of its own"),
+    ),
+)  # fmt: skip
+
+DRIVE = Entry(
+    name="drive",
+    help="an extra disk, kept by reload and removed by destroy",
+    arguments=_one(Text(form=forms.DRIVE_NAME), "name"),
+    many=True,
+    works=False,
+    also=("volume", "data-disk"),
+    entries=(_property("size", _DISK, "its size", required=True),),
+)
+
+MOUNT = Entry(
+    name="mount",
+    help="a directory of the host in the guest: through virtiofs, else 9p",
+    arguments=(Argument(name="source", type=Text()), Argument(name="target", type=Text(form=forms.GUEST_PATH))),
+    many=True,
+    works=False,
+    also=("share", "shared-folder", "synced-folder"),
+    entries=(_property("read-only", Flag(), "whether the guest may not write", default="#false"),),
+)
+
+CLOUD_INIT = Entry(
+    name="cloud-init",
+    help="what the guest is told at its first boot",
+    also=("cloudinit",),
+    entries=(
+        Entry(name="hostname", help="the guest's host name", arguments=_one(Text(form=forms.HOSTNAME)),
+              default="the VM's name"),
+        Entry(name="ssh-key", help="the public key that may log in", arguments=_one(Text(), "file"),
+              default="a key pair is made for this VM", also=("public-key", "authorized-key")),
+        Entry(name="user-data", help="raw user-data instead of vmctl's own", arguments=_one(Text(), "file")),
+        Entry(name="network-config", help="cloud-init's network configuration", arguments=_one(Text(), "file"),
+              works=False),
+        Entry(name="on-error", help="what a module that fails does to `up`",
+              arguments=_one(Word(words=("fail", "warn"), later=frozenset({"warn"}))), default='"fail"'),
+    ),
+)  # fmt: skip
+
+SSH = Entry(
+    name="ssh",
+    help="how the guest is reached",
+    entries=(
+        Entry(name="user", help="the account, made by cloud-init", arguments=_one(Text(form=forms.USER)),
+              default='"vm"', also=("username", "login")),
+        Entry(name="private-key", help="the key to log in with", arguments=_one(Text(), "file"),
+              default="the generated one", also=("identity", "identity-file")),
+        Entry(name="port", help="the port in the guest", arguments=_one(_PORT), default="22"),
+    ),
+)  # fmt: skip
+
+_SHELL, _FILE = (ProvisionerKind.SHELL,), (ProvisionerKind.FILE,)
+PROVISION = Entry(
+    name="provision",
+    help="a step that is run in the guest when cloud-init is done",
+    arguments=_one(Word(words=tuple(ProvisionerKind)), "kind"),
+    many=True,
+    also=("provisioner",),
+    entries=(
+        Entry(name="inline", help="a command line", arguments=_one(Text()), only=_SHELL, also=("command",)),
+        Entry(name="script", help="a script of the host", arguments=_one(Text(), "file"), only=_SHELL, also=("path",)),
+        Entry(name="env", help="an environment variable of the step", only=_SHELL, many=True, works=False,
+              arguments=(Argument(name="name", type=Text(form=forms.VARIABLE)),
+                         Argument(name="value", type=Text(empty=True)))),
+        Entry(name="run", help="whether it is run again once it has succeeded", only=_SHELL,
+              arguments=_one(Word(words=("always", "once"), later=frozenset({"once"}))), default='"always"'),
+        Entry(name="source", help="a file of the host", arguments=_one(Text(), "file"), only=_FILE, required=True,
+              also=("src",)),
+        Entry(name="destination", help="where it goes in the guest", arguments=_one(Text(form=forms.GUEST_PATH)),
+              only=_FILE, required=True, also=("dest", "dst", "target")),
+        Entry(name="mode", help="its mode", arguments=_one(Text(form=forms.MODE)), only=_FILE, works=False,
+              default="the source's"),
+        Entry(name="owner", help="its owner", arguments=_one(Text(form=forms.OWNER)), only=_FILE, works=False),
+    ),
+    choices=(
+        Choice(
+            names=("inline", "script"), only=_SHELL,
+            none=Complaint("a shell provisioner without anything to run", "neither inline nor script",
+                           'add a line: inline "command", or: script "setup.sh"'),
+            several=Complaint("a shell provisioner with both inline and script", _ONE_TOO_MANY,
+                              "make two provision blocks of it"),
+        ),
+    ),
+)  # fmt: skip
+
+VM = Entry(
+    name="vm",
+    help="a virtual machine; its name is unique in the file",
+    arguments=_one(Text(form=forms.VM_NAME), "name"),
+    many=True,
+    required=True,
+    body=True,
+    also=("machine", "guest", "domain"),
+    entries=(
+        Entry(name="image", help="the disk that the VM starts from; it is never written to",
+              arguments=_one(Text(), "file")),
+        IMAGE_URL,
+        Entry(name="arch", help="the guest's architecture; another one than the host's runs under TCG",
+              arguments=_one(Word(words=("x86_64", "aarch64"))), works=False, default="the host's"),
+        Entry(name="vcpus", help="virtual CPUs", arguments=_one(Number(low=1, high=512)), default="1",
+              also=("cpus", "cores")),
+        Entry(name="memory", help="main memory", default="1024", also=("ram", "mem"),
+              arguments=_one(Size(unit_bytes=MIB, low=16 * MIB, high=16 * KIB * GIB))),
+        Entry(name="disk", help="the size of the VM's own disk; it grows, never shrinks", arguments=_one(_DISK),
+              default="as large as the image"),
+        Entry(name="firmware", help="what boots the guest",
+              arguments=_one(Word(words=("bios", "uefi"), later=frozenset({"uefi"}))), default='"bios"'),
+        Entry(name="accel", help="how guest code is executed", arguments=_one(Word(words=tuple(Accelerator))),
+              default='"auto"', also=("accelerator",)),
+        Entry(name="cpu", help="QEMU's name of a CPU model", arguments=_one(Text()),
+              default='"host" under KVM, "max" under TCG'),
+        Entry(name="boot-timeout", help="how long the guest may take to be ready",
+              arguments=_one(Number(low=1, high=24 * 3600, unit="seconds")), default="600 under KVM, 1800 under TCG"),
+        Entry(name="depends-on", help="VMs that must be ready before this one starts", many=True, works=False,
+              arguments=(Argument(name="vm", type=Text(), many=True),), also=("depends", "needs", "after")),
+        NETWORK, DRIVE, MOUNT, CLOUD_INIT, SSH, PROVISION,
+    ),
+    choices=(
+        Choice(
+            names=("image", "image-url"),
+            none=Complaint("a VM without an image", "neither image nor image-url",
+                           'add a line: image "disk.qcow2", or: image-url "https://…"'),
+            several=Complaint("a VM with both image and image-url", _ONE_TOO_MANY, "remove one of the two"),
+        ),
+    ),
+)  # fmt: skip
+
+#: What may stand at the top of a VMFile.
+DOCUMENT = Entry(name="", help="a VMFile", entries=(VM,))

@@ -1,0 +1,98 @@
+"""The reference page of the language, docs/vmfile.md, made from its description."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vm_manager.vmfile.grammar import Argument, Entry, Flag, Number, Size, Text, Type, Word, Written
+from vm_manager.vmfile.language import VM
+from vm_manager.vmfile.values import shown_size
+
+_INTRODUCTION = """\
+# VMFile.kdl
+
+This page is made from the description that vmctl reads VMFiles by. A whole file with comments is in
+[VMFile.kdl.example](../VMFile.kdl.example); `vmctl validate` checks a VMFile and shows every problem at once.
+
+The file is [KDL](https://kdl.dev), version 2 or 1; `/- kdl-version 1` in its first line decides, where that is needed. It is
+looked for in the working directory and in those above it. Relative paths start from the directory of the VMFile, and `~` is
+the home directory. A VM without `cloud-init`, `ssh` and `provision` gets no cloud-init seed.
+
+**✓** works; **later**: this version reads and checks it, and `vmctl up` refuses it. **=** marks a property, written behind the
+name of the node (`size=10`); **≙** what may be written either way.
+"""
+
+
+def reference() -> str:
+    """The page."""
+    return "\n".join((_INTRODUCTION, *_section(VM, ())))
+
+
+def _section(entry: Entry, around: tuple[str, ...]) -> Iterator[str]:
+    path = (*around, entry.name)
+    yield f"## `{' › '.join(path)}`\n"
+    yield f"{entry.help[:1].upper()}{entry.help[1:]}.\n"
+    yield f"```kdl\n{_shape(entry)}\n```\n"
+    for argument in entry.arguments:
+        yield f"- *{argument.name}*: {_type(argument.type)}{', one or more' if argument.many else ''}"
+    for choice in entry.choices:
+        yield f"- Exactly one of {_listed(choice.names)}{_only(choice.only, entry.name)}."
+    if entry.entries:
+        yield "\n| | name | value | default | meaning | |\n|---|---|---|---|---|---|"
+        yield from (_row(child, entry) for child in entry.entries)
+    yield ""
+    for child in entry.entries:
+        if child.entries:
+            yield from _section(child, path)
+
+
+def _row(entry: Entry, parent: Entry) -> str:
+    mark = {Written.CHILD: "", Written.PROPERTY: "=", Written.EITHER: "≙"}[entry.written]
+    value = "; ".join(_type(argument.type) for argument in entry.arguments) or (
+        "a block" if entry.takes_block else "properties"
+    )
+    default = "required" if entry.required else entry.default
+    meaning = entry.help + _only(entry.only, parent.name) + ("; may be repeated" if entry.many else "")
+    return f"| {mark} | `{entry.name}` | {value} | {default} | {meaning} | {_state(entry)} |"
+
+
+def _state(entry: Entry) -> str:
+    if not entry.works:
+        return "later"
+    words = [word for argument in entry.arguments for word in _later_words(argument)]
+    return f"✓ ({_listed(words)}: later)" if words else "✓"
+
+
+def _later_words(argument: Argument) -> Iterator[str]:
+    if isinstance(argument.type, Word):
+        yield from (f'"{word}"' for word in argument.type.words if word in argument.type.later)
+
+
+def _type(kind: Type) -> str:
+    match kind:
+        case Text():
+            return kind.form.title if kind.form else "a string"
+        case Number():
+            return f"{kind.low} to {kind.high}{f' {kind.unit}' if kind.unit else ''}"
+        case Size():
+            unit = "MiB" if kind.unit_bytes == 1024**2 else "GiB"
+            return f'{unit}, or "2GiB", "512MiB", "2GB"; {shown_size(kind.low)} to {shown_size(kind.high)}'
+        case Word():
+            return " or ".join(f'`"{word}"`' for word in kind.words)
+        case Flag():
+            return "`#true` or `#false`"
+
+
+def _shape(entry: Entry) -> str:
+    words = [entry.name, *(f'"{argument.name}"' for argument in entry.arguments)]
+    words += [f"{child.name}=…" for child in entry.entries if child.written is not Written.CHILD]
+    return " ".join(words) + (" { … }" if entry.takes_block else "")
+
+
+def _only(words: tuple[str, ...], parent: str) -> str:
+    listed = " or ".join(f'`{parent} "{word}"`' for word in words)
+    return f" (with {listed})" if words else ""
+
+
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

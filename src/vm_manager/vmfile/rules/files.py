@@ -1,0 +1,110 @@
+"""Files and directories that a VMFile names: that they are there, can be read and can serve."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm_manager.vmfile.blocks import Block, Located
+from vm_manager.vmfile.flaws import Flaw
+from vm_manager.vmfile.key_files import check_private_key, check_public_key
+from vm_manager.vmfile.paths import absolute
+from vm_manager.vmfile.rules.setting import Setting
+
+_MAX_BYTES = 16 * 1024**2
+
+
+def _user_data(content: bytes, name: str) -> list[Flaw]:
+    from vm_manager.vmfile.user_data import check_user_data  # YAML takes longer to import than most VMFiles to read
+
+    return check_user_data(content, name)
+
+
+def _network_config(content: bytes, name: str) -> list[Flaw]:
+    from vm_manager.vmfile.user_data import check_network_config
+
+    return check_network_config(content, name)
+
+
+@dataclass(frozen=True)
+class FileRule:
+    """The entry `name` of the blocks `block` (empty: the vm) names a file; what: as messages call it.
+
+    check: finds what is wrong with its content. directory: whether it is to be a directory instead.
+    """
+
+    block: str
+    name: str
+    what: str
+    check: Callable[[bytes, str], list[Flaw]] | None = None
+    directory: bool = False
+
+    def __call__(self, vm: Block, setting: Setting) -> None:
+        """Look at each file of that kind which a VM names."""
+        for block in vm.all(self.block) if self.block else (vm,):
+            found = block.get(self.name, str) if self.name != self.block else _first(block)
+            if found:
+                for flaw, path in self._flaws(found.value, setting):
+                    _report(setting, self.what, found, flaw, path)
+
+    def _flaws(self, text: str, setting: Setting) -> list[tuple[Flaw, Path]]:
+        try:
+            path = absolute(text, setting.directory)
+        except RuntimeError:
+            return [(Flaw(problem="is in the home directory of a user who does not exist"), Path(text))]
+        key = (self.name, path)
+        if key not in setting.seen:
+            setting.seen[key] = self._look(path, text)
+        return [(flaw, path) for flaw in setting.seen[key]]
+
+    def _look(self, path: Path, text: str) -> list[Flaw]:
+        try:
+            problem = _missing(path, directory=self.directory)
+            if problem is None and not os.access(path, os.R_OK):
+                problem = "may not be read"
+            if problem or self.check is None:
+                return [Flaw(problem=problem)] if problem else []
+            with path.open("rb") as file:
+                content = file.read(_MAX_BYTES + 1)
+        except (OSError, ValueError) as error:
+            return [Flaw(problem=(getattr(error, "strerror", None) or "cannot be read").lower())]
+        return [Flaw(problem="is larger than 16 MiB")] if len(content) > _MAX_BYTES else self.check(content, text)
+
+
+def _first(block: Block) -> Located[str] | None:
+    """The first argument of the block itself."""
+    value = block.values[0] if block.values else None
+    return Located(value.value, value.span) if value and isinstance(value.value, str) else None
+
+
+def _missing(path: Path, *, directory: bool) -> str | None:
+    if path.is_dir():
+        return None if directory else "is a directory"
+    if path.is_file():
+        return "is not a directory" if directory else None
+    if path.exists():
+        return "is not a regular file"
+    return "does not exist"
+
+
+def _report(setting: Setting, what: str, found: Located[str], flaw: Flaw, path: Path) -> None:
+    note = setting.problems.warn if flaw.warning else setting.problems.add
+    note(
+        found.span, f"{what} {flaw.problem}", f"→ {path}",
+        flaw.help or f"check the path; relative ones start from {setting.directory}",
+        elsewhere=(flaw.place,) if flaw.place else (),
+    )  # fmt: skip
+
+
+FILE_RULES = (
+    FileRule("", "image", "the image"),
+    FileRule("mount", "mount", "the directory to mount", directory=True),
+    FileRule("cloud-init", "ssh-key", "the public key", check_public_key),
+    FileRule("cloud-init", "user-data", "the user-data", _user_data),
+    FileRule("cloud-init", "network-config", "the network configuration", _network_config),
+    FileRule("ssh", "private-key", "the private key", check_private_key),
+    FileRule("provision", "script", "the script"),
+    FileRule("provision", "source", "the source"),
+)

@@ -1,0 +1,44 @@
+"""Logging in and provisioning: whether what is written can work together."""
+
+from __future__ import annotations
+
+from vm_manager.domain.spec import NetworkMode
+from vm_manager.vmfile.blocks import Block
+from vm_manager.vmfile.rules.setting import Setting
+
+
+def _key_is_injected(vm: Block, setting: Setting) -> None:
+    cloud_init = vm.first("cloud-init")
+    key = cloud_init.first("ssh-key") if cloud_init else None
+    raw = cloud_init.first("user-data") if cloud_init else None
+    if key and raw:
+        setting.problems.warn(
+            key.span, "`ssh-key` together with `user-data`", "is not injected",
+            "write the key into the user-data, under ssh_authorized_keys, and remove ssh-key",
+            related=((raw.span, "passed through untouched"),),
+        )  # fmt: skip
+
+
+def _provisioners_can_log_in(vm: Block, setting: Setting) -> None:
+    cloud_init, ssh, step = vm.first("cloud-init"), vm.first("ssh"), vm.first("provision")
+    raw = cloud_init.first("user-data") if cloud_init else None
+    if step and raw and not (ssh and "private-key" in ssh.written):
+        setting.problems.warn(
+            step.span, "provisioners with raw user-data and no key to log in with", "may not get in",
+            'let the user-data authorize a key, and name its private half: ssh { user "…"; private-key "…" }',
+            related=((raw.span, "vmctl adds no key to it"),),
+        )  # fmt: skip
+
+
+def _provisioners_have_a_network(vm: Block, setting: Setting) -> None:
+    networks = list(vm.all("network"))
+    none = next((network for network in networks if network.text == NetworkMode.NONE), None)
+    if none and none.values[0]:
+        for step in vm.all("provision"):
+            setting.problems.add(
+                step.span, "a VM without network cannot be provisioned", "needs SSH",
+                'remove the block, or write: network "user"', related=((none.values[0].span, "no network"),),
+            )  # fmt: skip
+
+
+GUEST_RULES = (_key_is_injected, _provisioners_can_log_in, _provisioners_have_a_network)

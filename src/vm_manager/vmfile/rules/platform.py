@@ -1,0 +1,50 @@
+"""What the host and the backend make of it."""
+
+from __future__ import annotations
+
+from vm_manager.domain.platform import Platform
+from vm_manager.domain.spec import NetworkMode
+from vm_manager.vmfile.blocks import Block
+from vm_manager.vmfile.problems import Problems
+
+_MIB = 1024**2
+
+
+def _enough_cpus(vm: Block, platform: Platform, problems: Problems) -> None:
+    vcpus = vm.get("vcpus", int)
+    if vcpus and vcpus.value > platform.host.cpus:
+        problems.warn(
+            vcpus.span, f"more vcpus than this host has CPUs: {platform.host.cpus}", "they take turns",
+            f"write vcpus {platform.host.cpus} or less",
+        )  # fmt: skip
+
+
+def _enough_memory(vm: Block, platform: Platform, problems: Problems) -> None:
+    memory = vm.get("memory", int)
+    if memory and memory.value // _MIB > platform.host.memory_mib:
+        problems.warn(
+            memory.span, f"more memory than this host has: {platform.host.memory_mib} MiB", "will hardly start",
+            f"write less than {platform.host.memory_mib}",
+        )  # fmt: skip
+
+
+def _known_networks(vm: Block, platform: Platform, problems: Problems) -> None:
+    for network in vm.all("network"):
+        mode = network.values[0] if network.values else None
+        if mode and NetworkMode(network.text) not in platform.capabilities.networks:
+            problems.add(
+                mode.span, f'the backend {platform.backend} has no network "{network.text}"', "not on this backend",
+                f"write one of: {', '.join(sorted(platform.capabilities.networks))}; or choose a backend: --backend",
+            )  # fmt: skip
+
+
+def _mounts(vm: Block, platform: Platform, problems: Problems) -> None:
+    if not platform.capabilities.mounts:
+        for mount in vm.all("mount"):
+            problems.add(
+                mount.name_span, f"the backend {platform.backend} mounts no directories", "not on this backend",
+                "remove it, or choose another backend: --backend",
+            )  # fmt: skip
+
+
+PLATFORM_RULES = (_enough_cpus, _enough_memory, _known_networks, _mounts)

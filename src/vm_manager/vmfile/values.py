@@ -1,0 +1,138 @@
+"""Values of KDL → values of the language: types, units, ranges and forms."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+from vm_manager.domain.names import closest
+from vm_manager.vmfile.blocks import Located, Plain
+from vm_manager.vmfile.grammar import Complaint, Flag, Number, Size, Text, Type, Word
+from vm_manager.vmfile.nodes import Value
+from vm_manager.vmfile.problems import Problems
+
+_KIB = 1024
+_UNITS = {
+    "KiB": _KIB, "MiB": _KIB**2, "GiB": _KIB**3, "TiB": _KIB**4, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12
+}  # fmt: skip
+_SIZE = re.compile(r"([0-9]{1,9})\s*([A-Za-z]+)")
+
+
+class ValueReader:
+    """Reads the values of one source text; what is wrong goes to `problems`."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+
+    def read(self, name: str, value: Value, kind: Type) -> Located[Plain] | None:
+        """The value of an entry of that name, or None when it is wrong."""
+        if value.tag is not None:
+            self._problems.add(
+                value.span, f"`{name}` with a type annotation", f"({value.tag}) says nothing here",
+                f"remove ({value.tag}); units stand in quotes: \"2GiB\"",
+            )  # fmt: skip
+            return None
+        plain = self._plain(name, value, kind)
+        return None if plain is None else Located(plain, value.span)
+
+    def _plain(self, name: str, value: Value, kind: Type) -> Plain | None:
+        match kind:
+            case Text():
+                return self._text(name, value, kind)
+            case Number():
+                return self._number(name, value, kind)
+            case Size():
+                return self._size(name, value, kind)
+            case Word():
+                return self._word(name, value, kind)
+            case Flag():
+                return self._flag(name, value)
+
+    def _string(self, name: str, value: Value) -> str | None:
+        if isinstance(value.value, str):
+            return value.value
+        written = self._problems.source.text[value.span.start : value.span.end].lstrip("#")
+        self._wrong_type(name, value, "a string", f'put it in quotes: {name} "{written}"')
+        return None
+
+    def _text(self, name: str, value: Value, kind: Text) -> str | None:
+        text = self._string(name, value)
+        if text is None:
+            return None
+        if "\0" in text or not (text or kind.empty):
+            label = "empty" if not text else "has a NUL in it"
+            self._problems.add(value.span, f"`{name}` needs a text", label, f'write it: {name} "…"')
+            return None
+        if kind.form and not kind.form.check(text):
+            self.complain(value, kind.form.complaint, name, text)
+            return None
+        return text
+
+    def complain(self, value: Value, complaint: Complaint, name: str, text: str) -> None:
+        """Say what the description of the language says about such a mistake."""
+        fill = {"name": name, "value": text}
+        self._problems.add(
+            value.span,
+            complaint.message.format(**fill),
+            complaint.label.format(**fill),
+            complaint.help.format(**fill),
+        )
+
+    def _word(self, name: str, value: Value, kind: Word) -> str | None:
+        text = self._string(name, value)
+        if text is None or text in kind.words:
+            return text
+        near = closest(text, kind.words)
+        self._problems.add(
+            value.span, f"`{name}` cannot be '{text}'", "not one of the words",
+            did_you_mean(near, kind.words), instead=f'"{near}"' if near else None,
+        )  # fmt: skip
+        return None
+
+    def _flag(self, name: str, value: Value) -> bool | None:
+        if isinstance(value.value, bool):
+            return value.value
+        self._wrong_type(name, value, "#true or #false", f"write it without quotes: {name}=#true")
+        return None
+
+    def _number(self, name: str, value: Value, kind: Number) -> int | None:
+        if isinstance(value.value, bool) or not isinstance(value.value, int):
+            example = kind.low * 2 if kind.low < 10 else kind.low
+            self._wrong_type(name, value, "a whole number", f"write digits: {name} {example}")
+            return None
+        return self._bounded(name, value, value.value, (str(kind.low), str(kind.high)), kind)
+
+    def _size(self, name: str, value: Value, kind: Size) -> int | None:
+        match = _SIZE.fullmatch(value.value.strip()) if isinstance(value.value, str) else None
+        if isinstance(value.value, int) and not isinstance(value.value, bool):
+            size = value.value * kind.unit_bytes
+        elif match is not None and match[2] in _UNITS:
+            size = int(match[1]) * _UNITS[match[2]]
+        else:
+            self._wrong_type(name, value, "a size", f'write a number, or a text such as {name} "2GiB"')
+            return None
+        return self._bounded(name, value, size, (shown_size(kind.low), shown_size(kind.high)), kind)
+
+    def _bounded(self, name: str, value: Value, number: int, shown: tuple[str, str], kind: Number | Size) -> int | None:
+        if number < kind.low:
+            self._problems.add(value.span, f"`{name}` is too small", "too small", f"write {shown[0]} at the least")
+            return None
+        if number > kind.high:
+            self._problems.add(value.span, f"`{name}` is too large", "too large", f"write {shown[1]} at the most")
+            return None
+        return number
+
+    def _wrong_type(self, name: str, value: Value, wanted: str, help: str) -> None:
+        article = "an" if value.type_name.startswith("i") else "a"
+        found = "a fraction" if isinstance(value.value, (Decimal, float)) else f"{article} {value.type_name}"
+        self._problems.add(value.span, f"`{name}` is {wanted}", f"this is {found}", help)
+
+
+def shown_size(size: int) -> str:
+    """A size in bytes for people, in whole GiB or MiB."""
+    return f"{size // _KIB**3} GiB" if size >= _KIB**3 else f"{size // _KIB**2} MiB"
+
+
+def did_you_mean(near: str | None, known: tuple[str, ...]) -> str:
+    """The advice for a word that is not known."""
+    return f"did you mean `{near}`?" if near else f"write one of: {', '.join(known)}"
