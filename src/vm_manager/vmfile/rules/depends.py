@@ -48,7 +48,7 @@ def _no_cycle(vms: Sequence[Block], problems: Problems) -> None:
         steps = [(name, cycle[(number + 1) % len(cycle)]) for number, name in enumerate(cycle)]
         (first, *rest) = [(graph[name][after], f"'{name}' waits for '{after}'") for name, after in steps]
         problems.add(
-            first[0], f"VMs that wait for each other: {' → '.join([*cycle, cycle[0]])}", first[1],
+            first[0], f"each of these VMs waits for the next: {' → '.join([*cycle, cycle[0]])}", first[1],
             "remove one of these, so that one of them can be first", related=rest,
         )  # fmt: skip
 
