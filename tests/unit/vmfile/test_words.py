@@ -98,3 +98,10 @@ def test_other_names_are_understood_as_what_they_mean(tmp_path: Path, around: st
 )
 def test_a_word_stands_with_what_it_goes_with(tmp_path: Path, body: str, marked: str) -> None:
     assert problem(tmp_path, body).marked[0] == marked
+
+
+def test_other_names_of_a_vm_and_of_a_checksum_are_understood(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, f'machine "a" {{ {IMAGE} }}')
+    assert found.help == ("did you mean `vm`?",)
+    (found,) = problems(tmp_path, _URL.format('checksum="00"'))
+    assert found.help == ("did you mean `sha256`?",)
