@@ -14,7 +14,7 @@ sys.path.insert(0, str(_TESTS))
 from mutation.mutants import all_mutants  # noqa: E402
 
 # Not test_reference.py, whose golden page would notice every change of the description for a reason that is none.
-_MODULES = ("test_bullets", "test_rules", "test_documents", "test_specs")
+_MODULES = ("test_bullets", "test_words", "test_rules", "test_documents", "test_specs")
 _SKIPPED = "thousand"
 
 

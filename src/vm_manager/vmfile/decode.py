@@ -188,7 +188,9 @@ class _Decoder:
 
     def _one_too_many(self, block: Block, value: Value) -> None:
         wanted = _NUMERALS[len(block.entry.arguments)]
-        help = "remove it" if block.entry.arguments else f"write {block.name} {{ … }}"
+        needed = " ".join(f"{entry.name}=…" for entry in block.entry.entries if entry.required)
+        instead = f"write {block.name} {'{ … }' if block.entry.takes_block else needed}"
+        help = "remove it" if block.entry.arguments else instead
         self._problems.add(value.span, f"`{block.name}` takes {wanted}", "one too many", help)
 
     # What is still to come

@@ -96,7 +96,6 @@ MOUNT = Entry(
 CLOUD_INIT = Entry(
     name="cloud-init",
     help="what the guest is told at its first boot",
-    also=("cloudinit",),
     entries=(
         Entry(name="hostname", help="the guest's host name", arguments=_one(Text(form=forms.HOSTNAME)),
               default="the VM's name"),
@@ -128,7 +127,6 @@ PROVISION = Entry(
     help="a step that is run in the guest when cloud-init is done",
     arguments=_one(Word(words=tuple(ProvisionerKind)), "kind"),
     many=True,
-    also=("provisioner",),
     entries=(
         Entry(name="inline", help="a command line", arguments=_one(Text()), only=_SHELL, also=("command",)),
         Entry(name="script", help="a script of the host", arguments=_one(Text(), "file"), only=_SHELL, also=("path",)),

@@ -12,6 +12,7 @@ from vm_manager.vmfile.nodes import Value
 from vm_manager.vmfile.problems import Problems
 
 _KIB = 1024
+_MAX_SHOWN = 80
 _UNITS = {
     "KiB": _KIB, "MiB": _KIB**2, "GiB": _KIB**3, "TiB": _KIB**4, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12
 }  # fmt: skip
@@ -51,7 +52,7 @@ class ValueReader:
     def _string(self, name: str, value: Value) -> str | None:
         if isinstance(value.value, str):
             return value.value
-        written = self._problems.source.text[value.span.start : value.span.end].lstrip("#")
+        written = _shown(self._problems.source.text[value.span.start : value.span.end].lstrip("#"))
         self._wrong_type(name, value, "a string", f'put it in quotes: {name} "{written}"')
         return None
 
@@ -70,7 +71,7 @@ class ValueReader:
 
     def complain(self, value: Value, complaint: Complaint, name: str, text: str) -> None:
         """Say what the description of the language says about such a mistake."""
-        fill = {"name": name, "value": text}
+        fill = {"name": name, "value": _shown(text)}
         self._problems.add(
             value.span,
             complaint.message.format(**fill),
@@ -84,7 +85,7 @@ class ValueReader:
             return text
         near = closest(text, kind.words)
         self._problems.add(
-            value.span, f"`{name}` cannot be '{text}'", "not one of the words",
+            value.span, f"`{name}` cannot be '{_shown(text)}'", "not one of the words",
             did_you_mean(near, kind.words), instead=f'"{near}"' if near else None,
         )  # fmt: skip
         return None
@@ -126,6 +127,12 @@ class ValueReader:
         article = "an" if value.type_name.startswith("i") else "a"
         found = "a fraction" if isinstance(value.value, (Decimal, float)) else f"{article} {value.type_name}"
         self._problems.add(value.span, f"`{name}` is {wanted}", f"this is {found}", help)
+
+
+def _shown(text: str) -> str:
+    """What was written, in one line of reasonable length."""
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_SHOWN else f"{line[: _MAX_SHOWN - 1]}…"
 
 
 def shown_size(size: int) -> str:

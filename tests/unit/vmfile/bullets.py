@@ -95,6 +95,7 @@ BULLETS: dict[str, list[str]] = {
         vm('mount "."'),
         vm('ssh "debian"'),
         vm("vcpus 2 {}"),
+        vm('network "user" { forward 8080 host=8080 guest=80 }'),
         vm('network "user" mac="53:54:00:00:00:01"'),
         vm('network "tap" bridge="a bridge"'),
         vm('ssh { user "a b" }'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -290,3 +291,17 @@ def test_user_data_that_yaml_chokes_on_is_a_problem(tmp_path: Path, text: str) -
 @pytest.mark.parametrize("name", ["two words", "a_b", "x" * 300, "line\\nbreak"])
 def test_a_host_name_that_is_none_is_a_problem(tmp_path: Path, name: str) -> None:
     assert problem(tmp_path, f'cloud-init {{ hostname "{name}" }}').marked == [f'"{name}"']
+
+
+def test_what_is_quoted_is_one_line_of_reasonable_length(tmp_path: Path) -> None:
+    for body in ('accel "a\\nb"', f'accel "{"x" * 5000}"', f"cpu {'9' * 4000}", f'ssh {{ user "{"x y" * 900}" }}'):
+        found = problem(tmp_path, body)
+        assert "\n" not in found.message + found.help[0]
+        assert len(found.message) < 200
+        assert len(found.help[0]) < 200
+
+
+def test_a_word_of_half_a_megabyte_is_refused_in_good_time(tmp_path: Path) -> None:
+    started = time.process_time()
+    problem(tmp_path, f"{'x' * 500_000} 5")
+    assert time.process_time() - started < 2
