@@ -80,18 +80,16 @@ def _no_header(text: str, name: str) -> Flaw:
 def _check_yaml(text: str, name: str) -> list[Flaw]:
     try:
         document = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        problem = re.sub(r"[^\x20-\x7e]", "?", error.problem or "").rstrip(".")
-        mark = error.problem_mark
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # PyYAML lets the latter two through for odd dates and numbers and for deep nesting; they know no place.
+        mark = getattr(error, "problem_mark", None)
         if mark is None:
-            return [Flaw(problem=f"is not valid YAML: {problem}")]
+            return [Flaw(problem="is not valid YAML", help="have it checked by a YAML linter")]
+        problem = re.sub(r"[^\x20-\x7e]", "?", getattr(error, "problem", None) or "").rstrip(".")
         start = min(mark.index, len(text))
         place = Label(Source(name, text), Span(start, min(start + 1, len(text))), "here", False)
         where = f"is not valid YAML at line {mark.line + 1}: {problem}"
         return [Flaw(problem=where, help="correct the line that is shown", place=place)]
-    except (yaml.YAMLError, ValueError, RecursionError):
-        # PyYAML lets the latter two through for odd dates and numbers and for deep nesting.
-        return [Flaw(problem="is not valid YAML", help="have it checked by a YAML linter")]
     if document is not None and not isinstance(document, dict):
         return [Flaw(problem="is not a mapping", help="write keys with values at its top: packages: […]")]
     return []
