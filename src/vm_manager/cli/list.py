@@ -7,7 +7,6 @@ from vm_manager.cli.session import JsonOption
 from vm_manager.cli.settings import current
 from vm_manager.diagnostics.errors import NotFoundError, VmError
 from vm_manager.domain.instance import Instance
-from vm_manager.ui.documents import diagnostic_items, document, list_item
 from vm_manager.ui.tables import list_lines
 
 
@@ -20,6 +19,8 @@ def list_vms(json: JsonOption = False) -> None:
         return
     instances, failures = _look_at_all(vms)
     if json:
+        from vm_manager.ui.documents import diagnostic_items, document, list_item
+
         diagnostics = diagnostic_items(failure.diagnostic for failure in failures)
         terminal.say_raw(document(vms=[list_item(instance) for instance in instances], diagnostics=diagnostics))
     else:
