@@ -9,7 +9,8 @@ from pathlib import Path
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.images.accept import require_acceptable
-from vm_manager.images.download import ProgressSink, download, redacted
+from vm_manager.images.download import ProgressSink, Source, fetch
+from vm_manager.images.http import redacted
 from vm_manager.state.files import make_dir, sync_directory, write_atomically
 from vm_manager.state.lock import wait_locked
 
@@ -35,9 +36,9 @@ class ImageCache:
         with wait_locked(home / "lock", cancel):
             if (found := self.find(url)) is not None:
                 return found
-            part = home / "data.part"
+            part = home / "fetched"
             try:
-                download(url, part, progress, cancel)
+                fetch(Source(url=url), part, progress, cancel)
                 require_acceptable(part)
                 write_atomically(home / "meta.json", json.dumps({"url": redacted(url)}, indent=2).encode())
                 with os_errors(home):

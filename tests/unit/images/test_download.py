@@ -14,7 +14,8 @@ import pytest
 from vm_manager.diagnostics.errors import DownloadFailed, FormatDetectionFailed, Interrupted, IoFailed
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.images.cache import ImageCache
-from vm_manager.images.download import download, redacted
+from vm_manager.images.download import Source, fetch
+from vm_manager.images.http import Limits, redacted
 
 _SECRET = "s3cret"
 
@@ -87,13 +88,16 @@ def server(image: bytes) -> Iterator[_Server]:
     server.close()
 
 
+_QUICK = Limits(connect_s=20, stall_s=60, pauses_s=(0.01, 0.01))
+
+
 def _ignore(done: int, total: int | None) -> None:
     return
 
 
 def _fetch(server: _Server, path: str, to: Path) -> list[tuple[int, int | None]]:
     told: list[tuple[int, int | None]] = []
-    download(server.url + path, to, lambda done, total: told.append((done, total)), CancelToken())
+    fetch(Source(url=server.url + path), to, lambda done, total: told.append((done, total)), CancelToken(), _QUICK)
     return told
 
 
@@ -114,7 +118,7 @@ def test_a_server_may_keep_the_size_to_itself(server: _Server, tmp_path: Path) -
         ("/404", "check the URL"),
         ("/410", "check the URL"),
         ("/403", "check that the server lets you have it"),
-        ("/500", "check that the server lets you have it"),
+        ("/500", "the fault is the server's: run the command again later"),
     ],
 )
 def test_a_refusal_is_quoted(server: _Server, tmp_path: Path, path: str, advice: str) -> None:
@@ -132,7 +136,7 @@ def test_a_file_that_ends_early_is_not_taken_for_whole(server: _Server, tmp_path
     assert caught.value.diagnostic.retryable
 
 
-@pytest.mark.parametrize("path", ["/strange", "/circle"])
+@pytest.mark.parametrize("path", ["/strange", "/negative", "/circle"])
 def test_a_server_that_talks_nonsense_is_a_failed_download(server: _Server, tmp_path: Path, path: str) -> None:
     with pytest.raises(DownloadFailed):
         _fetch(server, path, tmp_path / "image")
@@ -147,7 +151,7 @@ def _closed_port() -> int:
 
 def test_a_server_that_is_not_there_is_worth_another_try(tmp_path: Path) -> None:
     with pytest.raises(DownloadFailed) as caught:
-        download(f"http://127.0.0.1:{_closed_port()}/x", tmp_path / "image", _ignore, CancelToken())
+        fetch(Source(url=f"http://127.0.0.1:{_closed_port()}/x"), tmp_path / "image", _ignore, CancelToken(), _QUICK)
     assert caught.value.diagnostic.retryable
     assert caught.value.diagnostic.causes
 
@@ -155,7 +159,7 @@ def test_a_server_that_is_not_there_is_worth_another_try(tmp_path: Path) -> None
 def test_no_secret_of_the_url_is_in_the_causes(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{_closed_port()}/x?token={_SECRET}"
     with pytest.raises(DownloadFailed) as caught:
-        download(url, tmp_path / "image", _ignore, CancelToken())
+        fetch(Source(url=url), tmp_path / "image", _ignore, CancelToken(), _QUICK)
     assert _SECRET not in repr(caught.value.diagnostic)
 
 
@@ -168,7 +172,7 @@ def test_a_cancelled_download_ends(server: _Server, tmp_path: Path) -> None:
     cancel = CancelToken()
     cancel.cancel()
     with pytest.raises(Interrupted):
-        download(f"{server.url}/image", tmp_path / "image", _ignore, cancel)
+        fetch(Source(url=f"{server.url}/image"), tmp_path / "image", _ignore, cancel, _QUICK)
 
 
 def test_a_download_from_a_server_that_stalls_ends_at_once_when_cancelled(server: _Server, tmp_path: Path) -> None:
@@ -176,7 +180,7 @@ def test_a_download_from_a_server_that_stalls_ends_at_once_when_cancelled(server
 
     def work() -> None:
         try:
-            download(f"{server.url}/stall", tmp_path / "image", _ignore, cancel)
+            fetch(Source(url=f"{server.url}/stall"), tmp_path / "image", _ignore, cancel, _QUICK)
         except Interrupted:
             ended.set()
         except DownloadFailed:
