@@ -44,7 +44,8 @@ def up(services: Services, project: Project, names: Sequence[str], *, provision:
 
 def _plan(services: Services, specs: list[VmSpec], instances: dict[str, Instance], provision: bool) -> Plan:
     cache = ImageCache(services.store.data.images)
-    cached = {spec.image.url for spec in specs if spec.image.url and cache.find(spec.image.url)}
+    missing = {spec.image.url for spec in specs if spec.image.url and not cache.find(spec.image)}
+    cached = {spec.image.url for spec in specs if spec.image.url} - missing
     without = [spec.name for spec in specs if not _backend(services, spec, instances).capabilities().guests]
     return plan_up(specs, instances, cached, without_guests=without, provision=provision)
 
@@ -68,7 +69,7 @@ class _Run:
     def __init__(self, services: Services, project: Project, spec: VmSpec) -> None:
         self._services, self._project, self._spec = services, project, spec
         self._done: list[str] = []
-        self._waits = False
+        self._waits = self._fetched = False
 
     def apply(self, operations: Sequence[Operation]) -> str:
         self._waits = any(operation.action is Action.WAIT for operation in operations)
@@ -91,11 +92,15 @@ class _Run:
         return ", ".join(self._done)
 
     def _fetch(self) -> None:
-        with step(self._services, self._spec.name, "fetch", "fetching the image", "fetched the image"):
-            fetch_image(self._services, self._spec)
+        with step(self._services, self._spec.name, "fetch", "fetching the image", "fetched the image") as told:
+            if not fetch_image(self._services, self._spec).fetched:
+                told.outcome = "the image is in the cache: it was fetched meanwhile"
+        self._fetched = True
 
     def _create(self) -> None:
-        with step(self._services, self._spec.name, "create", "creating", "created"):
+        from_cache = bool(self._spec.image.url) and not self._fetched
+        outcome = "created, with the image from the cache" if from_cache else "created"
+        with step(self._services, self._spec.name, "create", "creating", outcome):
             create_instance(self._services, self._spec, self._project.path)
         self._done.append("created")
 

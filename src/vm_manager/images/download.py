@@ -246,7 +246,7 @@ class _Fetch:
         self._served = _Served.of(self._source.url, answer)
         expected, size = self._source.size_bytes, self._served.size
         if expected is not None and size is not None and size != expected:
-            raise self._wrong_size(size)
+            raise self._wrong_size(size, expected)
         self._require_space()
         write_atomically(self._notes, json.dumps(vars(self._served)).encode())
         self._start_arrival()
@@ -272,7 +272,7 @@ class _Fetch:
                 self._progress(self._arrival.size, size)
                 self._cancel.raise_if_cancelled()
                 if size is not None and self._arrival.size > size:
-                    raise self._wrong_size(self._arrival.size)
+                    raise self._wrong_size(self._arrival.size, size)
         if size is not None and self._arrival.size < size:
             # Its Content-Length was right for this answer, and yet it is not all of the file.
             raise DownloadFailed(
@@ -378,10 +378,10 @@ class _Fetch:
                 help=(f"free space there: `df -h '{self._into.parent}'` shows how much there is",),
             )
 
-    def _wrong_size(self, size: int) -> VmError:
+    def _wrong_size(self, size: int, expected: int) -> VmError:
         return DownloadFailed(
             "{url} has {size} bytes, not {expected}",
-            {"url": redacted(self._source.url), "size": size, "expected": self._size() or 0},
+            {"url": redacted(self._source.url), "size": size, "expected": expected},
         )
 
     def _mismatch(self, expected: str, found: set[str]) -> ChecksumMismatch:

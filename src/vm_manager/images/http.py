@@ -139,7 +139,8 @@ def asked(
                 yield Answer(response, cancel)
                 return
         seen.add(at)
-        at = _redirected(url, at, target, seen)
+        with _translated(at, cancel):
+            at = _redirected(url, at, target, seen)
 
 
 def redacted(url: str) -> str:

@@ -31,11 +31,11 @@ IMAGE_URL = Entry(
     also=("url", "image-uri", "box"),
     entries=(
         Entry(name="sha256", help="the checksum of the file", arguments=_one(Text(form=forms.SHA256)),
-              written=Written.PROPERTY, works=False, also=("checksum",)),
+              written=Written.PROPERTY, also=("checksum",)),
         Entry(name="sha512", help="the checksum of the file", arguments=_one(Text(form=forms.SHA512)),
-              written=Written.PROPERTY, works=False),
-        Entry(name="checksum-url", help="where a list of checksums is", arguments=_one(Text(form=forms.WEB_URL)),
-              written=Written.PROPERTY, works=False),
+              written=Written.PROPERTY),
+        Entry(name="checksum-url", help="where a list has it: SHA256SUMS, SHA512SUMS, CHECKSUM",
+              arguments=_one(Text(form=forms.WEB_URL)), written=Written.PROPERTY),
     ),
 )  # fmt: skip
 
