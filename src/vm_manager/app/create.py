@@ -6,10 +6,10 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
+from vm_manager.app.progress import download_progress
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import BaseChanged, BaseMissing
 from vm_manager.diagnostics.os_errors import diagnosed, os_errors
-from vm_manager.domain.events import Progressed
 from vm_manager.domain.instance import BaseImage, InstanceRecord
 from vm_manager.domain.spec import VmSpec
 from vm_manager.guest.openssh import known_hosts_text
@@ -24,10 +24,7 @@ def fetch_image(services: Services, spec: VmSpec) -> Found:
 
     Raises: `image::download_failed`, `image::checksum_mismatch`, `image::format_detection_failed`.
     """
-
-    def progress(done: int, total: int | None) -> None:
-        services.emit(Progressed(spec.name, "fetch", done, total, "bytes"))
-
+    progress = download_progress(services, spec.name, "fetch")
     return ImageCache(services.store.data.images).fetch(spec.image, progress, services.cancel)
 
 

@@ -15,6 +15,7 @@ import typer
 from vm_manager.cli.destroy import destroy
 from vm_manager.cli.down import down
 from vm_manager.cli.explain import explain
+from vm_manager.cli.image import image_app
 from vm_manager.cli.list import list_vms
 from vm_manager.cli.provision import provision
 from vm_manager.cli.settings import EscapedError, VmctlCommand, VmctlGroup, current
@@ -40,6 +41,7 @@ app.command("provision", cls=VmctlCommand)(provision)
 app.command("destroy", cls=VmctlCommand)(destroy)
 app.command("validate", cls=VmctlCommand)(validate)
 app.command("explain", cls=VmctlCommand)(explain)
+app.add_typer(image_app, name="image")
 
 
 def _show_version(wanted: bool) -> None:

@@ -145,7 +145,10 @@ def asked(
 
 def redacted(url: str) -> str:
     """A URL without what may be secret in it: user info and query."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "a URL that cannot be read"
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
 
