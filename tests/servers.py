@@ -135,8 +135,11 @@ class _Answer:
 
 
 @contextmanager
-def nginx(root: Path, run: Path, *options: str) -> Iterator[str]:
-    """nginx as any user, with a configuration of its own; yields its URL. options: directives of the location."""
+def nginx(root: Path, run: Path, *options: str, tls: str = "") -> Iterator[str]:
+    """nginx as any user, with a configuration of its own; yields its URL.
+
+    options: directives of the location. tls: the directives that make it serve https.
+    """
     run.mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -149,12 +152,13 @@ def nginx(root: Path, run: Path, *options: str) -> Iterator[str]:
         f"daemon off; pid {run}/pid; error_log {run}/error.log; worker_processes 1; {_user()}\n"
         "events { worker_connections 64; }\n"
         f"http {{ access_log off; sendfile on; {places}\n"
-        f"server {{ listen 127.0.0.1:{port}; location / {{ root {root}; {' '.join(options)} }} }} }}\n"
+        f"server {{ listen 127.0.0.1:{port}{' ssl' if tls else ''}; {tls}\n"
+        f"location / {{ root {root}; {' '.join(options)} }} }} }}\n"
     )
     process = subprocess.Popen(["nginx", "-c", str(config), "-e", f"{run}/error.log"], stderr=subprocess.DEVNULL)
     try:
         _wait_for_port(port, process)
-        yield f"http://127.0.0.1:{port}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(60)

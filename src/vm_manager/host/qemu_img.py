@@ -110,6 +110,7 @@ def convert(source: Path, target: Path, *, format: str, compress: bool) -> None:
         raise ConversionFailed(
             "{source} could not be converted to {format}",
             {"source": str(source), "format": format},
+            help=(f"`qemu-img check '{source}'` says whether the image is damaged",),
             evidence=(error.evidence,),
         ) from error
 
