@@ -17,7 +17,6 @@ from vm_manager.diagnostics.registry import CODES
 AWAITING = {
     "vm_manager::propolis::unreachable": "the Propolis backend",
     "vm_manager::propolis::request_failed": "the Propolis backend",
-    "vm_manager::oci::pull_failed": "OCI registries",
     "vmctl::create::invalid_vcpus": "vmctl create",
     "vmctl::create::invalid_memory": "vmctl create",
     "vmctl::create::no_image": "vmctl create",

@@ -17,11 +17,13 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.events import StepFailed, StepFinished, StepStarted
 from vm_manager.domain.image import CachedImage, ImageReport
 from vm_manager.domain.names import closest
+from vm_manager.domain.oci_reference import is_oci
 from vm_manager.domain.spec import ImageSource
 from vm_manager.host.qemu_img import backing_chain, convert, image_info
 from vm_manager.images.cache import ImageCache, name_of
 from vm_manager.images.download import local_path
 from vm_manager.images.http import redacted
+from vm_manager.images.oci.source import reference_of
 from vm_manager.state.layout import InstanceFiles
 from vm_manager.vmfile import forms
 
@@ -47,7 +49,7 @@ class Pruned:
 def pull(services: Services, url: str, *, name: str, sha256: str | None, sha512: str | None) -> Pulled:
     """Put an image into the cache. url: or the path of a file.
 
-    Raises: `image::download_failed`, `image::checksum_mismatch`, `vmctl::usage`.
+    Raises: `image::download_failed`, `oci::pull_failed`, `image::checksum_mismatch`, `vmctl::usage`.
     """
     image = _source(url, sha256, sha512)
     wanted = image.url or ""
@@ -166,13 +168,15 @@ def _source(url: str, sha256: str | None, sha512: str | None) -> ImageSource:
         if not path.exists():
             raise CreateImageNotFound("the file {path} does not exist", {"path": str(path)}, help=(_NAME_IT,))
         url = path.as_uri()
+    elif is_oci(url):
+        reference_of(url)
     elif not url.startswith("file:///") and not forms.IMAGE_URL.check(url):
         raise Usage("{url} is not a whole URL", {"url": url.partition("?")[0]}, help=(_NAME_IT,))
     return ImageSource(url=url, sha256=sha256, sha512=sha512)
 
 
 _COPY = "copy it from the list of checksums that the image's publisher has"
-_NAME_IT = "name a whole URL, https://…/disk.qcow2, or the path of a file"
+_NAME_IT = "name a whole URL, https://…/disk.qcow2 or oci://registry/repository:tag, or the path of a file"
 
 
 def _required(services: Services, reference: str) -> CachedImage:

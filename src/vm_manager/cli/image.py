@@ -53,7 +53,7 @@ def image(ctx: typer.Context) -> None:
 
 @image_app.command("pull", cls=VmctlCommand)
 def pull(
-    url: Annotated[str, typer.Argument(metavar="URL", help="https, http or file; or the path of a file.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="https, http, oci or file; or the path of a file.")],
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What to call it. Default: as its file.")] = "",
     sha256: Annotated[str | None, typer.Option("--sha256", metavar="DIGITS", help="The file's checksum.")] = None,
     sha512: Annotated[str | None, typer.Option("--sha512", metavar="DIGITS", help="The file's checksum.")] = None,

@@ -22,6 +22,7 @@ from vm_manager.diagnostics.errors import FormatDetectionFailed, ImageRefused
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.image import CachedImage, ImageOrigin
+from vm_manager.domain.oci_reference import is_oci
 from vm_manager.domain.spec import ImageSource
 from vm_manager.host.qemu_img import image_info, require_sound
 from vm_manager.images.accept import require_acceptable
@@ -105,8 +106,8 @@ class ImageCache:
         """The image of a URL, fetched unless it is there. Two at a time, threads or processes, fetch it once.
 
         name: what it is called in lists, by default the last part of the URL.
-        Raises: `image::download_failed`, `image::checksum_mismatch`, `image::refused`, `image::format_detection_failed`,
-        `host::disk_full`, `vmctl::interrupted`.
+        Raises: `image::download_failed`, `oci::pull_failed`, `image::checksum_mismatch`, `image::refused`,
+        `image::format_detection_failed`, `host::disk_full`, `vmctl::interrupted`.
         """
         home = self._home(image.url or "")
         make_dir(home)
@@ -254,6 +255,8 @@ class ImageCache:
 def name_of(url: str) -> str:
     """What an image is called unless it is given a name: the last part of its URL, as it is when it is decompressed."""
     name = posixpath.basename(unquote(urlsplit(url).path).rstrip("/")) or url
+    if is_oci(url):
+        name = name.partition("@")[0]
     return next((name.removesuffix(suffix) for suffix in _COMPRESSED_NAMES if name.endswith(suffix)), name)
 
 

@@ -14,7 +14,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from io import FileIO
 from pathlib import Path
@@ -58,6 +58,7 @@ class Source:
     digests: what the file as it is served must have, `sha256:…` or `sha512:…`; all of them.
     size_bytes: of the file as it is served.
     renew: asked for a source to go on with when the server no longer lets us (401, 403), as when a token has expired.
+    failed: what an `image::download_failed` becomes for who knows more about this server.
     """
 
     url: str
@@ -65,6 +66,7 @@ class Source:
     digests: tuple[str, ...] = ()
     size_bytes: int | None = None
     renew: Callable[[], Source] | None = None
+    failed: Callable[[DownloadFailed], VmError] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,12 @@ def fetch(
     Raises: `image::download_failed`, `image::checksum_mismatch`, `image::refused`, `image::format_detection_failed`,
     `host::disk_full`, `vmctl::interrupted`.
     """
-    return _Fetch(source, into, progress, cancel, limits or Limits()).run()
+    try:
+        return _Fetch(source, into, progress, cancel, limits or Limits()).run()
+    except DownloadFailed as error:
+        if source.failed is None:
+            raise
+        raise source.failed(error) from error
 
 
 @dataclass(frozen=True)
@@ -174,7 +181,7 @@ class _Fetch:
             if self._fresh or urlsplit(self._source.url).scheme == "file":
                 raise self._mismatch(min(wanted - found), found)
             _log.info("%s has the wrong checksum; once more", redacted(self._source.url))
-            self._fresh = True
+            self._fresh, self._most = True, 0
             self._discard()
 
     def _receive_all(self) -> None:
@@ -210,10 +217,12 @@ class _Fetch:
             if self._served and self._served.validator:
                 headers["If-Range"] = self._served.validator
         with asked(
-            source.url, cancel=self._cancel, headers=headers, secret=source.headers, limits=self._limits
+            source.url, cancel=self._cancel, headers=headers, secret=source.headers or None, limits=self._limits
         ) as answer:
             if answer.status in (401, 403) and source.renew is not None:
-                self._source = source.renew()
+                renewed = source.renew()
+                # Nothing else of it: what the file must be is for who asked for it to say.
+                self._source = replace(source, url=renewed.url, headers=renewed.headers)
                 raise answer.refusal(source.url).enrich(retryable=True)
             self._begin(answer, offset)
             self._store(answer)

@@ -27,7 +27,7 @@ from vm_manager.domain.deadline import CancelToken
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # What another try may change. Source: RFC 9110 section 15, RFC 6585 (429), RFC 8470 (425).
-_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _MOST_REDIRECTS = 10
 _READ_BYTES = 1024 * 1024
 # TLS hands out 16 KiB at a time: pieces are put together, but not for longer than a display shows nothing new.
@@ -95,7 +95,7 @@ class Answer:
         reason = (self._response.reason or "")[:100]
         if self.status in (404, 410):
             help = "check the URL"
-        elif self.status in _TRANSIENT:
+        elif self.status in TRANSIENT:
             help = "the fault is the server's: run the command again later"
         else:
             help = "check that the server lets you have it"
@@ -105,7 +105,7 @@ class Answer:
             help=(help,),
             notes=_elsewhere(url, self.url),
             evidence=(Evidence("http", "answer", (f"HTTP {self.status} {reason}".rstrip(),)),),
-            retryable=self.status in _TRANSIENT,
+            retryable=self.status in TRANSIENT,
         )
 
 
@@ -116,25 +116,29 @@ def asked(
     cancel: CancelToken,
     headers: Mapping[str, str] | None = None,
     secret: Mapping[str, str] | None = None,
+    form: Mapping[str, str] | None = None,
+    follow: bool = True,
     limits: Limits | None = None,
 ) -> Iterator[Answer]:
     """GET a URL; the connection is closed at the end of the block.
 
     headers: sent with every request. secret: headers that are sent to this scheme, host and port only, over https or to this
-    machine itself; after a redirect to elsewhere they are gone for good.
+    machine itself; after a redirect to elsewhere they are gone for good. When they are given, be it {}, ~/.netrc is not asked.
+    form: sent by POST instead; not together with `follow`. follow: whether redirects are followed; else they are the answer.
     Raises: `image::download_failed` when there is no answer (any status is one), or redirects lead nowhere;
     `vmctl::interrupted`.
     """
-    limits, at, secret = limits or Limits(), url, dict(secret or {})
+    limits, at, use_netrc, secret = limits or Limits(), url, secret is None, dict(secret or {})
     seen: set[str] = set()
     while True:
         if not _may_carry_secrets(at) or _origin(at) != _origin(url):
             secret = {}
         sent = {"Accept-Encoding": "identity", "User-Agent": "vmctl", **(headers or {}), **secret}
         with _translated(at, cancel):
-            response = _get(at, sent, bool(secret), limits, cancel)
+            response = _send(at, sent, form, use_netrc, limits, cancel)
         with response:
-            target = response.headers.get("Location") if response.status_code in _REDIRECTS else None
+            is_redirect = follow and response.status_code in _REDIRECTS
+            target = response.headers.get("Location") if is_redirect else None
             if target is None:
                 yield Answer(response, cancel)
                 return
@@ -182,8 +186,13 @@ class _NoNetrc(AuthBase):
         return request
 
 
-def _get(
-    url: str, headers: Mapping[str, str], has_secret: bool, limits: Limits, cancel: CancelToken
+def _send(
+    url: str,
+    headers: Mapping[str, str],
+    form: Mapping[str, str] | None,
+    use_netrc: bool,
+    limits: Limits,
+    cancel: CancelToken,
 ) -> requests.Response:
     """The answer's head. In a thread of its own, as nothing else ends a wait for DNS, a connection or a silent server."""
     answers: SimpleQueue[requests.Response | BaseException | None] = SimpleQueue()
@@ -194,10 +203,12 @@ def _get(
             with requests.Session() as session:
                 # No proxy stands between this machine and itself, and none may see what is meant for it.
                 session.trust_env = not (is_loopback(_host(url)) and urlsplit(url).scheme == "http")
-                response = session.get(
+                response = session.request(
+                    "GET" if form is None else "POST",
                     url,
                     headers=dict(headers),
-                    auth=_NoNetrc() if has_secret else None,
+                    data=form,
+                    auth=None if use_netrc else _NoNetrc(),
                     stream=True,
                     allow_redirects=False,
                     timeout=(limits.connect_s, limits.stall_s),

@@ -26,7 +26,7 @@ def _property(name: str, kind: Type, help: str, *, required: bool = False, defau
 
 IMAGE_URL = Entry(
     name="image-url",
-    help="the disk that the VM starts from, fetched once into the cache; `oci://` is for a later version",
+    help="the disk that the VM starts from, fetched once into the cache",
     arguments=_one(Text(form=forms.IMAGE_URL), "url"),
     also=("url", "image-uri", "box"),
     entries=(
