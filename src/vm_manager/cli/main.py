@@ -12,15 +12,16 @@ from typing import Annotated, TextIO
 
 import typer
 
-from vm_manager.cli.destroy import destroy
+from vm_manager.cli.create import create
 from vm_manager.cli.down import down
 from vm_manager.cli.explain import explain
+from vm_manager.cli.lifecycle import destroy, restart, resume, start, stop, suspend
 from vm_manager.cli.list import list_vms
 from vm_manager.cli.provision import provision
 from vm_manager.cli.settings import EscapedError, VmctlCommand, VmctlGroup, current
 from vm_manager.cli.ssh import SshCommand, ssh
 from vm_manager.cli.status import status
-from vm_manager.cli.up import up
+from vm_manager.cli.up import reload, up
 from vm_manager.cli.validate import validate
 from vm_manager.diagnostics.errors import Interrupted, Usage, VmError
 from vm_manager.ui.terminal import OutputClosed
@@ -37,7 +38,8 @@ for _function, _name in ((up, "up"), (down, "down"), (list_vms, "list"), (status
     app.command(_name, cls=VmctlCommand)(_function)
 app.command("ssh", cls=SshCommand)(ssh)
 app.command("provision", cls=VmctlCommand)(provision)
-app.command("destroy", cls=VmctlCommand)(destroy)
+for _verb in (create, start, stop, restart, suspend, resume, destroy, reload):
+    app.command(_verb.__name__, cls=VmctlCommand)(_verb)
 app.command("validate", cls=VmctlCommand)(validate)
 app.command("explain", cls=VmctlCommand)(explain)
 

@@ -23,8 +23,7 @@ _PEERS = {
     "ls": "list",
     "rm": "destroy",
     "delete": "destroy",
-    "halt": "down",
-    "stop": "down",
+    "halt": "stop",
     "shell": "ssh",
 }
 _PANEL = "Options of every command"
