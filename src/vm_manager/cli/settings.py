@@ -71,6 +71,17 @@ class VmctlCommand(TyperCommand):
         return super().invoke(ctx)
 
 
+class RemoteCommand(VmctlCommand):
+    """Keeps apart what stands before `--` (ours) and behind it (the guest's, in `ctx.obj`)."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the remote command away before the options are read."""
+        if "--" in args:
+            at = args.index("--")
+            ctx.obj, args = args[at + 1 :], args[:at]
+        return super().parse_args(ctx, args)
+
+
 class VmctlGroup(TyperGroup):
     """The command line as a whole."""
 
