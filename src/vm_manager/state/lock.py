@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vm_manager.diagnostics.errors import StateLocked
-from vm_manager.diagnostics.model import Subject
 from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.state.files import make_dir, private
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from vm_manager.diagnostics.errors import StateCorrupt, VmNotFound
-from vm_manager.diagnostics.model import Subject
 from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.instance import RECORD_SCHEMA, InstanceRecord, VmState
 from vm_manager.domain.names import closest, is_vm_name
 from vm_manager.state.files import TEMPORARY, exchange, make_dir, sync_directory, write_atomically

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vm_manager.diagnostics.errors import QemuExited, QmpConnectFailed
-from vm_manager.diagnostics.model import Diagnostic, Evidence
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.backend import BackendData, Capabilities
-from vm_manager.domain.deadline import CancelToken, Deadline
-from vm_manager.domain.events import EventSink
-from vm_manager.domain.instance import BaseImage, InstanceRecord, Observation, VmState
-from vm_manager.domain.spec import NetworkMode, VmSpec
+from vm_manager.domain.instance import Observation, VmState
+from vm_manager.domain.spec import NetworkMode
 from vm_manager.state.files import write_atomically, write_private
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from vm_manager.diagnostics.model import Diagnostic, Evidence
+    from vm_manager.domain.deadline import CancelToken, Deadline
+    from vm_manager.domain.events import EventSink
+    from vm_manager.domain.instance import BaseImage, InstanceRecord
+    from vm_manager.domain.spec import VmSpec
 
 _RUNS, _PAUSED = b"running\n", b"paused\n"
 
