@@ -12,10 +12,12 @@ from typing import Annotated, TextIO
 
 import typer
 
+from vm_manager.cli.console import console
 from vm_manager.cli.destroy import destroy
 from vm_manager.cli.down import down
 from vm_manager.cli.explain import explain
 from vm_manager.cli.list import list_vms
+from vm_manager.cli.log import log
 from vm_manager.cli.provision import provision
 from vm_manager.cli.settings import EscapedError, VmctlCommand, VmctlGroup, current
 from vm_manager.cli.ssh import SshCommand, ssh
@@ -38,6 +40,8 @@ for _function, _name in ((up, "up"), (down, "down"), (list_vms, "list"), (status
 app.command("ssh", cls=SshCommand)(ssh)
 app.command("provision", cls=VmctlCommand)(provision)
 app.command("destroy", cls=VmctlCommand)(destroy)
+app.command("console", cls=VmctlCommand)(console)
+app.command("log", cls=VmctlCommand)(log)
 app.command("validate", cls=VmctlCommand)(validate)
 app.command("explain", cls=VmctlCommand)(explain)
 
@@ -87,6 +91,7 @@ def _flushed(stream: TextIO) -> bool:
 
 def _mend_streams() -> None:
     """Streams that a caller closed (`>&-`) are None in Python, and a terminal may not know every character."""
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, TextIOWrapper):

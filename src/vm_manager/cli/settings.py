@@ -26,6 +26,8 @@ _PEERS = {
     "halt": "down",
     "stop": "down",
     "shell": "ssh",
+    "logs": "log",
+    "attach": "console",
 }
 _PANEL = "Options of every command"
 

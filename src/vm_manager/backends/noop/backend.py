@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vm_manager.diagnostics.errors import QemuExited
+from vm_manager.diagnostics.errors import BackendNotAvailable, QemuExited
 from vm_manager.diagnostics.model import Diagnostic, Evidence
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.backend import BackendData, Capabilities
@@ -13,6 +14,9 @@ from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import EventSink
 from vm_manager.domain.instance import BaseImage, InstanceRecord, Observation, VmState
 from vm_manager.domain.spec import NetworkMode, VmSpec
+
+if TYPE_CHECKING:
+    import socket
 
 
 class NoopBackend:
@@ -56,6 +60,13 @@ class NoopBackend:
 
     def boot_timeout_s(self, record: InstanceRecord) -> int:
         return 1
+
+    def connect_console(self, record: InstanceRecord, home: Path) -> socket.socket:
+        raise BackendNotAvailable(
+            "the {backend} backend has no console",
+            {"backend": self.name},
+            help=("a VM of the qemu backend has one: `vmctl up --backend qemu` makes new VMs there",),
+        )
 
     def evidence(self, record: InstanceRecord, home: Path) -> tuple[Evidence, ...]:
         return ()
