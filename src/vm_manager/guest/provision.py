@@ -185,7 +185,7 @@ class _Log:
 
     def _open(self) -> None:
         with os_errors(self._path):
-            self._file: IO[str] = open(self._path, "a", encoding="utf-8", opener=private)
+            self._file: IO[str] = open(self._path, "a", encoding="utf-8", opener=private)  # noqa: SIM115
             self._size = self._path.stat().st_size
 
     def line(self, text: str) -> None:

@@ -62,6 +62,7 @@ class LogReader:
             found += count
             if self._lines is not None and found >= self._lines:
                 break
+        self._lines = None  # a log that appears later is new from its beginning
         for file, offset in starts:
             self.close()
             self._open(Path(file))

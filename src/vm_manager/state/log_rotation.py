@@ -15,6 +15,7 @@ KEPT = 3
 #: Near the beginning of a log that was cut while it was written to: the log numbered 1 has what came before.
 CUT_MARK = b"--- vmctl: this log had grown too large; what came before is in the one numbered 1 ---\n"
 _MARK_WITHIN = 64 * 1024  # the writer may be quicker than the mark
+_COPY_BYTES = 1024 * 1024
 _LOST_MARK = b"--- vmctl: this log had grown too large; what came before could not be kept ---\n"
 
 
@@ -77,7 +78,8 @@ def _keep_end(log: int, path: str, size: int, cap_bytes: int) -> bool:
         # The mark of an earlier cut stays in front, or the pieces before it would not be found.
         if position and CUT_MARK in os.pread(log, _MARK_WITHIN, 0):
             os.write(copy, CUT_MARK)
-        while position < size and (sent := os.sendfile(copy, log, position, size - position)):
+        # What is written meanwhile comes along, unless it comes so fast that there would be no end to it.
+        while position < size + cap_bytes and (sent := os.sendfile(copy, log, position, _COPY_BYTES)):
             position += sent
         _make_room(path)
         os.rename(temporary, earlier(path, 1))

@@ -71,9 +71,7 @@ class OutputQueue:
         with self._changed:
             while self._chunks or self._writing:
                 before = self._written
-                if not self._changed.wait(patience_s) and self._written == before:
-                    return False
-                if self._failure:
+                if self._failure or (not self._changed.wait(patience_s) and self._written == before):
                     return False
         return True
 
