@@ -141,6 +141,10 @@ class InstanceStore:
             self.require(name)
         return locked(self.data.locks, name, command)
 
+    def console_lock(self, name: str, command: str) -> AbstractContextManager[None]:
+        """Hold an instance's console, which serves one at a time. Raises: `state::locked`."""
+        return locked(self.data.console_locks, name, command, "is at the console of VM '{name}'")
+
     @contextmanager
     def creating(self, name: str, *, replacing: bool = False) -> Iterator[Path]:
         """A directory to make an instance in; it appears under its name, complete, when the block has ended.

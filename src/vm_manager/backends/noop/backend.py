@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vm_manager.diagnostics.errors import QemuExited, QmpConnectFailed
+from vm_manager.diagnostics.errors import BackendNotAvailable, QemuExited, QmpConnectFailed
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.backend import BackendData, Capabilities
 from vm_manager.domain.instance import Observation, VmState
@@ -12,6 +12,7 @@ from vm_manager.domain.spec import NetworkMode
 from vm_manager.state.files import write_atomically, write_private
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -78,6 +79,13 @@ class NoopBackend:
 
     def boot_timeout_s(self, record: InstanceRecord) -> int:
         return 1
+
+    def connect_console(self, record: InstanceRecord, home: Path) -> socket.socket:
+        raise BackendNotAvailable(
+            "the {backend} backend has no console",
+            {"backend": self.name},
+            help=("a VM of the qemu backend has one: `vmctl up --backend qemu` makes new VMs there",),
+        )
 
     def evidence(self, record: InstanceRecord, home: Path) -> tuple[Evidence, ...]:
         return ()
