@@ -17,11 +17,6 @@ from vm_manager.diagnostics.registry import CODES
 AWAITING = {
     "vm_manager::propolis::unreachable": "the Propolis backend",
     "vm_manager::propolis::request_failed": "the Propolis backend",
-    "vmctl::create::invalid_vcpus": "vmctl create",
-    "vmctl::create::invalid_memory": "vmctl create",
-    "vmctl::create::no_image": "vmctl create",
-    "vmctl::create::image_not_found": "vmctl create",
-    "vmctl::create::name_exists": "vmctl create",
     "vm_manager::host::missing_firmware": "UEFI firmware",
     "vm_manager::network::port_in_use": "declared port forwards",
     "vm_manager::network::bridge_missing": "TAP networks",

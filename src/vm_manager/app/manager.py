@@ -5,7 +5,8 @@ The modules behind the methods are imported when they are called: listing VMs mu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,12 @@ from vm_manager.state.layout import DataDir
 from vm_manager.state.store import InstanceStore
 
 if TYPE_CHECKING:
+    import socket
+
     from vm_manager.app.fleet import Outcome
     from vm_manager.app.images import Pruned, Pulled
+    from vm_manager.app.log import Log, LogLine, Silence
+    from vm_manager.app.options import NewVm
     from vm_manager.domain.events import Event, EventSink
     from vm_manager.domain.image import CachedImage, ImageReport
     from vm_manager.vmfile.load import Project
@@ -75,24 +80,48 @@ class Manager:
         with self._errors.boundary():
             return load(file, platform=self._services.platform())
 
-    def up(self, project: Project, names: Sequence[str] = (), *, provision: bool = True) -> tuple[Outcome, ...]:
-        """Create, start, wait and provision.
+    def up(
+        self, project: Project, names: Sequence[str] = (), *, provision: bool = True, adopting: bool = False
+    ) -> tuple[Outcome, ...]:
+        """Create, start, wait and provision. adopting: take over VMs that were made elsewhere.
 
         Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmfile::validation` for what cannot be run yet.
         """
         from vm_manager.app.up import up
 
         with self._errors.boundary():
-            return self._reported(up(self._services, project, names, provision=provision))
+            return self._reported(up(self._services, project, names, provision=provision, adopting=adopting))
+
+    def reload(
+        self, project: Project, names: Sequence[str] = (), *, provision: bool = True, stop_timeout_s: float = 30.0
+    ) -> tuple[Outcome, ...]:
+        """Replace VMs by new ones. Raises: as `up`."""
+        from vm_manager.app.up import reload
+
+        with self._errors.boundary():
+            return self._reported(
+                reload(self._services, project, names, provision=provision, stop_timeout_s=stop_timeout_s)
+            )
 
     def down(
-        self, project: Project, names: Sequence[str] = (), *, destroy: bool = False, timeout_s: float = 30.0
+        self,
+        project: Project,
+        names: Sequence[str] = (),
+        *,
+        destroy: bool = False,
+        with_orphans: bool = False,
+        timeout_s: float = 30.0,
     ) -> tuple[Outcome, ...]:
-        """Stop, and with `destroy` remove. Raises: `vm::not_found`, `vm::foreign`, `state::locked`."""
+        """Stop, and with `destroy` remove. with_orphans: also what the VMFile made and defines no more.
+
+        Raises: `vm::not_found`, `vm::foreign`, `state::locked`.
+        """
         from vm_manager.app.down import down
 
         with self._errors.boundary():
-            return self._reported(down(self._services, project, names, destroy=destroy, timeout_s=timeout_s))
+            return self._reported(
+                down(self._services, project, names, destroy=destroy, with_orphans=with_orphans, timeout_s=timeout_s)
+            )
 
     def provision(self, project: Project, names: Sequence[str] = ()) -> tuple[Outcome, ...]:
         """Run the provisioners of running VMs again.
@@ -104,17 +133,50 @@ class Manager:
         with self._errors.boundary():
             return self._reported(provision(self._services, project, names))
 
-    def destroy(self, names: Sequence[str]) -> tuple[Outcome, ...]:
-        """Remove VMs, wherever they came from. Raises: `vm::not_found`, `state::locked`."""
-        from vm_manager.app.down import destroy
+    def create(self, new: NewVm, *, start: bool = False) -> tuple[Outcome, ...]:
+        """Make one VM without a VMFile, and with `start` bring it up.
+
+        Raises: `vmctl::create::invalid_vcpus`, `vmctl::create::invalid_memory`, `vmctl::create::no_image`,
+        `vmctl::create::image_not_found`, `vmctl::create::name_exists`, `vmctl::usage`, `state::locked`.
+        """
+        from vm_manager.app.options import create
 
         with self._errors.boundary():
-            return self._reported(destroy(self._services, names))
+            return self._reported(create(self._services, new, start=start))
+
+    def start(self, names: Sequence[str], *, timeout_s: float | None = None) -> tuple[Outcome, ...]:
+        """Power on, or let a suspended VM go on, and wait for as much as it has reached before.
+
+        timeout_s: how long the guest may take to get ready; None: what its spec says, else what its accelerator makes reasonable.
+        Raises: `vm::not_found`, `state::locked`; `vm::invalid_state` is in the outcome of its VM, here and below.
+        """
+        return self._lifecycle("start", names, timeout_s)
+
+    def stop(self, names: Sequence[str], *, timeout_s: float = 30.0) -> tuple[Outcome, ...]:
+        """Power off; timeout_s: for the guest to do that itself. Raises: `vm::not_found`, `state::locked`."""
+        return self._lifecycle("stop", names, timeout_s)
+
+    def restart(self, names: Sequence[str], *, timeout_s: float = 30.0) -> tuple[Outcome, ...]:
+        """Stop and start; timeout_s: for the guest to shut down by itself. Raises: `vm::not_found`, `state::locked`."""
+        return self._lifecycle("restart", names, timeout_s)
+
+    def suspend(self, names: Sequence[str]) -> tuple[Outcome, ...]:
+        """Pause the vCPUs. Raises: `vm::not_found`, `state::locked`."""
+        return self._lifecycle("suspend", names)
+
+    def resume(self, names: Sequence[str]) -> tuple[Outcome, ...]:
+        """Undo `suspend`. Raises: `vm::not_found`, `state::locked`."""
+        return self._lifecycle("resume", names)
+
+    def destroy(self, names: Sequence[str]) -> tuple[Outcome, ...]:
+        """Remove VMs in any state, wherever they came from. Raises: `vm::not_found`, `state::locked`."""
+        return self._lifecycle("destroy", names)
 
     def names(self) -> tuple[str, ...]:
-        """The names of all VMs."""
+        """The names of all VMs, also of those that are being made or removed."""
         with self._errors.boundary():
-            return self._services.store.names()
+            store = self._services.store
+            return tuple(sorted((*store.names(), *store.rests())))
 
     def status(self, name: str) -> Instance:
         """A VM as it is now. Raises: `vm::not_found`, `state::corrupt`."""
@@ -182,6 +244,37 @@ class Manager:
 
         with self._errors.boundary():
             return prune(self._services, dry_run=dry_run)
+
+    @contextmanager
+    def console(self, name: str) -> Iterator[Callable[[], socket.socket]]:
+        """Hold a VM's serial console; the block is given what connects to it.
+
+        Raises: `vm::not_found`, `vm::invalid_state`, `state::locked`, `backend::not_available`.
+        """
+        from vm_manager.app.console import console
+
+        with self._errors.boundary(), console(self._services, name) as connect:
+            yield connect
+
+    def log(
+        self, name: str, logs: Sequence[Log], *, lines: int | None = None, follow: bool = False
+    ) -> Iterator[LogLine | Silence]:
+        """The lines of a VM's logs, of those that have none a `Silence`.
+
+        lines: of each, its last ones only. follow: go on with what is added, until the VM is removed.
+        Raises: `vm::not_found`.
+        """
+        from vm_manager.app.log import read_logs
+
+        with self._errors.boundary():
+            yield from read_logs(self._services, name, logs, lines=lines, follow=follow)
+
+    def _lifecycle(self, verb: str, names: Sequence[str], timeout_s: float | None = None) -> tuple[Outcome, ...]:
+        from vm_manager.app.lifecycle import lifecycle
+        from vm_manager.planning.lifecycle import Verb
+
+        with self._errors.boundary():
+            return self._reported(lifecycle(self._services, Verb(verb), names, timeout_s=timeout_s))
 
     def _reported(self, outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
         """Failures of single VMs are in their outcomes and are not raised; they count all the same."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import InvalidState, IpDiscoveryTimeout
-from vm_manager.diagnostics.model import Subject
+from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Endpoint, Instance, InstanceRecord
 from vm_manager.guest.boot import Guest, wait_until_ready

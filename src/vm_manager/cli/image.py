@@ -12,12 +12,8 @@ import typer
 
 from vm_manager.app.manager import Manager
 from vm_manager.cli.session import JsonOption, manager
-from vm_manager.cli.settings import VmctlCommand, VmctlGroup, current
+from vm_manager.cli.settings import current
 from vm_manager.diagnostics.errors import VmError
-
-image_app = typer.Typer(
-    cls=VmctlGroup, help="Images: fetch them into the cache, look at them, remove them.", rich_markup_mode="rich"
-)
 
 
 class ImageFormat(StrEnum):
@@ -44,14 +40,6 @@ ImageArgument = Annotated[
 ]
 
 
-@image_app.callback(invoke_without_command=True)
-def image(ctx: typer.Context) -> None:
-    if ctx.invoked_subcommand is None:
-        current.terminal.say_raw(ctx.get_help())
-        raise typer.Exit(2)
-
-
-@image_app.command("pull", cls=VmctlCommand)
 def pull(
     url: Annotated[str, typer.Argument(metavar="URL", help="https, http, oci or file; or the path of a file.")],
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What to call it. Default: as its file.")] = "",
@@ -72,28 +60,32 @@ def pull(
         current.terminal.say(f"{name or found.name}: {how}")
 
 
-@image_app.command("list", cls=VmctlCommand)
-def list_images(json: JsonOption = False) -> None:
-    """List the images of the cache, with the VMs whose disks stand on them. With --quiet: their names only."""
+def images(json: JsonOption = False) -> None:
+    """List the images of the cache, with the VMs whose disks stand on them.
+
+    With --quiet: their names only.
+    """
     from vm_manager.ui.images import image_item, image_list_lines
 
     with _document_of_failure(json, images=[]):
-        images, failures = Manager().images()
+        found, failures = Manager().images()
     if json:
         from vm_manager.ui.documents import diagnostic_items
 
         diagnostics = diagnostic_items(failure.diagnostic for failure in failures)
-        _print(images=[image_item(image) for image in images], diagnostics=diagnostics)
+        _print(images=[image_item(image) for image in found], diagnostics=diagnostics)
     else:
-        for line in [image.name for image in images] if current.quiet else image_list_lines(images):
+        for line in [image.name for image in found] if current.quiet else image_list_lines(found):
             current.terminal.say(line)
     for failure in failures:
         current.terminal.show(failure.as_warning())
 
 
-@image_app.command("inspect", cls=VmctlCommand)
 def inspect(image: ImageArgument, json: JsonOption = False) -> None:
-    """Show what an image is: format, sizes, the files below it, where it came from and which VMs use it."""
+    """Show what an image is, where it came from and which VMs use it.
+
+    Its format, its sizes and the files below it, too.
+    """
     from vm_manager.ui.images import report_item, report_lines
 
     with _document_of_failure(json, image=None):
@@ -105,7 +97,6 @@ def inspect(image: ImageArgument, json: JsonOption = False) -> None:
         current.terminal.say(line)
 
 
-@image_app.command("convert", cls=VmctlCommand)
 def convert(
     image: ImageArgument,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The new file.")],
@@ -113,7 +104,7 @@ def convert(
     compress: Annotated[bool, typer.Option("--compress", help="Compress it; qcow2 only.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write an image, with all that is below it, as a new file of its own."""
+    """Write an image, with all that is below it, as a new file."""
     from vm_manager.ui.images import report_item, size
 
     with _document_of_failure(json, image=None), manager() as vms:
@@ -124,7 +115,6 @@ def convert(
         current.terminal.say(f"{file}: converted to {report.format}, {size(report.size_bytes)}")
 
 
-@image_app.command("rm", cls=VmctlCommand)
 def remove(
     images: Annotated[
         list[str],
@@ -146,7 +136,6 @@ def remove(
             current.terminal.say(f"{image.name}: removed")
 
 
-@image_app.command("prune", cls=VmctlCommand)
 def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     json: JsonOption = False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from vm_manager.domain.spec import NetworkMode
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
 
     from vm_manager.diagnostics.model import Diagnostic, Evidence
@@ -68,6 +69,12 @@ class Backend(Protocol):
         emit: is told each stage.
         """
 
+    def suspend(self, record: InstanceRecord, home: Path) -> None:
+        """Pause the vCPUs. Idempotent, allowed while powered on.
+
+        Raises: `qemu::qmp_connect_failed`, `qemu::qmp_command_failed`.
+        """
+
     def resume(self, record: InstanceRecord, home: Path) -> None:
         """Let the vCPUs run on. Idempotent, allowed while powered on.
 
@@ -80,11 +87,24 @@ class Backend(Protocol):
     def observe(self, record: InstanceRecord, home: Path) -> Observation:
         """Look, without changing or blocking anything, within half a second. Never fails."""
 
+    def heal(self, home: Path) -> tuple[str, ...]:
+        """Clear away what a machine that ended without its own clean-up left behind; a line for each finding. Idempotent.
+
+        Raises: `host::permission_denied`, `io`.
+        """
+
     def require_alive(self, record: InstanceRecord, home: Path) -> None:
         """Cheap check for use in wait loops. Raises: `qemu::exited` when the process is gone."""
 
     def boot_timeout_s(self, record: InstanceRecord) -> int:
         """How long a guest may take to get ready on this accelerator, in seconds, where the spec does not say."""
+
+    def connect_console(self, record: InstanceRecord, home: Path) -> socket.socket:
+        """A non-blocking stream socket to the guest's serial console, which serves one at a time.
+
+        Allowed while powered on. Whoever holds it must read all the time: a console that is not read stalls the guest.
+        Raises: `backend::not_available` where machines have none, `state::locked` when another program is connected, `io`.
+        """
 
     def evidence(self, record: InstanceRecord, home: Path) -> tuple[Evidence, ...]:
         """What the hypervisor can show for a failure: log and console tails. Never fails."""

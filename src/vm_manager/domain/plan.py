@@ -15,9 +15,11 @@ class Action(StrEnum):
     CREATE = "create"
     START = "start"
     RESUME = "resume"
+    SUSPEND = "suspend"
     WAIT = "wait"
     PROVISION = "provision"
     STOP = "stop"
+    REPLACE = "replace"
     DESTROY = "destroy"
     NOTHING = "nothing"
 

@@ -18,6 +18,7 @@ from vm_manager.domain.events import EventSink, GuestOutput, StepFinished, StepS
 from vm_manager.domain.spec import Provisioner, ProvisionerKind
 from vm_manager.guest.ssh import SshSession
 from vm_manager.state.files import private
+from vm_manager.state.log_rotation import CAP_BYTES, rotate
 
 _TAIL_LINES = 10
 _TAIL_CHARS = 4096
@@ -172,8 +173,7 @@ class _Log:
         self._path = path
 
     def __enter__(self) -> Self:
-        with os_errors(self._path):
-            self._file: IO[str] = open(self._path, "a", encoding="utf-8", opener=private)
+        self._open()
         self._partial = {Stream.STDOUT: "", Stream.STDERR: ""}
         return self
 
@@ -182,6 +182,11 @@ class _Log:
     ) -> None:
         self._flush_partial()
         self._file.close()
+
+    def _open(self) -> None:
+        with os_errors(self._path):
+            self._file: IO[str] = open(self._path, "a", encoding="utf-8", opener=private)  # noqa: SIM115
+            self._size = self._path.stat().st_size
 
     def line(self, text: str) -> None:
         """Write a line of vmctl's own."""
@@ -201,6 +206,11 @@ class _Log:
             self._partial[stream] = ""
 
     def _write(self, text: str) -> None:
+        if self._size > CAP_BYTES:
+            self._file.close()
+            with os_errors(self._path):
+                rotate(str(self._path))
+            self._open()
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._file.write(f"{now} {text}\n")
+        self._size += self._file.write(f"{now} {text}\n")
         self._file.flush()

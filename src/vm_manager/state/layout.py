@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+#: What precedes a VM's name while it is made, and while it is removed.
+PREPARING, LEAVING = ".preparing-", ".destroying-"
+
 
 @dataclass(frozen=True)
 class DataDir:
@@ -23,6 +26,11 @@ class DataDir:
         return self.root / "locks"
 
     @property
+    def console_locks(self) -> Path:
+        """A lock file per VM name, held by whoever is at its console."""
+        return self.locks / "console"
+
+    @property
     def images(self) -> Path:
         """The image cache."""
         return self.root / "images"
@@ -38,11 +46,11 @@ class DataDir:
 
     def staging(self, name: str) -> Path:
         """Where a VM is made before it appears under its name."""
-        return self.vms / f".preparing-{name}"
+        return self.vms / f"{PREPARING}{name}"
 
     def leaving(self, name: str) -> Path:
         """Where a VM is moved before its files are removed."""
-        return self.vms / f".destroying-{name}"
+        return self.vms / f"{LEAVING}{name}"
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,11 @@ class InstanceFiles:
         return self.home / "events.log"
 
     @property
+    def machine_logs(self) -> tuple[Path, ...]:
+        """The logs that the hypervisor writes while the guest runs."""
+        return (self.console_log, self.qemu_log, self.events_log)
+
+    @property
     def provision_log(self) -> Path:
         """What the provisioners wrote."""
         return self.home / "provision.log"
@@ -132,3 +145,8 @@ class InstanceFiles:
     def pid(self) -> Path:
         """QEMU's pid file, which QEMU keeps locked while it lives."""
         return self.home / "pid"
+
+    @property
+    def life_line(self) -> Path:
+        """Empty; locked from before QEMU's first instruction until its end."""
+        return self.home / "life-line"

@@ -11,6 +11,7 @@ from vm_manager.diagnostics.safe_text import safe_lines
 from vm_manager.domain.events import (
     Event,
     GuestOutput,
+    Noticed,
     PhaseReached,
     Progressed,
     StepFailed,
@@ -126,6 +127,8 @@ class PlainDisplay:
                 return f"{phase}, waiting for {waiting_for}"
             case Progressed():
                 return self._tenths(event)
+            case Noticed(text=text):
+                return text
         return None
 
     def _tenths(self, event: Progressed) -> str | None:
@@ -169,6 +172,9 @@ class LiveDisplay:
         if isinstance(event, Warned):
             self._terminal.show(event.diagnostic)
             return
+        if isinstance(event, Noticed):
+            self._print([self._noticed(event)])
+            return
         with self._lock:
             lines = self._take_in(event, self._rows.setdefault(event.vm, _Row()))
         # Not while we hold our lock: Rich's refresh holds its own while it asks us for the table.
@@ -191,6 +197,11 @@ class LiveDisplay:
         from rich.text import Text
 
         return Text.assemble((f"{vm} │ ", "cyan"), line)
+
+    def _noticed(self, event: Noticed) -> Text:
+        from rich.text import Text
+
+        return Text.assemble(("• ", "yellow"), (event.vm, "bold"), f" {event.text}")
 
     def _done(self, event: StepFinished) -> Text:
         from rich.text import Text

@@ -15,6 +15,7 @@ from vm_manager.domain.spec import Accelerator, NetworkMode
 from vm_manager.state.layout import InstanceFiles
 
 if TYPE_CHECKING:
+    import socket
     import subprocess
     from collections.abc import Sequence
     from pathlib import Path
@@ -47,6 +48,7 @@ class QemuBackend:
     def __init__(self) -> None:
         # QEMUs that this process has started: their exit status is known to their parent only.
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
+        self._keepers: dict[Path, subprocess.Popen[bytes]] = {}
 
     def capabilities(self) -> Capabilities:
         return Capabilities(guests=True, networks=_NETWORKS, mounts=True)
@@ -68,8 +70,8 @@ class QemuBackend:
     def start(self, record: InstanceRecord, home: Path, cancel: CancelToken) -> BackendData:
         from vm_manager.backends.qemu.launch import launch
 
-        def keep(child: subprocess.Popen[bytes]) -> None:
-            self._children[home] = child
+        def keep(child: subprocess.Popen[bytes], keeper: subprocess.Popen[bytes]) -> None:
+            self._children[home], self._keepers[home] = child, keeper
 
         return launch(record, InstanceFiles(home), cancel, keep).plain()
 
@@ -78,6 +80,12 @@ class QemuBackend:
 
         shut_down(home, record.name, deadline, emit)
         self._reap(home)
+
+    def suspend(self, record: InstanceRecord, home: Path) -> None:
+        from vm_manager.backends.qemu.monitor import Monitor
+
+        with Monitor(home) as monitor:
+            monitor.execute("stop")
 
     def resume(self, record: InstanceRecord, home: Path) -> None:
         from vm_manager.backends.qemu.monitor import Monitor
@@ -104,7 +112,13 @@ class QemuBackend:
             last_port = QemuData.of(record).ssh_port
             return Observation(VmState.RUNNING, True, pid, _endpoint(last_port), "its monitor does not answer")
         state = _STATES.get(answer.status, VmState.RUNNING)
-        return Observation(state, True, pid, _endpoint(answer.ssh_port), answer.status)
+        resumable = answer.status == "io-error"
+        return Observation(state, True, pid, _endpoint(answer.ssh_port), answer.status, resumable)
+
+    def heal(self, home: Path) -> tuple[str, ...]:
+        from vm_manager.backends.qemu.process import clear_rests
+
+        return clear_rests(InstanceFiles(home))
 
     def require_alive(self, record: InstanceRecord, home: Path) -> None:
         if lock_owner(InstanceFiles(home).pid) is not None:
@@ -119,6 +133,11 @@ class QemuBackend:
     def boot_timeout_s(self, record: InstanceRecord) -> int:
         return _BOOT_TIMEOUT_S[QemuData.of(record).accelerator or Accelerator.TCG]
 
+    def connect_console(self, record: InstanceRecord, home: Path) -> socket.socket:
+        from vm_manager.backends.qemu.console import connect_console
+
+        return connect_console(record.name, home)
+
     def evidence(self, record: InstanceRecord, home: Path) -> tuple[Evidence, ...]:
         from vm_manager.host.text import tail
 
@@ -130,9 +149,10 @@ class QemuBackend:
         return tuple(evidence for evidence in found if evidence)
 
     def _reap(self, home: Path) -> None:
-        child = self._children.pop(home, None)
-        if child is not None:
-            child.wait()
+        for children in (self._children, self._keepers):
+            child = children.pop(home, None)
+            if child is not None:
+                child.wait()
 
 
 def factory() -> QemuBackend:

@@ -1,0 +1,130 @@
+"""Commands that are imported when they are needed: what the help, the shell and a quick command see and load."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vm_manager.cli.commands import LazyCommand, commands, image_commands
+
+_VMCTL = str(Path(sys.executable).with_name("vmctl"))
+_LOADED = """
+import json, sys
+from vm_manager.cli.main import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    print(json.dumps(sorted(sys.modules)))
+"""
+# What the command line itself is made of; the other modules in its folder are commands.
+_FRAME = {"commands", "crash", "main", "session", "settings"}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A VMFile's directory, with its two VMs made by the noop backend."""
+    (tmp_path / "disk").touch()
+    (tmp_path / "VMFile.kdl").write_text('vm "web" { image "disk" }\nvm "db" { image "disk" }\n')
+    subprocess.run([_VMCTL, "--backend", "noop", "up"], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    return tmp_path
+
+
+def _loaded(*args: str) -> set[str]:
+    """The modules that a command line has imported at its end."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED, *args], capture_output=True, text=True, timeout=60, check=True
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _command_modules(loaded: set[str]) -> set[str]:
+    return {name.removeprefix("vm_manager.cli.") for name in loaded if name.startswith("vm_manager.cli.")} - _FRAME
+
+
+@pytest.mark.parametrize("command", [*commands(), *image_commands()], ids=lambda command: str(command.name))
+def test_the_line_in_the_help_is_the_first_of_the_commands_own_help(command: LazyCommand) -> None:
+    assert command.help == command.load().help.splitlines()[0]
+
+
+@pytest.mark.parametrize("command", [*commands(), *image_commands()], ids=lambda command: str(command.name))
+def test_a_command_that_is_loaded_has_the_name_it_was_asked_for_by(command: LazyCommand) -> None:
+    assert command.make_context(command.name, ["--help"], resilient_parsing=True).command.name == command.name
+
+
+def test_the_help_loads_no_command() -> None:
+    assert _command_modules(_loaded("--help")) == set()
+
+
+@pytest.mark.parametrize("args", [["list"], ["list", "--help"], ["explain", "13"]], ids=" ".join)
+def test_a_command_loads_no_other(args: list[str]) -> None:
+    assert _command_modules(_loaded(*args)) == {args[0]}
+
+
+# What only failures, other commands and VMs that run need.
+_NOT_FOR_LISTING = (
+    "asyncio",
+    "cryptography",
+    "paramiko",
+    "pycdlib",
+    "qemu",
+    "requests",
+    "rich",
+    "vm_manager.backends.qemu.launch",
+    "vm_manager.backends.qemu.monitor",
+    "vm_manager.backends.qemu.query",
+    "vm_manager.diagnostics.examples",
+    "vm_manager.diagnostics.model",
+    "vm_manager.diagnostics.redact",
+    "vm_manager.diagnostics.registry",
+    "vm_manager.domain.events",
+    "vm_manager.domain.plan",
+    "vm_manager.domain.platform",
+    "vm_manager.guest",
+    "vm_manager.images",
+    "vm_manager.planning",
+    "vm_manager.vmfile",
+    "yaml",
+)
+
+
+@pytest.mark.parametrize("backend", ["noop", "qemu"])
+def test_listing_loads_nothing_that_only_failures_other_commands_and_running_vms_need(
+    project: Path, backend: str
+) -> None:
+    subprocess.run([_VMCTL, "down"], cwd=project, capture_output=True, timeout=60, check=True)
+    for record in (Path(os.environ["XDG_DATA_HOME"]) / "vmctl" / "vms").glob("*/vm.json"):
+        record.write_text(record.read_text().replace('"backend": "noop"', f'"backend": "{backend}"'))
+    loaded = _loaded("list")
+    assert f"vm_manager.backends.{backend}.backend" in loaded
+    assert [name for name in sorted(loaded) if f"{name}.".startswith(tuple(f"{no}." for no in _NOT_FOR_LISTING))] == []
+
+
+def _completions(*words: str) -> list[str]:
+    """What bash offers for the last word."""
+    environment = {
+        **os.environ,
+        "_VMCTL_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(("vmctl", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    done = subprocess.run([_VMCTL], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_the_shell_completes_commands() -> None:
+    assert _completions("d") == ["down", "destroy"]
+
+
+def test_the_shell_completes_the_options_of_a_command() -> None:
+    assert _completions("up", "--no") == ["--no-provision"]
+
+
+@pytest.mark.usefixtures("project")
+def test_the_shell_completes_names_of_vms() -> None:
+    assert _completions("status", "w") == ["web"]
