@@ -385,6 +385,15 @@ def test_up_takes_the_checksum_from_a_list(vmctl: Vmctl, server: Server, image: 
     assert vmctl("up", "--backend", "noop", status=8).code == "vm_manager::image::checksum_mismatch"
 
 
+def test_create_checks_what_it_fetches(vmctl: Vmctl, server: Server, image: bytes) -> None:
+    create = ("create", "--backend", "noop", "--name", "a", "--image-url", f"{server.url}/disk.qcow2")
+    assert vmctl(*create, "--sha512", "0" * 128, status=8).code == "vm_manager::image::checksum_mismatch"
+    assert vmctl(*create, "--sha512", "0", status=2).code == "vmctl::usage"
+    assert vmctl("create", "--name", "a", "--image", "x", "--sha512", "0" * 128, status=2).code == "vmctl::usage"
+    vmctl(*create, "--sha512", sha512(image))
+    assert vmctl.record("a")["base_image"]["digest"] == f"sha512:{sha512(image)}"
+
+
 def test_a_disk_smaller_than_its_image_is_refused(vmctl: Vmctl, server: Server) -> None:
     vmctl.write(vm("a", f'image-url "{server.url}/disk.qcow2"', 'disk "2MiB"'))
     assert "is smaller than its image" in vmctl("up", status=8).stderr
