@@ -97,21 +97,22 @@ class Arrival:
 
 
 class _Expansion:
-    """Decompresses into a file, in a thread; blocks of zeros become holes."""
+    """Decompresses in a thread, into a file that another one writes; blocks of zeros become holes."""
 
     def __init__(self, expander: Expander, path: Path, also: Callable[[bytes], None] | None) -> None:
         self.kind, self._expander, self._also = expander.kind, expander, also
         path.unlink(missing_ok=True)
         self._file: BinaryIO = open(path, "xb", buffering=0, opener=private)  # noqa: SIM115
-        self._worker = _Worker(self._expand)
+        self._writing, self._expanding = _Worker(self._write), _Worker(self._expand)
         self._damage: FormatDetectionFailed | None = None
 
     def add(self, chunk: bytes) -> None:
-        self._worker.put(chunk)
+        self._expanding.put(chunk)
 
     def finish(self) -> FormatDetectionFailed | None:
         try:
-            self._worker.finish()
+            self._expanding.finish()
+            self._writing.finish()
             with self._file:
                 self._file.truncate()  # the last block may be a hole
         finally:
@@ -124,7 +125,9 @@ class _Expansion:
         return self._damage
 
     def abandon(self) -> None:
-        self._worker.abandon()
+        # The writer last: the other may be waiting for it.
+        self._expanding.abandon()
+        self._writing.abandon()
         self._file.close()
 
     def _expand(self, chunk: bytes) -> None:
@@ -132,7 +135,7 @@ class _Expansion:
             return
         try:
             for output in self._expander.expand(chunk):
-                self._write(output)
+                self._writing.put(output)
         except FormatDetectionFailed as error:
             self._damage = error
 
