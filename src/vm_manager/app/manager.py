@@ -92,15 +92,18 @@ class Manager:
         with self._errors.boundary():
             return self._reported(down(self._services, project, names, destroy=destroy, timeout_s=timeout_s))
 
-    def provision(self, project: Project, names: Sequence[str] = ()) -> tuple[Outcome, ...]:
-        """Run the provisioners of running VMs again.
+    def provision(
+        self, project: Project, names: Sequence[str] = (), *, number: int | None = None
+    ) -> tuple[Outcome, ...]:
+        """Run the provisioners of running VMs again, or only the one of a single VM with this number, from 1.
 
-        Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`, `vmfile::validation` for what cannot be run yet.
+        Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`, `vmctl::usage` for a step that does not exist,
+        `vmfile::validation` for what cannot be run yet.
         """
         from vm_manager.app.provision import provision
 
         with self._errors.boundary():
-            return self._reported(provision(self._services, project, names))
+            return self._reported(provision(self._services, project, names, number=number))
 
     def destroy(self, names: Sequence[str]) -> tuple[Outcome, ...]:
         """Remove VMs, wherever they came from. Raises: `vm::not_found`, `state::locked`."""

@@ -14,7 +14,7 @@ from vm_manager.app.steps import step
 from vm_manager.diagnostics.errors import CloudInitFailed, GuestError, SshError
 from vm_manager.domain.backend import Backend
 from vm_manager.domain.events import Warned
-from vm_manager.domain.instance import Instance, InstanceRecord, Progress
+from vm_manager.domain.instance import Instance, InstanceRecord
 from vm_manager.domain.plan import Action, Operation, Plan
 from vm_manager.domain.spec import VmSpec
 from vm_manager.images.cache import ImageCache
@@ -85,7 +85,7 @@ class _Run:
                 case Action.WAIT:
                     self._wait()
                 case Action.PROVISION:
-                    self._provision(operation.first_step)
+                    self._provision(operation.steps)
                 case _:
                     self._done.append(operation.cause)
         return ", ".join(self._done)
@@ -106,7 +106,7 @@ class _Run:
         with step(services, spec.name, "start", "starting", "started") as told:
             require_base(record)
             # Before the machine runs: should we die in between, a fresh boot must not pass for a ready guest.
-            started = Progress(started=True, host_key_verified=record.progress.host_key_verified)
+            started = replace(record.progress, started=True, ready=False, steps_done=0)
             record = replace(record, spec=startable(record.spec, spec), progress=started)
             services.store.write(record)
             record = replace(record, backend_data=backend.start(record, home, services.cancel))
@@ -136,10 +136,10 @@ class _Run:
         services.note_progress(record, replace(record.progress, ready=True, host_key_verified=True))
         self._done.append("ready")
 
-    def _provision(self, first: int) -> None:
+    def _provision(self, chosen: Sequence[int]) -> None:
         record = self._services.store.read(self._spec.name)
-        run_steps(self._services, record, self._spec, self._project, first)
-        self._done.append(f"provisioned ({steps(len(self._spec.provisioners) - first)})")
+        run_steps(self._services, record, self._spec, self._project, chosen)
+        self._done.append(f"provisioned ({steps(len(chosen))})")
 
 
 def _where(services: Services, record: InstanceRecord) -> str:

@@ -26,14 +26,14 @@ class Action(StrEnum):
 class Operation:
     """One thing to do to one VM, and why.
 
-    first_step: for PROVISION, the index of the first provisioner to run.
+    steps: for PROVISION, the indexes of the provisioners to run.
     span: the VMFile's block that wants it.
     """
 
     vm: str
     action: Action
     cause: str
-    first_step: int = 0
+    steps: tuple[int, ...] = ()
     span: Span | None = None
 
     def __str__(self) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
-from vm_manager.domain.instance import Instance, VmState
+from vm_manager.domain.instance import Instance, Progress, VmState
 from vm_manager.domain.plan import Action, Operation, Plan
 from vm_manager.domain.spec import VmSpec
 from vm_manager.planning.changes import changed_at_creation, changed_at_start, startable
+from vm_manager.planning.steps import steps_to_do
 
 _IN_THE_GUEST = (Action.WAIT, Action.PROVISION)
 
@@ -66,10 +68,11 @@ def _reach(spec: VmSpec, instance: Instance | None, provision: bool) -> Iterable
     can_log_in = seeded or spec.ssh or spec.provisioners
     if can_log_in and not (progress and progress.ready):
         yield _operation(spec, Action.WAIT, "is not ready yet" if progress else "is being started")
-    done = progress.steps_done if progress else 0
-    if provision and done < len(spec.provisioners):
-        cause = f"{len(spec.provisioners) - done} of {len(spec.provisioners)} steps to do"
-        yield _operation(spec, Action.PROVISION, cause, first_step=done)
+    # A machine that is started anew may have lost what its steps had done, but for those that run once.
+    reached = instance.record.progress if instance else Progress()
+    steps = steps_to_do(spec, reached if progress else replace(reached, steps_done=0))
+    if provision and steps:
+        yield _operation(spec, Action.PROVISION, f"{len(steps)} of {len(spec.provisioners)} steps to do", steps)
 
 
 def _already_running(spec: VmSpec, instance: Instance | None) -> str:
@@ -85,5 +88,5 @@ def _kept(spec: VmSpec, instance: Instance) -> str:
     return f"; {', '.join(changed)} changed: takes effect after `vmctl down --destroy`" if changed else ""
 
 
-def _operation(spec: VmSpec, action: Action, cause: str, first_step: int = 0) -> Operation:
-    return Operation(spec.name, action, cause, first_step, spec.span)
+def _operation(spec: VmSpec, action: Action, cause: str, steps: tuple[int, ...] = ()) -> Operation:
+    return Operation(spec.name, action, cause, steps, spec.span)

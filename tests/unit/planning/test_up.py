@@ -85,7 +85,7 @@ def test_interrupted_provisioning_goes_on_from_where_it_stopped() -> None:
     there = instance(wanted, progress=Progress(started=True, ready=True, steps_done=1))
     plan = plan_up([wanted], {"web": there}, ())
     assert [str(operation) for operation in plan.operations] == ["instance web: provision — 2 of 3 steps to do"]
-    assert plan.operations[0].first_step == 1
+    assert plan.operations[0].steps == (1, 2)
 
 
 def test_a_suspended_vm_is_resumed() -> None:
