@@ -15,6 +15,7 @@ from vm_manager.backends.registry import DEFAULT_BACKEND
 from vm_manager.diagnostics.errors import VmError
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.instance import Instance
+from vm_manager.domain.plan import WaitFor
 from vm_manager.host.paths import data_home
 from vm_manager.state.layout import DataDir
 from vm_manager.state.store import InstanceStore
@@ -73,15 +74,23 @@ class Manager:
         with self._errors.boundary():
             return load(file, platform=self._services.platform())
 
-    def up(self, project: Project, names: Sequence[str] = (), *, provision: bool = True) -> tuple[Outcome, ...]:
-        """Create, start, wait and provision.
+    def up(
+        self,
+        project: Project,
+        names: Sequence[str] = (),
+        *,
+        provision: bool = True,
+        wait: WaitFor = WaitFor.READY,
+    ) -> tuple[Outcome, ...]:
+        """Create, start, wait and provision; `wait` says for what, and less than READY needs `provision=False`.
 
-        Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmfile::validation` for what cannot be run yet.
+        Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmctl::usage` for provisioners that would not be waited
+        for, `vmfile::validation` for what cannot be run yet.
         """
         from vm_manager.app.up import up
 
         with self._errors.boundary():
-            return self._reported(up(self._services, project, names, provision=provision))
+            return self._reported(up(self._services, project, names, provision=provision, wait=wait))
 
     def down(
         self, project: Project, names: Sequence[str] = (), *, destroy: bool = False, timeout_s: float = 30.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from vm_manager.app.create import create_instance, fetch_image, require_base
@@ -11,12 +11,13 @@ from vm_manager.app.provision import run_steps, steps
 from vm_manager.app.reach import wait_for_guest
 from vm_manager.app.services import Services, require_own
 from vm_manager.app.steps import step
-from vm_manager.diagnostics.errors import CloudInitFailed, GuestError, SshError
+from vm_manager.diagnostics.errors import CloudInitFailed, GuestError, SshError, Usage
+from vm_manager.diagnostics.model import Subject
 from vm_manager.domain.backend import Backend
 from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import Instance, InstanceRecord
-from vm_manager.domain.plan import Action, Operation, Plan
-from vm_manager.domain.spec import VmSpec
+from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
+from vm_manager.domain.spec import OnError, VmSpec
 from vm_manager.images.cache import ImageCache
 from vm_manager.planning.changes import startable
 from vm_manager.planning.up import plan_up
@@ -25,28 +26,54 @@ from vm_manager.vmfile.load import Project
 _NEEDS_HOST = (Action.CREATE, Action.START)
 
 
-def up(services: Services, project: Project, names: Sequence[str], *, provision: bool = True) -> tuple[Outcome, ...]:
+def up(
+    services: Services,
+    project: Project,
+    names: Sequence[str],
+    *,
+    provision: bool = True,
+    wait: WaitFor = WaitFor.READY,
+) -> tuple[Outcome, ...]:
     """Make the VMs of a VMFile exist, run, be ready and be provisioned, several at a time.
 
-    Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmfile::validation` for what cannot be run yet; what fails for one
-    VM is in its outcome.
+    wait: for what; the next `up` waits for the rest.
+    Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmctl::usage` for provisioners that would not be waited for,
+    `vmfile::validation` for what cannot be run yet; what fails for one VM is in its outcome.
     """
     project.require_runnable(names)
     specs = {spec.name: spec for spec in project.select(names)}
+    if provision:
+        _require_wait(specs.values(), wait)
     with services.locked(specs, "vmctl up"):
         instances, failures = services.look_at(specs)
         require_own(instances.values(), project.path)
-        plan = _plan(services, [spec for spec in specs.values() if spec.name not in failures], instances, provision)
+        plan = _plan(
+            services, [spec for spec in specs.values() if spec.name not in failures], instances, provision, wait
+        )
         _check_host(services, [specs[op.vm] for op in plan.operations if op.action in _NEEDS_HOST], instances)
-        work = lambda vm: _Run(services, project, specs[vm]).apply(plan.of(vm))  # noqa: E731
+        work = lambda vm: _Run(services, project, specs[vm], wait).apply(plan.of(vm))  # noqa: E731
         return on_each(services, plan.vms, work, failures)
 
 
-def _plan(services: Services, specs: list[VmSpec], instances: dict[str, Instance], provision: bool) -> Plan:
+def _require_wait(specs: Iterable[VmSpec], wait: WaitFor) -> None:
+    """Provisioners need a guest that is ready. Raises: `vmctl::usage`."""
+    for spec in specs:
+        if spec.provisioners and wait is not WaitFor.READY:
+            raise Usage(
+                "VM '{name}' has provisioners, which need more than --wait {wait}",
+                {"name": spec.name, "wait": wait},
+                help=(f"leave them to the next `up`: `vmctl up --wait {wait} --no-provision`",),
+                subject=Subject(vm=spec.name),
+            )
+
+
+def _plan(
+    services: Services, specs: list[VmSpec], instances: dict[str, Instance], provision: bool, wait: WaitFor
+) -> Plan:
     cache = ImageCache(services.store.data.images)
     cached = {spec.image.url for spec in specs if spec.image.url and cache.find(spec.image.url)}
     without = [spec.name for spec in specs if not _backend(services, spec, instances).capabilities().guests]
-    return plan_up(specs, instances, cached, without_guests=without, provision=provision)
+    return plan_up(specs, instances, cached, without_guests=without, provision=provision, wait=wait)
 
 
 def _check_host(services: Services, specs: list[VmSpec], instances: dict[str, Instance]) -> None:
@@ -65,8 +92,8 @@ def _backend(services: Services, spec: VmSpec, instances: dict[str, Instance]) -
 class _Run:
     """Applies the operations on one VM, in order."""
 
-    def __init__(self, services: Services, project: Project, spec: VmSpec) -> None:
-        self._services, self._project, self._spec = services, project, spec
+    def __init__(self, services: Services, project: Project, spec: VmSpec, wait: WaitFor) -> None:
+        self._services, self._project, self._spec, self._wait_for = services, project, spec, wait
         self._done: list[str] = []
         self._waits = False
 
@@ -112,7 +139,7 @@ class _Run:
             record = replace(record, backend_data=backend.start(record, home, services.cancel))
             services.store.write(record)
             told.outcome = f"started{_where(services, record)}"
-        if not self._waits:
+        if not self._waits and self._wait_for is WaitFor.READY:
             services.note_progress(record, replace(record.progress, ready=True))
         self._done.append("started")
 
@@ -125,16 +152,24 @@ class _Run:
     def _wait(self) -> None:
         services = self._services
         record = services.store.read(self._spec.name)
-        with step(services, record.name, "wait", "waiting for the guest", "ready"):
+        to_the_end = self._wait_for is WaitFor.READY
+        outcome = "ready" if to_the_end else "reachable by SSH"
+        with step(services, record.name, "wait", "waiting for the guest", outcome):
             try:
-                wait_for_guest(services, record, self._spec.boot_timeout_s)
+                wait_for_guest(
+                    services, record, self._spec.boot_timeout_s, on_error=self._on_error, login_only=not to_the_end
+                )
             except CloudInitFailed:
                 raise  # it brings its own evidence; the console shows nothing that is not in it
             except (GuestError, SshError) as error:
                 backend = services.backend(record.backend)
                 raise error.enrich(evidence=backend.evidence(record, services.home(record.name))) from error.__cause__
-        services.note_progress(record, replace(record.progress, ready=True, host_key_verified=True))
-        self._done.append("ready")
+        services.note_progress(record, replace(record.progress, ready=to_the_end, host_key_verified=True))
+        self._done.append(outcome)
+
+    @property
+    def _on_error(self) -> OnError:
+        return self._spec.cloud_init.on_error if self._spec.cloud_init else OnError.FAIL
 
     def _provision(self, chosen: Sequence[int]) -> None:
         record = self._services.store.read(self._spec.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,6 +37,17 @@ NamesArgument = Annotated[
 ]
 VmArgument = Annotated[str, typer.Argument(metavar="NAME", help="The VM.", autocompletion=_complete_names)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+
+
+def one_of(words: Sequence[str]) -> Callable[[str], str]:
+    """A callback for an option that takes one of these words. Raises: `typer.BadParameter`."""
+
+    def check(value: str) -> str:
+        if value not in words:
+            raise typer.BadParameter(f"it is {', '.join(words[:-1])} or {words[-1]}")
+        return value
+
+    return check
 
 
 def selected(names: Sequence[str] | None, options: Sequence[str] | None) -> list[str]:

@@ -22,6 +22,14 @@ class Action(StrEnum):
     NOTHING = "nothing"
 
 
+class WaitFor(StrEnum):
+    """How long `up` waits for a guest. READY: until it is ready; SSH: until a login works; NONE: until QEMU runs."""
+
+    READY = "ready"
+    SSH = "ssh"
+    NONE = "none"
+
+
 @dataclass(frozen=True)
 class Operation:
     """One thing to do to one VM, and why.

@@ -65,14 +65,14 @@ class CloudInit:
     ssh_key: absolute path of the public key that may log in, or None: a pair is generated.
     user_data: absolute path of raw user-data that replaces vmctl's own, or None.
     network_config: absolute path of cloud-init's network configuration, or None.
-    on_error: what a module that fails does to `up`.
+    on_error: what a module that fails does to `up`; nothing of the VM itself, so it takes no part in comparisons.
     """
 
     hostname: str
     ssh_key: str | None = None
     user_data: str | None = None
     network_config: str | None = None
-    on_error: OnError = OnError.FAIL
+    on_error: OnError = field(default=OnError.FAIL, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from vm_manager.domain.instance import Instance, Progress, VmState
-from vm_manager.domain.plan import Action, Operation, Plan
+from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
 from vm_manager.domain.spec import VmSpec
 from vm_manager.planning.changes import changed_at_creation, changed_at_start, startable
 from vm_manager.planning.steps import steps_to_do
@@ -21,13 +21,14 @@ def plan_up(
     *,
     without_guests: Collection[str] = (),
     provision: bool = True,
+    wait: WaitFor = WaitFor.READY,
 ) -> Plan:
     """The operations that make every VM of `specs` exist, run, be ready and be provisioned.
 
     instances: what there is, by name.
     cached_urls: the image URLs that need no download.
     without_guests: names whose backend runs no guests that could be waited for and provisioned.
-    provision: False leaves out the provisioners.
+    provision: False leaves out the provisioners. wait: for what; with less than READY nothing is provisioned.
     """
     operations: list[Operation] = []
     for wanted in specs:
@@ -38,8 +39,8 @@ def plan_up(
             if spec.image.url and spec.image.url not in cached_urls:
                 operations.append(_operation(spec, Action.FETCH, "the image is not in the cache"))
             operations.append(_operation(spec, Action.CREATE, "does not exist"))
-        todo = [*_run(wanted, instance), *_reach(spec, instance, provision)]
-        if spec.name in without_guests:
+        todo = [*_run(wanted, instance), *_reach(spec, instance, provision and wait is WaitFor.READY)]
+        if spec.name in without_guests or wait is WaitFor.NONE:
             todo = [operation for operation in todo if operation.action not in _IN_THE_GUEST]
         operations += todo or [_operation(wanted, Action.NOTHING, _already_running(wanted, instance))]
     return Plan(tuple(operations))
