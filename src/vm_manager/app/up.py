@@ -62,7 +62,7 @@ def _require_wait(specs: Iterable[VmSpec], wait: WaitFor) -> None:
             raise Usage(
                 "VM '{name}' has provisioners, which need more than --wait {wait}",
                 {"name": spec.name, "wait": wait},
-                help=(f"leave them to the next `up`: `vmctl up --wait {wait} --no-provision`",),
+                help=("add --no-provision, and leave them to the next `vmctl up`",),
                 subject=Subject(vm=spec.name),
             )
 

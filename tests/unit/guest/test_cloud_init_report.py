@@ -158,7 +158,8 @@ def test_user_data_of_no_known_type_is_a_warning_that_does_not_quote_it(guest: S
     guest.finish(recoverable=False)
     guest.write(
         "var/log/cloud-init.log",
-        "2026-01-02 03:04:05,678 - __init__.py[WARNING]: Unhandled non-multipart (text/x-not-multipart) userdata: 'b's3cret'...'\n",
+        "2026-01-02 03:04:05,678 - __init__.py[WARNING]: "
+        "Unhandled non-multipart (text/x-not-multipart) userdata: 'b's3cret'...'\n",
     )
     report = guest.report()
     assert report.errors == ()
