@@ -73,7 +73,7 @@ def test_variables_reach_the_step_and_no_other_and_are_not_quoted(guest: Guest) 
     result = guest.provision(
         r""""shell" { env "ODD" "it's \"a\"\n$(id) `id` \\ $HOME"; env "EMPTY" ""; script "print.sh" }""",
         '"shell" { inline "echo \\"<${ODD-none}>\\"" }',
-        '"shell" { env "TOKEN" "hunter22"; inline "echo using $TOKEN; echo again hunter22; exit 4" }',
+        '"shell" { env "TOKEN" "hunter22"; inline "echo using $TOKEN; echo $TOKEN >&2; exit 4" }',
         status=12,
     )
     assert said(result)[:3] == ['it\'s "a"', "$(id) `id` \\ $HOME||", "<none>"]

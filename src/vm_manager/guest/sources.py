@@ -15,7 +15,7 @@ from vm_manager.diagnostics.errors import ProvisionFailed
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.guest.remote_scripts import END_MARK
 
-_CHUNK = 256 * 1024
+_CHUNK = 128 * 1024
 _BLOCK = tarfile.BLOCKSIZE
 
 

@@ -12,7 +12,7 @@ from typing import IO, Self
 
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
-from vm_manager.diagnostics.safe_text import safe_line
+from vm_manager.diagnostics.safe_text import is_safe, safe_line
 from vm_manager.domain.events import EventSink, GuestOutput, Stream
 from vm_manager.state.files import private
 
@@ -108,7 +108,7 @@ class ProvisionLog:
         if lines or not self._rest[stream]:
             self._since_s = time.monotonic()
         self._rest[stream] = rest
-        self._write([f"{stream}: {line}" for line in lines])
+        self._write(lines, f"{stream}: ")
 
     def look(self) -> None:
         """Write lines that have been waiting for their end for a while; to be called now and then."""
@@ -120,10 +120,12 @@ class ProvisionLog:
         self._rest = dict.fromkeys(self._rest, "")
         return lines
 
-    def _write(self, lines: list[str]) -> None:
+    def _write(self, lines: list[str], prefix: str = "") -> None:
         if not lines:
             return
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        start = f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {prefix}"
+        text = "\n".join(lines)
+        safe = text if is_safe(text) else "\n".join(map(safe_line, lines))
         with os_errors(self.path):
-            self._file.write("".join(f"{now} {safe_line(line)}\n" for line in lines))
+            self._file.write(start + safe.replace("\n", f"\n{start}") + "\n")
             self._file.flush()
