@@ -19,6 +19,7 @@ from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.domain.events import (
     Event,
     GuestOutput,
+    Noticed,
     PhaseReached,
     Progressed,
     StepFailed,
@@ -100,6 +101,7 @@ def events() -> tuple[Event, ...]:
         Progressed("web", "fetch", 1, 10, "bytes"),
         Progressed("web", "fetch", 1, None, "bytes"),
         *(GuestOutput("web", stream, '\x1b[31m"half a line\r\n\x00') for stream in Stream),
+        Noticed("web", "removed its pid file and sockets"),
         Warned("web", DiskFull("nearly").as_warning()),
         Warned(None, labelled()),
     )

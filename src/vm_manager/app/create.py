@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,8 +29,8 @@ def fetch_image(services: Services, spec: VmSpec) -> None:
     ImageCache(services.store.data.images).fetch(spec.image.url or "", progress, services.cancel)
 
 
-def create_instance(services: Services, spec: VmSpec, origin: Path) -> InstanceRecord:
-    """Make an instance of `spec` that has never run; the caller holds the lock of its name.
+def create_instance(services: Services, spec: VmSpec, origin: str, staging: Path) -> None:
+    """Make an instance of `spec` that has never run, in an empty directory that will be its own.
 
     Raises: `image::refused`, `image::overlay_creation_failed`, `cloudinit::iso_failed`, `ssh::keygen_failed`.
     """
@@ -37,28 +38,26 @@ def create_instance(services: Services, spec: VmSpec, origin: Path) -> InstanceR
     base = _base_image(services, spec)
     if backend.capabilities().guests:
         require_acceptable(Path(base.path))
-    instance_id = str(uuid.uuid4())
-    with services.store.creating(spec.name) as staging:
-        files = InstanceFiles(staging)
-        if spec.has_seed:
-            _write_seed(spec, files, instance_id)
-        else:
-            # No key is pinned: whoever comes to log in all the same has to trust the first one that is shown.
-            with os_errors(files.home):
-                write_private(files.known_hosts, b"")
-        record = InstanceRecord(
-            name=spec.name,
-            origin=str(origin),
-            instance_id=instance_id,
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            spec=spec,
-            base_image=base,
-            backend=backend.name,
-            seeded=spec.has_seed,
-            backend_data=backend.prepare(spec, base, staging),
-        )
-        services.store.write_new(record, staging)
-    return record
+    files = InstanceFiles(staging)
+    record = InstanceRecord(
+        name=spec.name,
+        origin=origin,
+        instance_id=str(uuid.uuid4()),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        spec=spec,
+        base_image=base,
+        backend=backend.name,
+        seeded=spec.has_seed,
+    )
+    # First of all, so that whoever looks meanwhile sees what is being made.
+    services.store.write_new(record, staging)
+    if spec.has_seed:
+        _write_seed(spec, files, record.instance_id)
+    else:
+        # No key is pinned: whoever comes to log in all the same has to trust the first one that is shown.
+        with os_errors(files.home):
+            write_private(files.known_hosts, b"")
+    services.store.write_new(replace(record, backend_data=backend.prepare(spec, base, staging)), staging)
 
 
 def _base_image(services: Services, spec: VmSpec) -> BaseImage:

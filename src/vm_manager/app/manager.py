@@ -22,6 +22,7 @@ from vm_manager.state.store import InstanceStore
 
 if TYPE_CHECKING:
     from vm_manager.app.fleet import Outcome
+    from vm_manager.app.options import NewVm
     from vm_manager.domain.events import Event, EventSink
     from vm_manager.vmfile.load import Project
 
@@ -81,8 +82,10 @@ class Manager:
         *,
         provision: bool = True,
         wait: WaitFor = WaitFor.READY,
+        adopting: bool = False,
     ) -> tuple[Outcome, ...]:
-        """Create, start, wait and provision; `wait` says for what, and less than READY needs `provision=False`.
+        """Create, start, wait and provision. wait: for what; less than READY needs `provision=False`. adopting: take over
+        VMs that were made elsewhere.
 
         Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmctl::usage` for provisioners that would not be waited
         for, `vmfile::validation` for what cannot be run yet.
@@ -90,16 +93,38 @@ class Manager:
         from vm_manager.app.up import up
 
         with self._errors.boundary():
-            return self._reported(up(self._services, project, names, provision=provision, wait=wait))
+            return self._reported(up(self._services, project, names, provision=provision, wait=wait, adopting=adopting))
+
+    def reload(
+        self, project: Project, names: Sequence[str] = (), *, provision: bool = True, stop_timeout_s: float = 30.0
+    ) -> tuple[Outcome, ...]:
+        """Replace VMs by new ones. Raises: as `up`."""
+        from vm_manager.app.up import reload
+
+        with self._errors.boundary():
+            return self._reported(
+                reload(self._services, project, names, provision=provision, stop_timeout_s=stop_timeout_s)
+            )
 
     def down(
-        self, project: Project, names: Sequence[str] = (), *, destroy: bool = False, timeout_s: float = 30.0
+        self,
+        project: Project,
+        names: Sequence[str] = (),
+        *,
+        destroy: bool = False,
+        with_orphans: bool = False,
+        timeout_s: float = 30.0,
     ) -> tuple[Outcome, ...]:
-        """Stop, and with `destroy` remove. Raises: `vm::not_found`, `vm::foreign`, `state::locked`."""
+        """Stop, and with `destroy` remove. with_orphans: also what the VMFile made and defines no more.
+
+        Raises: `vm::not_found`, `vm::foreign`, `state::locked`.
+        """
         from vm_manager.app.down import down
 
         with self._errors.boundary():
-            return self._reported(down(self._services, project, names, destroy=destroy, timeout_s=timeout_s))
+            return self._reported(
+                down(self._services, project, names, destroy=destroy, with_orphans=with_orphans, timeout_s=timeout_s)
+            )
 
     def provision(
         self, project: Project, names: Sequence[str] = (), *, number: int | None = None
@@ -114,17 +139,50 @@ class Manager:
         with self._errors.boundary():
             return self._reported(provision(self._services, project, names, number=number))
 
-    def destroy(self, names: Sequence[str]) -> tuple[Outcome, ...]:
-        """Remove VMs, wherever they came from. Raises: `vm::not_found`, `state::locked`."""
-        from vm_manager.app.down import destroy
+    def create(self, new: NewVm, *, start: bool = False) -> tuple[Outcome, ...]:
+        """Make one VM without a VMFile, and with `start` bring it up.
+
+        Raises: `vmctl::create::invalid_vcpus`, `vmctl::create::invalid_memory`, `vmctl::create::no_image`,
+        `vmctl::create::image_not_found`, `vmctl::create::name_exists`, `vmctl::usage`, `state::locked`.
+        """
+        from vm_manager.app.options import create
 
         with self._errors.boundary():
-            return self._reported(destroy(self._services, names))
+            return self._reported(create(self._services, new, start=start))
+
+    def start(self, names: Sequence[str], *, timeout_s: float | None = None) -> tuple[Outcome, ...]:
+        """Power on, or let a suspended VM go on, and wait for as much as it has reached before.
+
+        timeout_s: how long the guest may take to get ready; None: what its spec says, else what its accelerator makes reasonable.
+        Raises: `vm::not_found`, `state::locked`; `vm::invalid_state` is in the outcome of its VM, here and below.
+        """
+        return self._lifecycle("start", names, timeout_s)
+
+    def stop(self, names: Sequence[str], *, timeout_s: float = 30.0) -> tuple[Outcome, ...]:
+        """Power off; timeout_s: for the guest to do that itself. Raises: `vm::not_found`, `state::locked`."""
+        return self._lifecycle("stop", names, timeout_s)
+
+    def restart(self, names: Sequence[str], *, timeout_s: float = 30.0) -> tuple[Outcome, ...]:
+        """Stop and start; timeout_s: for the guest to shut down by itself. Raises: `vm::not_found`, `state::locked`."""
+        return self._lifecycle("restart", names, timeout_s)
+
+    def suspend(self, names: Sequence[str]) -> tuple[Outcome, ...]:
+        """Pause the vCPUs. Raises: `vm::not_found`, `state::locked`."""
+        return self._lifecycle("suspend", names)
+
+    def resume(self, names: Sequence[str]) -> tuple[Outcome, ...]:
+        """Undo `suspend`. Raises: `vm::not_found`, `state::locked`."""
+        return self._lifecycle("resume", names)
+
+    def destroy(self, names: Sequence[str]) -> tuple[Outcome, ...]:
+        """Remove VMs in any state, wherever they came from. Raises: `vm::not_found`, `state::locked`."""
+        return self._lifecycle("destroy", names)
 
     def names(self) -> tuple[str, ...]:
-        """The names of all VMs."""
+        """The names of all VMs, also of those that are being made or removed."""
         with self._errors.boundary():
-            return self._services.store.names()
+            store = self._services.store
+            return tuple(sorted((*store.names(), *store.rests())))
 
     def status(self, name: str) -> Instance:
         """A VM as it is now. Raises: `vm::not_found`, `state::corrupt`."""
@@ -139,6 +197,13 @@ class Manager:
 
         with self._errors.boundary():
             return login_command(self._services, name, command, user=user, key=key)
+
+    def _lifecycle(self, verb: str, names: Sequence[str], timeout_s: float | None = None) -> tuple[Outcome, ...]:
+        from vm_manager.app.lifecycle import lifecycle
+        from vm_manager.planning.lifecycle import Verb
+
+        with self._errors.boundary():
+            return self._reported(lifecycle(self._services, Verb(verb), names, timeout_s=timeout_s))
 
     def _reported(self, outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
         """Failures of single VMs are in their outcomes and are not raised; they count all the same."""

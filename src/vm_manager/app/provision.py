@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.ownership import require_own
 from vm_manager.app.reach import open_session, require_running
-from vm_manager.app.services import Services, require_own
+from vm_manager.app.services import Services
 from vm_manager.app.steps import step
 from vm_manager.diagnostics.errors import Interrupted, ProvisionFailed, QemuExited, SshFailed, Usage, VmError
 from vm_manager.diagnostics.model import Label

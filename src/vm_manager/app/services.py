@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vm_manager.backends.registry import load_backend
-from vm_manager.diagnostics.errors import VmError, VmForeign
+from vm_manager.diagnostics.errors import VmError
 from vm_manager.diagnostics.model import Subject
-from vm_manager.domain.instance import Instance, InstanceRecord, Progress
+from vm_manager.domain.events import Noticed
+from vm_manager.domain.instance import Instance, InstanceRecord, Observation, Progress
 from vm_manager.domain.platform import Platform
 from vm_manager.host.facts import read_host_facts
 from vm_manager.state.journal import last_failure
@@ -62,6 +63,9 @@ class Services:
 
     def look(self, name: str) -> Instance:
         """An instance as it is now. Raises: `vm::not_found`, `state::corrupt`."""
+        if not self.store.exists(name) and name in self.store.rests():
+            record, home, state = self.store.read_rests(name)
+            return Instance(record, Observation(state), str(home))
         record, files = self.store.read(name), self.store.files(name)
         observation = self.backend(record.backend).observe(record, files.home)
         return Instance(record, observation, str(files.home), last_failure(files.journal))
@@ -83,22 +87,25 @@ class Services:
         with ExitStack() as stack:
             for name in sorted(names):
                 stack.enter_context(self.store.lock(name, command))
+                self._heal(name)
             yield
+
+    def _heal(self, name: str) -> None:
+        """Clear away what commands and QEMUs that were killed left behind, and say so."""
+        told = list(self.store.heal(name))
+        if self.store.exists(name):
+            for backend in self._backends_of(name):
+                told += backend.heal(self.home(name))
+        for what in told:
+            self.emit(Noticed(name, what))
+
+    def _backends_of(self, name: str) -> Iterator[Backend]:
+        """The VM's backend, if that can be told."""
+        with suppress(VmError):
+            yield self.backend(self.store.read(name).backend)
 
     def note_progress(self, record: InstanceRecord, progress: Progress) -> InstanceRecord:
         """Write down how far a VM has come."""
         changed = replace(record, progress=progress)
         self.store.write(changed)
         return changed
-
-
-def require_own(instances: Iterable[Instance], origin: Path) -> None:
-    """VMs are global, VMFiles are not: refuse to touch what another VMFile made. Raises: `vm::foreign`."""
-    for instance in instances:
-        if instance.record.origin != str(origin):
-            raise VmForeign(
-                "VM '{name}' was made from {origin}, not from {here}",
-                {"name": instance.name, "origin": instance.record.origin, "here": str(origin)},
-                help=(f"rename the VM in this VMFile, or remove the other one: `vmctl destroy {instance.name}`",),
-                subject=Subject(vm=instance.name),
-            )

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from vm_manager.cli.session import FileOption, NameOption, NamesArgument, finish, load_project, manager, selected
+from vm_manager.cli.session import (
+    FileOption,
+    JsonOption,
+    NameOption,
+    NamesArgument,
+    StopTimeoutOption,
+    load_project,
+    selected,
+    work,
+)
 
 
 def down(
@@ -14,13 +23,15 @@ def down(
     file: FileOption = None,
     name: NameOption = None,
     destroy: Annotated[bool, typer.Option("--destroy", help="Remove the VMs, with their disks and keys.")] = False,
-    timeout: Annotated[
-        float,
-        typer.Option("--timeout", metavar="SECONDS", min=0, max=86400, help="For the guest to shut down by itself."),
-    ] = 30.0,
+    orphans: Annotated[
+        bool, typer.Option("--orphans", help="Also VMs of this VMFile that it defines no more.")
+    ] = False,
+    timeout: StopTimeoutOption = 30.0,
+    json: JsonOption = False,
 ) -> None:
     """Stop the VMs of the VMFile; their disks are kept, unless they are to be destroyed."""
-    with manager() as vms:
-        project = load_project(vms, file)
-        outcomes = vms.down(project, selected(names, name), destroy=destroy, timeout_s=timeout)
-    finish(outcomes)
+    with work(json=json) as command:
+        project = load_project(command.vms, file)
+        command.done(
+            command.vms.down(project, selected(names, name), destroy=destroy, with_orphans=orphans, timeout_s=timeout)
+        )

@@ -8,38 +8,33 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 from types import FrameType
-from typing import Annotated, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 
-from vm_manager.cli.destroy import destroy
-from vm_manager.cli.down import down
-from vm_manager.cli.explain import explain
-from vm_manager.cli.list import list_vms
-from vm_manager.cli.provision import provision
-from vm_manager.cli.settings import EscapedError, VmctlCommand, VmctlGroup, current
-from vm_manager.cli.ssh import SshCommand, ssh
-from vm_manager.cli.status import status
-from vm_manager.cli.up import up
-from vm_manager.cli.validate import validate
+from vm_manager.cli.commands import commands
+from vm_manager.cli.settings import EscapedError, VmctlGroup, current
 from vm_manager.diagnostics.errors import Interrupted, Usage, VmError
 from vm_manager.ui.terminal import OutputClosed
 
 _CLOSED_PIPE = 128 + signal.SIGPIPE
 
+
+class CommandLine(VmctlGroup):
+    """vmctl with all its commands."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for command in commands():
+            self.add_command(command)
+
+
 app = typer.Typer(
-    cls=VmctlGroup,
+    cls=CommandLine,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for _function, _name in ((up, "up"), (down, "down"), (list_vms, "list"), (status, "status")):
-    app.command(_name, cls=VmctlCommand)(_function)
-app.command("ssh", cls=SshCommand)(ssh)
-app.command("provision", cls=VmctlCommand)(provision)
-app.command("destroy", cls=VmctlCommand)(destroy)
-app.command("validate", cls=VmctlCommand)(validate)
-app.command("explain", cls=VmctlCommand)(explain)
 
 
 def _show_version(wanted: bool) -> None:

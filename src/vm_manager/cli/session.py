@@ -11,9 +11,12 @@ import typer
 
 from vm_manager.app.manager import Manager
 from vm_manager.cli.settings import current
+from vm_manager.diagnostics.errors import VmError
+from vm_manager.domain.events import StepFailed, StepFinished
 
 if TYPE_CHECKING:
     from vm_manager.app.fleet import Outcome
+    from vm_manager.domain.events import Event, EventSink
     from vm_manager.vmfile.load import Project
 
 
@@ -36,6 +39,12 @@ NamesArgument = Annotated[
     typer.Argument(metavar="[NAME]...", help="Only these VMs. Default: all.", autocompletion=_complete_names),
 ]
 VmArgument = Annotated[str, typer.Argument(metavar="NAME", help="The VM.", autocompletion=_complete_names)]
+VmsArgument = Annotated[list[str], typer.Argument(metavar="NAME...", help="The VMs.", autocompletion=_complete_names)]
+StopTimeoutOption = Annotated[
+    float,
+    typer.Option("--timeout", metavar="SECONDS", min=0, max=86400, help="For the guest to shut down by itself."),
+]
+NoProvisionOption = Annotated[bool, typer.Option("--no-provision", help="Leave out the provisioners.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
@@ -64,6 +73,54 @@ def manager() -> Iterator[Manager]:
         yield Manager(backend=current.backend_name, emit=display)
 
 
+class Work:
+    """What a command does with VMs: a manager whose events are drawn, and the outcomes to tell of at its end."""
+
+    def __init__(self, emit: EventSink) -> None:
+        self.vms = Manager(backend=current.backend_name, emit=self._take)
+        self.outcomes: tuple[Outcome, ...] = ()
+        self.steps: list[StepFinished | StepFailed] = []
+        self._emit = emit
+
+    def done(self, outcomes: tuple[Outcome, ...]) -> None:
+        """Keep the outcomes for the end."""
+        self.outcomes = outcomes
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, (StepFinished, StepFailed)):
+            self.steps.append(event)
+        self._emit(event)
+
+
+@contextmanager
+def work(*, json: bool) -> Iterator[Work]:
+    """Run a command's work, then say what was done, a line per VM or one document; raises what stands for all that failed."""
+    from vm_manager.app.fleet import failure_of
+    from vm_manager.ui.display import display_for
+    from vm_manager.ui.documents import diagnostic_items, document, outcome_item
+
+    failure: VmError | None
+    with display_for(current.terminal) as display:
+        command = Work(display)
+        try:
+            yield command
+            failure = failure_of(command.outcomes)
+        except VmError as error:
+            failure = error
+    if json:
+        items = [
+            outcome_item(outcome.vm, outcome.summary, outcome.error, command.steps) for outcome in command.outcomes
+        ]
+        failures = [failure.diagnostic] if failure else []
+        current.terminal.say_raw(document(vms=items, diagnostics=diagnostic_items(failures)))
+    elif not current.quiet:
+        for outcome in command.outcomes:
+            if outcome.error is None:
+                current.terminal.say(f"{outcome.vm}: {outcome.summary}")
+    if failure is not None:
+        raise failure
+
+
 def load_project(manager: Manager, file: Path | None, *, warn: bool = False) -> Project:
     """Read the VMFile, and say which one it is when it is not the one that is expected. warn: show its warnings."""
     project = manager.load(file)
@@ -73,15 +130,3 @@ def load_project(manager: Manager, file: Path | None, *, warn: bool = False) -> 
         for warning in project.warnings:
             current.terminal.show(warning)
     return project
-
-
-def finish(outcomes: Sequence[Outcome]) -> None:
-    """Say what was done, a line per VM; raises the failure that stands for all that failed."""
-    from vm_manager.app.fleet import failure_of
-
-    for outcome in outcomes:
-        if outcome.error is None and not current.quiet:
-            current.terminal.say(f"{outcome.vm}: {outcome.summary}")
-    failure = failure_of(outcomes)
-    if failure is not None:
-        raise failure

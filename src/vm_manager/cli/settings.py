@@ -23,8 +23,7 @@ _PEERS = {
     "ls": "list",
     "rm": "destroy",
     "delete": "destroy",
-    "halt": "down",
-    "stop": "down",
+    "halt": "stop",
     "shell": "ssh",
 }
 _PANEL = "Options of every command"
@@ -70,6 +69,17 @@ class VmctlCommand(TyperCommand):
         """Run the command, now that all options have been read."""
         show_logs(current.verbose, current.terminal)
         return super().invoke(ctx)
+
+
+class RemoteCommand(VmctlCommand):
+    """Keeps apart what stands before `--` (ours) and behind it (the guest's, in `ctx.obj`)."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the remote command away before the options are read."""
+        if "--" in args:
+            at = args.index("--")
+            ctx.obj, args = args[at + 1 :], args[:at]
+        return super().parse_args(ctx, args)
 
 
 class VmctlGroup(TyperGroup):

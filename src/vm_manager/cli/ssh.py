@@ -7,30 +7,19 @@ import shlex
 import signal
 import subprocess
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from vm_manager.app.manager import Manager
 from vm_manager.cli.session import FileOption, load_project, manager
-from vm_manager.cli.settings import VmctlCommand, current
+from vm_manager.cli.settings import current
 from vm_manager.diagnostics.errors import SshFailed
 from vm_manager.diagnostics.model import Subject
 
 _log = logging.getLogger(__name__)
 
 _OPENSSH_FAILED = 255
-
-
-class SshCommand(VmctlCommand):
-    """Keeps apart what stands before `--` (ours) and behind it (the guest's)."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take the remote command away before the options are read."""
-        if "--" in args:
-            at = args.index("--")
-            ctx.obj, args = args[at + 1 :], args[:at]
-        return super().parse_args(ctx, args)
 
 
 def ssh(

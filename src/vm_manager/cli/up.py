@@ -1,4 +1,4 @@
-"""`vmctl up`."""
+"""`vmctl up` and `vmctl reload`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import typer
 
 from vm_manager.cli.session import (
     FileOption,
+    JsonOption,
     NameOption,
     NamesArgument,
-    finish,
+    NoProvisionOption,
+    StopTimeoutOption,
     load_project,
-    manager,
     one_of,
     selected,
+    work,
 )
 from vm_manager.domain.plan import WaitFor
 
@@ -23,7 +25,7 @@ def up(
     names: NamesArgument = None,
     file: FileOption = None,
     name: NameOption = None,
-    no_provision: Annotated[bool, typer.Option("--no-provision", help="Leave out the provisioners.")] = False,
+    no_provision: NoProvisionOption = False,
     wait: Annotated[
         str,
         typer.Option(
@@ -33,12 +35,32 @@ def up(
             help="Until what is so. Default: ready.",
         ),
     ] = WaitFor.READY,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Take over VMs that were made elsewhere.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Create, start, wait for and provision the VMs of the VMFile.
 
     VMs that are up already are left as they are; one whose last `up` did not come to its end goes on from there.
     """
-    with manager() as vms:
-        project = load_project(vms, file, warn=True)
-        outcomes = vms.up(project, selected(names, name), provision=not no_provision, wait=WaitFor(wait))
-    finish(outcomes)
+    with work(json=json) as command:
+        project = load_project(command.vms, file, warn=True)
+        wanted = selected(names, name)
+        command.done(command.vms.up(project, wanted, provision=not no_provision, wait=WaitFor(wait), adopting=adopt))
+
+
+def reload(
+    names: NamesArgument = None,
+    file: FileOption = None,
+    name: NameOption = None,
+    no_provision: NoProvisionOption = False,
+    timeout: StopTimeoutOption = 30.0,
+    json: JsonOption = False,
+) -> None:
+    """Replace the VMs of the VMFile by new ones, and bring these up.
+
+    A new VM is made completely before the old one is ended; what the old one's disk held is gone then.
+    """
+    with work(json=json) as command:
+        project = load_project(command.vms, file, warn=True)
+        wanted = selected(names, name)
+        command.done(command.vms.reload(project, wanted, provision=not no_provision, stop_timeout_s=timeout))

@@ -68,6 +68,12 @@ class Backend(Protocol):
         emit: is told each stage.
         """
 
+    def suspend(self, record: InstanceRecord, home: Path) -> None:
+        """Pause the vCPUs. Idempotent, allowed while powered on.
+
+        Raises: `qemu::qmp_connect_failed`, `qemu::qmp_command_failed`.
+        """
+
     def resume(self, record: InstanceRecord, home: Path) -> None:
         """Let the vCPUs run on. Idempotent, allowed while powered on.
 
@@ -79,6 +85,12 @@ class Backend(Protocol):
 
     def observe(self, record: InstanceRecord, home: Path) -> Observation:
         """Look, without changing or blocking anything, within half a second. Never fails."""
+
+    def heal(self, home: Path) -> tuple[str, ...]:
+        """Clear away what a machine that ended without its own clean-up left behind; a line for each finding. Idempotent.
+
+        Raises: `host::permission_denied`, `io`.
+        """
 
     def require_alive(self, record: InstanceRecord, home: Path) -> None:
         """Cheap check for use in wait loops. Raises: `qemu::exited` when the process is gone."""

@@ -83,5 +83,13 @@ class Warned:
     diagnostic: Diagnostic
 
 
-Event = StepStarted | StepFinished | StepFailed | PhaseReached | Progressed | GuestOutput | Warned
+@dataclass(frozen=True)
+class Noticed:
+    """Something worth a line that asks for nothing, such as what an interrupted command had left behind; text: a line."""
+
+    vm: str
+    text: str
+
+
+Event = StepStarted | StepFinished | StepFailed | PhaseReached | Progressed | GuestOutput | Warned | Noticed
 EventSink = Callable[[Event], None]

@@ -9,11 +9,18 @@ from enum import StrEnum
 from vm_manager.domain.spec import VmSpec
 
 #: The version of the record's form; a record with a higher one was written by a newer vmctl.
-RECORD_SCHEMA = 1
+RECORD_SCHEMA = 2
+
+#: The origin of a VM that was made by `vmctl create`; others have the path of their VMFile.
+CREATED_BY_HAND = "create"
 
 
 class VmState(StrEnum):
-    """The states of an instance, derived from what is true, never from a stored word alone."""
+    """The states of an instance, derived from what is true, never from a stored word alone.
+
+    PREPARING: being made. PREPARED: never started. SUSPENDED: its vCPUs are paused. FAILED: made or started incompletely, or
+    stopped by QEMU after an error. DESTROYED: what is left of it is being removed.
+    """
 
     PREPARING = "preparing"
     PREPARED = "prepared"
@@ -21,6 +28,7 @@ class VmState(StrEnum):
     SUSPENDED = "suspended"
     STOPPED = "stopped"
     FAILED = "failed"
+    DESTROYED = "destroyed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +46,7 @@ class Progress:
 
     started: it has run at least once.
     ready: it has been ready since its last start.
+    reached: it has been ready at least once, so that a later start can be expected to get there, too.
     host_key_verified: its SSH host key has been seen to be the pinned one, or was pinned at first sight.
     steps_done: provisioners that have succeeded since its last start, from the first on without a gap.
     once_done: the identities of provisioners that run once and have succeeded since the VM was made.
@@ -45,6 +54,7 @@ class Progress:
 
     started: bool = False
     ready: bool = False
+    reached: bool = False
     host_key_verified: bool = False
     steps_done: int = 0
     once_done: tuple[str, ...] = ()
@@ -54,7 +64,7 @@ class Progress:
 class InstanceRecord:
     """The record of an instance, `vm.json`.
 
-    origin: the real path of the VMFile it came from.
+    origin: the real path of the VMFile it came from, or `CREATED_BY_HAND`.
     instance_id: unique per creation; cloud-init runs its first-boot modules once per instance id.
     created_at: UTC, ISO 8601.
     seeded: whether it was made with a cloud-init seed.
@@ -73,6 +83,11 @@ class InstanceRecord:
     progress: Progress = Progress()
     schema: int = RECORD_SCHEMA
 
+    @property
+    def has_login(self) -> bool:
+        """Whether there is a guest's login that can be waited for; without one a VM is ready as soon as it runs."""
+        return self.spec.is_reachable and bool(self.seeded or self.spec.ssh)
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -88,6 +103,7 @@ class Observation:
 
     alive: whether the machine is powered on, be its vCPUs running or not.
     pid: of the hypervisor's process, where there is one.
+    resumable: whether a failed one that is alive can go on once its trouble is mended, such as a full disk.
     ssh: where the guest's sshd is reached, where the backend forwards a port.
     detail: the hypervisor's own word for the state, or why it could not be asked.
     """
@@ -97,6 +113,7 @@ class Observation:
     pid: int | None = None
     ssh: Endpoint | None = None
     detail: str | None = None
+    resumable: bool = False
 
 
 @dataclass(frozen=True)

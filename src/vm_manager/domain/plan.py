@@ -15,9 +15,11 @@ class Action(StrEnum):
     CREATE = "create"
     START = "start"
     RESUME = "resume"
+    SUSPEND = "suspend"
     WAIT = "wait"
     PROVISION = "provision"
     STOP = "stop"
+    REPLACE = "replace"
     DESTROY = "destroy"
     NOTHING = "nothing"
 
@@ -34,7 +36,7 @@ class WaitFor(StrEnum):
 class Operation:
     """One thing to do to one VM, and why.
 
-    steps: for PROVISION, the indexes of the provisioners to run.
+    steps: for PROVISION, the indexes of the provisioners to run. wait_for: for WAIT, what ends it.
     span: the VMFile's block that wants it.
     """
 
@@ -43,6 +45,7 @@ class Operation:
     cause: str
     steps: tuple[int, ...] = ()
     span: Span | None = None
+    wait_for: WaitFor = WaitFor.READY
 
     def __str__(self) -> str:
         return f"instance {self.vm}: {self.action} — {self.cause}"

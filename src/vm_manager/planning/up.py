@@ -39,8 +39,8 @@ def plan_up(
             if spec.image.url and spec.image.url not in cached_urls:
                 operations.append(_operation(spec, Action.FETCH, "the image is not in the cache"))
             operations.append(_operation(spec, Action.CREATE, "does not exist"))
-        todo = [*_run(wanted, instance), *_reach(spec, instance, provision and wait is WaitFor.READY)]
-        if spec.name in without_guests or wait is WaitFor.NONE:
+        todo = [*_run(wanted, instance), *_reach(spec, instance, provision, wait)]
+        if spec.name in without_guests:
             todo = [operation for operation in todo if operation.action not in _IN_THE_GUEST]
         operations += todo or [_operation(wanted, Action.NOTHING, _already_running(wanted, instance))]
     return Plan(tuple(operations))
@@ -60,19 +60,20 @@ def _why_start(instance: Instance) -> str:
     return "could not be started before" if instance.state is VmState.FAILED else f"is {instance.state}"
 
 
-def _reach(spec: VmSpec, instance: Instance | None, provision: bool) -> Iterable[Operation]:
+def _reach(spec: VmSpec, instance: Instance | None, provision: bool, wait: WaitFor) -> Iterable[Operation]:
     """Wait and provision, as far as each is still to be done since the last start."""
-    if not spec.is_reachable:
+    if not spec.is_reachable or wait is WaitFor.NONE:
         return
     progress = instance.record.progress if instance and instance.alive else None
     seeded = instance.record.seeded if instance else spec.has_seed
     can_log_in = seeded or spec.ssh or spec.provisioners
     if can_log_in and not (progress and progress.ready):
-        yield _operation(spec, Action.WAIT, "is not ready yet" if progress else "is being started")
+        why = "is not ready yet" if progress else "is being started"
+        yield replace(_operation(spec, Action.WAIT, why), wait_for=wait)
     # A machine that is started anew may have lost what its steps had done, but for those that run once.
     reached = instance.record.progress if instance else Progress()
     steps = steps_to_do(spec, reached if progress else replace(reached, steps_done=0))
-    if provision and steps:
+    if provision and steps and wait is WaitFor.READY:
         yield _operation(spec, Action.PROVISION, f"{len(steps)} of {len(spec.provisioners)} steps to do", steps)
 
 

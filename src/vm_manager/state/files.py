@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from contextlib import suppress
 from pathlib import Path
 
 from vm_manager.diagnostics.os_errors import os_errors
+
+# <linux/fs.h> and <fcntl.h>
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+
+#: What a write that was killed leaves behind.
+TEMPORARY = ".*.tmp"
 
 
 def make_dir(path: Path) -> None:
@@ -51,6 +59,25 @@ def private(path: str, flags: int) -> int:
     if flags & os.O_CREAT:
         os.fchmod(descriptor, 0o600)
     return descriptor
+
+
+def written_bytes(path: Path) -> int:
+    """The space that a file takes up on the disk, in bytes; 0 when there is none."""
+    try:
+        return path.stat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two directories change their names in one step. Source: RENAME_EXCHANGE in renameat2(2).
+
+    Raises: `OSError`, with EINVAL or ENOSYS where the file system cannot do that.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(one))
 
 
 def sync_directory(path: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+#: What precedes a VM's name while it is made, and while it is removed.
+PREPARING, LEAVING = ".preparing-", ".destroying-"
+
 
 @dataclass(frozen=True)
 class DataDir:
@@ -38,11 +41,11 @@ class DataDir:
 
     def staging(self, name: str) -> Path:
         """Where a VM is made before it appears under its name."""
-        return self.vms / f".preparing-{name}"
+        return self.vms / f"{PREPARING}{name}"
 
     def leaving(self, name: str) -> Path:
         """Where a VM is moved before its files are removed."""
-        return self.vms / f".destroying-{name}"
+        return self.vms / f"{LEAVING}{name}"
 
 
 @dataclass(frozen=True)
@@ -110,3 +113,8 @@ class InstanceFiles:
     def pid(self) -> Path:
         """QEMU's pid file, which QEMU keeps locked while it lives."""
         return self.home / "pid"
+
+    @property
+    def life_line(self) -> Path:
+        """Empty; locked from before QEMU's first instruction until its end."""
+        return self.home / "life-line"

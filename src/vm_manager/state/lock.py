@@ -54,10 +54,10 @@ def locked(directory: Path, name: str, command: str) -> Iterator[None]:
 
 def _held(descriptor: int, name: str) -> StateLocked:
     subject = Subject(vm=name)
-    holder = _holder(descriptor)
-    if holder is None:
+    found = _holder(descriptor)
+    if found is None:
         return StateLocked("another command is working on VM '{name}'", {"name": name}, subject=subject, retryable=True)
-    pid, command = holder
+    pid, command = found
     return StateLocked(
         "`{command}` (pid {pid}) is working on VM '{name}'",
         {"command": command, "pid": pid, "name": name},
@@ -66,20 +66,32 @@ def _held(descriptor: int, name: str) -> StateLocked:
     )
 
 
+def holder(directory: Path, name: str) -> tuple[int, str] | None:
+    """Pid and command of whoever holds the VM's lock, as far as it can be told without touching the lock."""
+    try:
+        return _parsed((directory / f"{name}.lock").read_bytes())
+    except OSError:
+        return None
+
+
 def _holder(descriptor: int) -> tuple[int, str] | None:
     """Pid and command of the holder, who writes them down a moment after it got the lock."""
     for _ in range(_HOLDER_LOOKS):
-        try:
-            holder = json.loads(os.pread(descriptor, 4096, 0))
-            pid, command = int(holder["pid"]), str(holder["command"])
-        except (ValueError, KeyError, TypeError):
-            time.sleep(_HOLDER_PAUSE_S)
-            continue
-        # What a killed holder left behind names nobody.
-        if Path(f"/proc/{pid}").exists():
-            return pid, command
+        found = _parsed(os.pread(descriptor, 4096, 0))
+        if found:
+            return found
         time.sleep(_HOLDER_PAUSE_S)
     return None
+
+
+def _parsed(content: bytes) -> tuple[int, str] | None:
+    try:
+        written = json.loads(content)
+        pid, command = int(written["pid"]), str(written["command"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    # What a killed holder left behind names nobody.
+    return (pid, command) if Path(f"/proc/{pid}").exists() else None
 
 
 @contextmanager

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,18 +15,19 @@ import msgspec
 from vm_manager.diagnostics.errors import StateCorrupt, VmNotFound
 from vm_manager.diagnostics.model import Subject
 from vm_manager.diagnostics.os_errors import os_errors
-from vm_manager.domain.instance import RECORD_SCHEMA, InstanceRecord
+from vm_manager.domain.instance import RECORD_SCHEMA, InstanceRecord, VmState
 from vm_manager.domain.names import closest, is_vm_name
-from vm_manager.state.files import make_dir, sync_directory, write_atomically
-from vm_manager.state.layout import DataDir, InstanceFiles
-from vm_manager.state.lock import locked
+from vm_manager.state.files import TEMPORARY, exchange, make_dir, sync_directory, write_atomically
+from vm_manager.state.layout import LEAVING, PREPARING, DataDir, InstanceFiles
+from vm_manager.state.lock import holder, locked
+from vm_manager.state.migrations import migrate
 
 
 @dataclass(frozen=True)
 class _Version:
     """What can be read of every record, whatever version wrote it."""
 
-    schema: int = RECORD_SCHEMA
+    schema: int = 1
 
 
 class InstanceStore:
@@ -51,17 +53,36 @@ class InstanceStore:
         """The files of an instance."""
         return InstanceFiles(self.data.home(name))
 
-    def require(self, name: str) -> None:
-        """Raises: `vm::not_found`, with the name that was probably meant."""
-        if not self.exists(name):
-            near = closest(name, self.names())
-            meant = (f"did you mean '{near}'?",) if near else ()
-            raise VmNotFound(
-                "no VM is named '{name}'",
-                {"name": name},
-                help=(*meant, "run `vmctl list` to see the VMs there are"),
-                subject=Subject(vm=name),
-            )
+    def rests(self) -> tuple[str, ...]:
+        """The names of which there is no instance, but one that is being made or removed, or was when a command was killed."""
+        found = set()
+        with os_errors(self.data.vms):
+            try:
+                for entry in os.listdir(self.data.vms):
+                    name = entry.removeprefix(PREPARING).removeprefix(LEAVING)
+                    if name != entry and is_vm_name(name) and not self.exists(name):
+                        found.add(name)
+            except FileNotFoundError:
+                return ()
+        return tuple(sorted(found))
+
+    def read_rests(self, name: str) -> tuple[InstanceRecord, Path, VmState]:
+        """The record of an instance that is being made or removed, its directory, and which of these it is.
+
+        FAILED: it was being made when the command was killed. Raises: `vm::not_found`.
+        """
+        staging, leaving = self.data.staging(name), self.data.leaving(name)
+        making = VmState.PREPARING if holder(self.data.locks, name) else VmState.FAILED
+        for home, state in ((staging, making), (leaving, VmState.DESTROYED)):
+            with suppress(OSError, msgspec.MsgspecError, ValueError, RecursionError):
+                record = msgspec.json.decode(InstanceFiles(home).record.read_bytes(), type=InstanceRecord)
+                return record, home, state
+        raise self._not_found(name)
+
+    def require(self, name: str, *, or_rests: bool = False) -> None:
+        """Raises: `vm::not_found`, with the name that was probably meant. or_rests: what is left of an instance will do."""
+        if not self.exists(name) and not (or_rests and name in self.rests()):
+            raise self._not_found(name)
 
     def read(self, name: str) -> InstanceRecord:
         """The record of an instance. Raises: `vm::not_found`, `state::corrupt`."""
@@ -73,15 +94,21 @@ class InstanceStore:
             except FileNotFoundError as error:
                 raise self._corrupt(name, "the record {path} is missing") from error
         try:
-            if msgspec.json.decode(content, type=_Version).schema > RECORD_SCHEMA:
-                raise self._corrupt(name, "the record {path} was written by a newer vmctl")
-            record = msgspec.json.decode(content, type=InstanceRecord)
+            record = self._decode(name, content)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise self._corrupt(name, "the record {path} is not readable") from error
         if record.name != name:
             # A copied directory: writing this record would overwrite the other VM's.
             raise self._corrupt(name, "the record {path} is another VM's")
         return record
+
+    def _decode(self, name: str, content: bytes) -> InstanceRecord:
+        schema = msgspec.json.decode(content, type=_Version).schema
+        if schema > RECORD_SCHEMA:
+            raise self._corrupt(name, "the record {path} was written by a newer vmctl")
+        if schema == RECORD_SCHEMA:
+            return msgspec.json.decode(content, type=InstanceRecord)
+        return msgspec.convert(migrate(msgspec.json.decode(content, type=dict)), InstanceRecord)
 
     def write(self, record: InstanceRecord) -> None:
         """Replace the record of an instance that exists; the caller holds its lock.
@@ -90,6 +117,24 @@ class InstanceStore:
         """
         self._write(record, self.files(record.name))
 
+    def heal(self, name: str) -> Iterator[str]:
+        """Clear away what killed commands left behind of an instance; the caller holds its lock. Yields a line for each finding.
+
+        Raises: `host::permission_denied`, `io`.
+        """
+        for rest, what in (
+            (self.data.staging(name), "cleared away what an interrupted command had left half-made"),
+            (self.data.leaving(name), "removed the rest of a VM whose removal had been interrupted"),
+        ):
+            with os_errors(rest):
+                if rest.exists():
+                    shutil.rmtree(rest)
+                    yield what
+        home = self.data.home(name)
+        with os_errors(home):
+            for path in home.glob(TEMPORARY):
+                path.unlink(missing_ok=True)
+
     def lock(self, name: str, command: str) -> AbstractContextManager[None]:
         """Hold the lock of a name, whether or not the instance exists. Raises: `state::locked`."""
         if not is_vm_name(name):
@@ -97,25 +142,42 @@ class InstanceStore:
         return locked(self.data.locks, name, command)
 
     @contextmanager
-    def creating(self, name: str) -> Iterator[Path]:
-        """A directory to make an instance in; it appears under its name, complete, when `finish` has been written there.
+    def creating(self, name: str, *, replacing: bool = False) -> Iterator[Path]:
+        """A directory to make an instance in; it appears under its name, complete, when the block has ended.
 
-        The block writes everything, the record by `write_new` last. An exception, or a crash, leaves no instance: what is
-        left of an earlier attempt is cleared away first. The caller holds the lock.
+        replacing: it takes the place of an instance, which the block must have ended; that is then gone.
+        An exception, or a crash, leaves things as they were. The caller holds the lock.
         """
         staging = self.data.staging(name)
-        make_dir(self.data.vms)
         with os_errors(staging):
             shutil.rmtree(staging, ignore_errors=True)
-            make_dir(staging)
+        make_dir(staging)
         try:
             yield staging
             with os_errors(staging):
-                staging.rename(self.data.home(name))
+                if replacing:
+                    self._take_place(name, staging)
+                else:
+                    staging.rename(self.data.home(name))
                 sync_directory(self.data.vms)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
+        if replacing:
+            with os_errors(staging):
+                shutil.rmtree(staging)
+
+    def _take_place(self, name: str, staging: Path) -> None:
+        """Let the new instance and the old one change places; where that cannot be done in one step, the old one leaves first."""
+        home, leaving = self.data.home(name), self.data.leaving(name)
+        try:
+            exchange(staging, home)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS):
+                raise
+            home.rename(leaving)
+            staging.rename(home)
+            leaving.rename(staging)
 
     def write_new(self, record: InstanceRecord, staging: Path) -> None:
         """Write the record of an instance that is being made."""
@@ -141,5 +203,15 @@ class InstanceStore:
             template,
             {"path": str(self.files(name).record)},
             help=(f"`vmctl destroy {name}` removes the VM; its disk is {self.files(name).overlay}",),
+            subject=Subject(vm=name),
+        )
+
+    def _not_found(self, name: str) -> VmNotFound:
+        near = closest(name, self.names())
+        meant = (f"did you mean '{near}'?",) if near else ()
+        return VmNotFound(
+            "no VM is named '{name}'",
+            {"name": name},
+            help=(*meant, "run `vmctl list` to see the VMs there are"),
             subject=Subject(vm=name),
         )

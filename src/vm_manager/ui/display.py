@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from vm_manager.domain.events import (
     Event,
     GuestOutput,
+    Noticed,
     PhaseReached,
     Progressed,
     StepFailed,
@@ -160,6 +161,8 @@ class PlainDisplay:
                 return f"{phase}, waiting for {waiting_for}"
             case Progressed():
                 return self._tenths(event)
+            case Noticed(text=text):
+                return text
         return None
 
     def _tenths(self, event: Progressed) -> str | None:
@@ -203,6 +206,9 @@ class LiveDisplay:
         if isinstance(event, Warned):
             self._terminal.show(event.diagnostic)
             return
+        if isinstance(event, Noticed):
+            self._print([self._noticed(event)])
+            return
         with self._lock:
             lines = self._take_in(event, self._rows.setdefault(event.vm, _Row()))
         # Not while we hold our lock: Rich's refresh holds its own while it asks us for the table.
@@ -227,6 +233,11 @@ class LiveDisplay:
         from rich.text import Text
 
         return [Text.assemble((f"{piece.output[0]} │ ", "cyan"), piece.text) for piece in pieces]
+
+    def _noticed(self, event: Noticed) -> Text:
+        from rich.text import Text
+
+        return Text.assemble(("• ", "yellow"), (event.vm, "bold"), f" {event.text}")
 
     def _done(self, event: StepFinished) -> Text:
         from rich.text import Text

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from vm_manager.diagnostics.errors import VmError
 from vm_manager.diagnostics.model import Diagnostic, Evidence, Label, Suggestion
 from vm_manager.diagnostics.registry import Code
 from vm_manager.diagnostics.spans import Source, Span
+from vm_manager.domain.events import StepFailed, StepFinished
 from vm_manager.domain.instance import Endpoint, Instance, LastFailure
 
 SCHEMA = 1
@@ -51,6 +53,23 @@ def status_item(instance: Instance) -> dict[str, object]:
         "detail": observation.detail,
         "backend_data": dict(record.backend_data),
     }
+
+
+def outcome_item(
+    vm: str, summary: str, error: VmError | None, steps: Iterable[StepFinished | StepFailed]
+) -> dict[str, object]:
+    """How the work on a VM ended, with the steps that it took, in order."""
+    return {
+        "name": vm,
+        "outcome": summary,
+        "phases": [_phase(step) for step in steps if step.vm == vm],
+        "diagnostic": diagnostic_item(error.diagnostic) if error else None,
+    }
+
+
+def _phase(step: StepFinished | StepFailed) -> dict[str, object]:
+    outcome = "failed" if isinstance(step, StepFailed) else step.outcome
+    return {"name": step.step, "outcome": outcome, "elapsed_s": round(step.elapsed_s, 3)}
 
 
 def diagnostic_item(diagnostic: Diagnostic) -> dict[str, object]:

@@ -10,7 +10,9 @@ KIB = 1024
 MIB = KIB**2
 GIB = KIB**3
 _PORT = Number(low=1, high=65535)
-_DISK = Size(unit_bytes=GIB, low=MIB, high=64 * KIB * GIB)
+DISK = Size(unit_bytes=GIB, low=MIB, high=64 * KIB * GIB)
+VCPUS = Number(low=1, high=512)
+MEMORY = Size(unit_bytes=MIB, low=16 * MIB, high=16 * KIB * GIB)
 _ONE_TOO_MANY = "one too many"
 
 
@@ -80,7 +82,7 @@ DRIVE = Entry(
     many=True,
     works=False,
     also=("volume", "data-disk"),
-    entries=(_property("size", _DISK, "its size", required=True),),
+    entries=(_property("size", DISK, "its size", required=True),),
 )
 
 MOUNT = Entry(
@@ -168,11 +170,11 @@ VM = Entry(
         IMAGE_URL,
         Entry(name="arch", help="the guest's architecture; another one than the host's runs under TCG",
               arguments=_one(Word(words=("x86_64", "aarch64"))), works=False, default="the host's"),
-        Entry(name="vcpus", help="virtual CPUs", arguments=_one(Number(low=1, high=512)), default="1",
+        Entry(name="vcpus", help="virtual CPUs", arguments=_one(VCPUS), default="1",
               also=("cpus", "cores")),
         Entry(name="memory", help="main memory", default="1024", also=("ram", "mem"),
-              arguments=_one(Size(unit_bytes=MIB, low=16 * MIB, high=16 * KIB * GIB))),
-        Entry(name="disk", help="the size of the VM's own disk; it grows, never shrinks", arguments=_one(_DISK),
+              arguments=_one(MEMORY)),
+        Entry(name="disk", help="the size of the VM's own disk; it grows, never shrinks", arguments=_one(DISK),
               default="as large as the image"),
         Entry(name="firmware", help="what boots the guest",
               arguments=_one(Word(words=("bios", "uefi"), later=frozenset({"uefi"}))), default='"bios"'),

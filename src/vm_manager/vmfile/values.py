@@ -104,12 +104,10 @@ class ValueReader:
         return self._bounded(name, value, value.value, (str(kind.low), str(kind.high)), kind)
 
     def _size(self, name: str, value: Value, kind: Size) -> int | None:
-        match = _SIZE.fullmatch(value.value.strip()) if isinstance(value.value, str) else None
+        size = size_with_unit(value.value) if isinstance(value.value, str) else None
         if isinstance(value.value, int) and not isinstance(value.value, bool):
             size = value.value * kind.unit_bytes
-        elif match is not None and match[2] in _UNITS:
-            size = int(match[1]) * _UNITS[match[2]]
-        else:
+        if size is None:
             self._wrong_type(name, value, "a size", f'write a number, or a text such as {name} "2GiB"')
             return None
         return self._bounded(name, value, size, (shown_size(kind.low), shown_size(kind.high)), kind)
@@ -133,6 +131,12 @@ def _shown(text: str) -> str:
     """What was written, in one line of reasonable length."""
     line = " ".join(text.split())
     return line if len(line) <= _MAX_SHOWN else f"{line[: _MAX_SHOWN - 1]}…"
+
+
+def size_with_unit(text: str) -> int | None:
+    """The bytes that a text such as "2GiB" means, or None when it is no size."""
+    match = _SIZE.fullmatch(text.strip())
+    return int(match[1]) * _UNITS[match[2]] if match and match[2] in _UNITS else None
 
 
 def shown_size(size: int) -> str:

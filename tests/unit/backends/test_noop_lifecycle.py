@@ -134,7 +134,7 @@ def test_a_vm_of_another_vmfile_is_left_alone(world: _World) -> None:
         with pytest.raises(VmForeign) as caught:
             use(other)
         assert caught.value.diagnostic.args["origin"] == str(world.root / "project" / "VMFile.kdl")
-        assert "`vmctl destroy web`" in caught.value.diagnostic.help[0]
+        assert "`vmctl destroy web`" in caught.value.diagnostic.help[1]
     assert world.states() == {"web": VmState.RUNNING}
 
 
@@ -177,13 +177,13 @@ def test_a_failure_stays_with_the_vm_until_the_same_operation_succeeds(world: _W
     world.up(project)
     world.down(project)
     machine = world.data / "vms" / "web" / "machine"
-    machine.symlink_to("nowhere/at/all")
+    machine.mkdir()
     (outcome,) = world.vms.up(project)
     assert outcome.error
     failure = world.vms.status("web").last_failure
     assert failure
     assert (failure.operation, failure.code) == ("start", "vm_manager::io")
-    machine.unlink()
+    machine.rmdir()
     world.up(project)
     assert world.vms.status("web").last_failure is None
 

@@ -20,6 +20,7 @@ from vm_manager.domain import events as events_module
 from vm_manager.domain.events import (
     Event,
     GuestOutput,
+    Noticed,
     PhaseReached,
     Progressed,
     StepFailed,
@@ -39,6 +40,7 @@ _NAMES: dict[type[Event], str] = {
     PhaseReached: "phase_reached",
     Progressed: "progressed",
     GuestOutput: "guest_output",
+    Noticed: "noticed",
 }
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 

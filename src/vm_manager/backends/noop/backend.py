@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vm_manager.diagnostics.errors import QemuExited
+from vm_manager.diagnostics.errors import QemuExited, QmpConnectFailed
 from vm_manager.diagnostics.model import Diagnostic, Evidence
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.backend import BackendData, Capabilities
@@ -13,6 +13,9 @@ from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import EventSink
 from vm_manager.domain.instance import BaseImage, InstanceRecord, Observation, VmState
 from vm_manager.domain.spec import NetworkMode, VmSpec
+from vm_manager.state.files import write_atomically, write_private
+
+_RUNS, _PAUSED = b"running\n", b"paused\n"
 
 
 class NoopBackend:
@@ -31,24 +34,37 @@ class NoopBackend:
 
     def start(self, record: InstanceRecord, home: Path, cancel: CancelToken) -> BackendData:
         with os_errors(home):
-            _machine(home).touch(mode=0o600)
+            write_private(_machine(home), _RUNS)
         return record.backend_data
 
     def stop(self, record: InstanceRecord, home: Path, deadline: Deadline, emit: EventSink) -> None:
         with os_errors(home):
             _machine(home).unlink(missing_ok=True)
 
+    def suspend(self, record: InstanceRecord, home: Path) -> None:
+        self._set(home, _PAUSED)
+
     def resume(self, record: InstanceRecord, home: Path) -> None:
-        return
+        self._set(home, _RUNS)
+
+    def _set(self, home: Path, content: bytes) -> None:
+        if not _machine(home).exists():
+            raise QmpConnectFailed("there is no machine")
+        write_atomically(_machine(home), content)
 
     def destroy(self, home: Path) -> None:
         with os_errors(home):
             _machine(home).unlink(missing_ok=True)
 
     def observe(self, record: InstanceRecord, home: Path) -> Observation:
-        if _machine(home).exists():
-            return Observation(VmState.RUNNING, alive=True)
-        return Observation(VmState.STOPPED if record.progress.started else VmState.PREPARED)
+        try:
+            paused = _machine(home).read_bytes() == _PAUSED
+        except OSError:
+            return Observation(VmState.STOPPED if record.progress.started else VmState.PREPARED)
+        return Observation(VmState.SUSPENDED if paused else VmState.RUNNING, alive=True)
+
+    def heal(self, home: Path) -> tuple[str, ...]:
+        return ()
 
     def require_alive(self, record: InstanceRecord, home: Path) -> None:
         if not _machine(home).exists():

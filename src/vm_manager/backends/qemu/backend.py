@@ -79,6 +79,12 @@ class QemuBackend:
         shut_down(home, record.name, deadline, emit)
         self._reap(home)
 
+    def suspend(self, record: InstanceRecord, home: Path) -> None:
+        from vm_manager.backends.qemu.monitor import Monitor
+
+        with Monitor(home) as monitor:
+            monitor.execute("stop")
+
     def resume(self, record: InstanceRecord, home: Path) -> None:
         from vm_manager.backends.qemu.monitor import Monitor
 
@@ -104,7 +110,13 @@ class QemuBackend:
             last_port = QemuData.of(record).ssh_port
             return Observation(VmState.RUNNING, True, pid, _endpoint(last_port), "its monitor does not answer")
         state = _STATES.get(answer.status, VmState.RUNNING)
-        return Observation(state, True, pid, _endpoint(answer.ssh_port), answer.status)
+        resumable = answer.status == "io-error"
+        return Observation(state, True, pid, _endpoint(answer.ssh_port), answer.status, resumable)
+
+    def heal(self, home: Path) -> tuple[str, ...]:
+        from vm_manager.backends.qemu.process import clear_rests
+
+        return clear_rests(InstanceFiles(home))
 
     def require_alive(self, record: InstanceRecord, home: Path) -> None:
         if lock_owner(InstanceFiles(home).pid) is not None:

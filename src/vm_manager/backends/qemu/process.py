@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import select
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from vm_manager.backends.qemu.pid_file import lock_owner
+from vm_manager.backends.qemu.sockets import SOCKETS
+from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
 from vm_manager.state.files import private
 from vm_manager.state.layout import InstanceFiles
@@ -20,6 +24,8 @@ from vm_manager.state.layout import InstanceFiles
 _log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
+_SETTLE_S = 30.0
+_SETTLE_POLL_S = 0.02
 
 
 def spawn(argv: Sequence[str], files: InstanceFiles) -> subprocess.Popen[bytes]:
@@ -29,29 +35,76 @@ def spawn(argv: Sequence[str], files: InstanceFiles) -> subprocess.Popen[bytes]:
     Raises: `OSError`.
     """
     _log.info("$ %s", shlex.join(argv))
-    with open(files.qemu_log, "ab", opener=private) as log:
+    with open(files.qemu_log, "ab", opener=private) as log, _life_line(files) as life_line:
         return subprocess.Popen(
             argv,
             cwd=files.home,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            pass_fds=[life_line],
             start_new_session=True,
             umask=0o077,  # QEMU makes its sockets and logs under it
         )
 
 
 @contextmanager
-def process_handle(pid_file: Path) -> Iterator[int | None]:
+def _life_line(files: InstanceFiles) -> Iterator[int]:
+    """A locked descriptor for QEMU to inherit: the lock lasts exactly as long as that process, from its fork on.
+
+    The lock on the pid file comes some time later; should vmctl be killed in between, this one tells that somebody is there.
+    """
+    with open(files.life_line, "wb", opener=private) as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield file.fileno()
+
+
+def settle(files: InstanceFiles) -> None:
+    """Wait until a QEMU that a killed vmctl had just started holds its pid file, or has ended. Mostly returns at once."""
+    ends = time.monotonic() + _SETTLE_S
+    while lock_owner(files.pid) is None and _is_held(files.life_line) and time.monotonic() < ends:
+        time.sleep(_SETTLE_POLL_S)
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def clear_rests(files: InstanceFiles) -> tuple[str, ...]:
+    """Remove the pid file and the sockets of a QEMU that is gone; says so when it had not done that itself.
+
+    Raises: `host::permission_denied`, `io`.
+    """
+    settle(files)
+    if lock_owner(files.pid) is not None:
+        return ()
+    # A QEMU that exits by itself removes its pid file and all sockets but VNC's.
+    killed = files.pid.exists()
+    with os_errors(files.home):
+        for name in ("pid", *SOCKETS):
+            (files.home / name).unlink(missing_ok=True)
+    return ("QEMU had ended without cleaning up: removed its pid file and sockets",) if killed else ()
+
+
+@contextmanager
+def process_handle(files: InstanceFiles) -> Iterator[int | None]:
     """A pidfd_open(2) descriptor of the running QEMU, or None: it keeps meaning that process, whatever pids are reused."""
-    pid = lock_owner(pid_file)
+    settle(files)
+    pid = lock_owner(files.pid)
     try:
         descriptor = os.pidfd_open(pid) if pid else None
     except ProcessLookupError:
         descriptor = None
     try:
         # Between reading the pid and opening it the process may have been replaced: the lock tells.
-        yield descriptor if descriptor is not None and lock_owner(pid_file) == pid else None
+        yield descriptor if descriptor is not None and lock_owner(files.pid) == pid else None
     finally:
         if descriptor is not None:
             os.close(descriptor)

@@ -24,7 +24,7 @@ _DEAD = ("guest-panicked", "internal-error")
 
 def shut_down(home: Path, name: str, deadline: Deadline, emit: EventSink) -> None:
     """Power off; returns as QEMU exits. Raises: `vmctl::interrupted`, leaving the guest as it is then."""
-    with process_handle(InstanceFiles(home).pid) as handle:
+    with process_handle(InstanceFiles(home)) as handle:
         if handle is None:
             return
         emit(PhaseReached(name, "power button", "the guest to shut down"))
@@ -42,7 +42,7 @@ def shut_down(home: Path, name: str, deadline: Deadline, emit: EventSink) -> Non
 
 def end_at_once(home: Path) -> None:
     """End QEMU without asking the guest; for a VM whose disk is about to be removed."""
-    with process_handle(InstanceFiles(home).pid) as handle:
+    with process_handle(InstanceFiles(home)) as handle:
         if handle is not None:
             kill(handle, signal.SIGKILL)
             wait_for_exit(handle, Deadline(_FORCED_STAGE_S))

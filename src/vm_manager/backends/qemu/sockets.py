@@ -12,6 +12,7 @@ QUERY_SOCKET = "query.sock"
 CONSOLE_SOCKET = "console.sock"
 VNC_SOCKET = "vnc.sock"
 AGENT_SOCKET = "agent.sock"
+SOCKETS = (QMP_SOCKET, QUERY_SOCKET, CONSOLE_SOCKET, VNC_SOCKET, AGENT_SOCKET)
 
 
 @contextmanager

@@ -1,0 +1,208 @@
+"""Carrying out a plan on one VM, operation by operation. All decisions are in the plan; nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from vm_manager.app.create import create_instance, fetch_image, require_base
+from vm_manager.app.provision import run_steps, steps
+from vm_manager.app.reach import wait_for_guest
+from vm_manager.app.services import Services
+from vm_manager.app.steps import step
+from vm_manager.diagnostics.errors import (
+    BackendNotAvailable,
+    CloudInitFailed,
+    GuestError,
+    SshError,
+    StateCorrupt,
+)
+from vm_manager.domain.backend import Backend
+from vm_manager.domain.deadline import Deadline
+from vm_manager.domain.instance import InstanceRecord
+from vm_manager.domain.plan import Action, Operation, WaitFor
+from vm_manager.domain.spec import OnError, VmSpec
+from vm_manager.planning.changes import startable
+from vm_manager.state.files import written_bytes
+from vm_manager.vmfile.load import Project
+
+#: How long a guest may take to shut down by itself, in seconds, where nothing else is said.
+STOP_TIMEOUT_S = 30.0
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a VM shall be. origin: where that is written; project: the VMFile it is from, None for a VM from options."""
+
+    spec: VmSpec
+    origin: str
+    project: Project | None = None
+
+
+class Run:
+    """Applies the operations on one VM, in order.
+
+    wanted: for operations that make or change a VM; None: it stays what its record says.
+    stop_timeout_s: how long the guest may take to shut down before it is made to.
+    wait_timeout_s: how long it may take to get ready; None: what its spec says, else what the accelerator makes reasonable.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        vm: str,
+        wanted: Wanted | None = None,
+        *,
+        stop_timeout_s: float = STOP_TIMEOUT_S,
+        wait_timeout_s: float | None = None,
+    ) -> None:
+        self._services, self._vm, self._wanted = services, vm, wanted
+        self._stop_timeout_s, self._wait_timeout_s = stop_timeout_s, wait_timeout_s
+        self._done: list[str] = []
+
+    def apply(self, operations: Sequence[Operation]) -> str:
+        """Carry them out; returns what was done, past tense."""
+        for operation in operations:
+            self._apply(operation)
+        return ", ".join(self._done)
+
+    def _apply(self, operation: Operation) -> None:
+        match operation.action:
+            case Action.FETCH:
+                self._fetch()
+            case Action.CREATE:
+                self._create()
+            case Action.REPLACE:
+                self._replace()
+            case Action.START:
+                self._start()
+            case Action.RESUME:
+                self._resume()
+            case Action.SUSPEND:
+                self._suspend()
+            case Action.WAIT:
+                self._wait(operation.wait_for)
+            case Action.PROVISION:
+                self._provision(operation.steps)
+            case Action.STOP:
+                self._stop()
+            case Action.DESTROY:
+                self._destroy()
+            case Action.NOTHING:
+                self._done.append(operation.cause)
+
+    @property
+    def _new(self) -> Wanted:
+        assert self._wanted is not None, "an operation that makes a VM needs to know what it shall be"
+        return self._wanted
+
+    def _fetch(self) -> None:
+        with step(self._services, self._vm, "fetch", "fetching the image", "fetched the image"):
+            fetch_image(self._services, self._new.spec)
+
+    def _create(self) -> None:
+        with (
+            step(self._services, self._vm, "create", "creating", "created"),
+            self._services.store.creating(self._vm) as staging,
+        ):
+            create_instance(self._services, self._new.spec, self._new.origin, staging)
+        self._done.append("created")
+
+    def _replace(self) -> None:
+        """Make the new VM beside the old one, and only when it is complete end the old one and let them change places."""
+        services = self._services
+        with services.store.creating(self._vm, replacing=True) as staging:
+            with step(services, self._vm, "create", "making the new VM beside the old one", "made the new VM"):
+                create_instance(services, self._new.spec, self._new.origin, staging)
+            old = services.look(self._vm)
+            if old.alive:
+                self._stop()
+            discarded = written_bytes(services.store.files(self._vm).overlay)
+        self._done.append(f"replaced by a new VM, discarding a disk with {discarded // _MIB} MiB of changes")
+
+    def _start(self) -> None:
+        services = self._services
+        record = services.store.read(self._vm)
+        backend, home = services.backend(record.backend), services.home(self._vm)
+        with step(services, self._vm, "start", "starting", "started") as told:
+            require_base(record)
+            # Before the machine runs: should we die in between, a fresh boot must not pass for a ready guest.
+            before = record.progress
+            started = replace(before, started=True, ready=False, steps_done=0)
+            spec = startable(record.spec, self._wanted.spec) if self._wanted else record.spec
+            record = replace(record, spec=spec, progress=started)
+            services.store.write(record)
+            record = replace(record, backend_data=backend.start(record, home, services.cancel))
+            services.store.write(record)
+            told.outcome = f"started{_where(services, record)}"
+        if not (record.has_login and backend.capabilities().guests):
+            services.note_progress(record, replace(record.progress, ready=True))
+        self._done.append("started")
+
+    def _resume(self) -> None:
+        record = self._services.store.read(self._vm)
+        with step(self._services, record.name, "resume", "resuming", "resumed"):
+            self._services.backend(record.backend).resume(record, self._services.home(record.name))
+        self._done.append("resumed")
+
+    def _suspend(self) -> None:
+        record = self._services.store.read(self._vm)
+        with step(self._services, record.name, "suspend", "suspending", "suspended"):
+            self._services.backend(record.backend).suspend(record, self._services.home(record.name))
+        self._done.append("suspended")
+
+    def _wait(self, goal: WaitFor) -> None:
+        services = self._services
+        record = services.store.read(self._vm)
+        spec = self._wanted.spec if self._wanted else record.spec
+        ready = goal is WaitFor.READY
+        outcome = "ready" if ready else "reachable by SSH"
+        on_error = spec.cloud_init.on_error if spec.cloud_init else OnError.FAIL
+        with step(services, record.name, "wait", "waiting for the guest", outcome):
+            try:
+                timeout_s = self._wait_timeout_s or spec.boot_timeout_s
+                wait_for_guest(services, record, timeout_s, on_error=on_error, login_only=not ready)
+            except CloudInitFailed:
+                raise  # it brings its own evidence; the console shows nothing that is not in it
+            except (GuestError, SshError) as error:
+                backend = services.backend(record.backend)
+                raise error.enrich(evidence=backend.evidence(record, services.home(record.name))) from error.__cause__
+        reached = record.progress.reached or ready
+        progress = replace(record.progress, ready=ready, reached=reached, host_key_verified=True)
+        services.note_progress(record, progress)
+        self._done.append(outcome)
+
+    def _provision(self, chosen: Sequence[int]) -> None:
+        project, spec = self._new.project, self._new.spec
+        assert project is not None, "only VMFiles have provisioners"
+        run_steps(self._services, self._services.store.read(self._vm), spec, project, chosen)
+        self._done.append(f"provisioned ({steps(len(chosen))})")
+
+    def _stop(self) -> None:
+        services = self._services
+        record = services.store.read(self._vm)
+        with step(services, self._vm, "stop", "stopping", "stopped"):
+            deadline = Deadline(self._stop_timeout_s, services.cancel)
+            services.backend(record.backend).stop(record, services.home(self._vm), deadline, services.emit)
+        services.note_progress(record, replace(record.progress, ready=False, steps_done=0))
+        self._done.append("stopped")
+
+    def _destroy(self) -> None:
+        with step(self._services, self._vm, "destroy", "destroying", "destroyed"):
+            _backend_of(self._services, self._vm).destroy(self._services.home(self._vm))
+            self._services.store.remove(self._vm)
+        self._done.append("destroyed")
+
+
+def _backend_of(services: Services, vm: str) -> Backend:
+    """The VM's backend; one whose record is lost, or names a backend we do not know, must still be removable."""
+    try:
+        return services.backend(services.store.read(vm).backend)
+    except (StateCorrupt, BackendNotAvailable):
+        return services.backend()
+
+
+def _where(services: Services, record: InstanceRecord) -> str:
+    endpoint = services.backend(record.backend).observe(record, services.home(record.name)).ssh
+    return f", SSH on {endpoint.host}:{endpoint.port}" if endpoint else ""

@@ -1,0 +1,42 @@
+"""`start`, `stop`, `restart`, `suspend`, `resume` and `destroy`: single VMs by name, wherever they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vm_manager.app.apply import STOP_TIMEOUT_S, Run
+from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.services import Services
+from vm_manager.domain.events import Warned
+from vm_manager.domain.plan import Action, Operation
+from vm_manager.planning.lifecycle import Verb, plan_lifecycle
+
+
+def lifecycle(
+    services: Services, verb: Verb, names: Sequence[str], *, timeout_s: float | None = None
+) -> tuple[Outcome, ...]:
+    """Do one thing to VMs by name, all at once.
+
+    timeout_s: for START, how long a guest may take to get ready; else, to shut down before it is made to; None: see `Run`.
+    Raises: `vm::not_found` before anything is done, `state::locked`; what fails for one VM, such as `vm::invalid_state`, is
+    in its outcome.
+    """
+    wanted = tuple(dict.fromkeys(names))
+    for name in wanted:
+        services.store.require(name, or_rests=verb is Verb.DESTROY)
+    with services.locked(wanted, f"vmctl {verb}"):
+        return on_each(services, wanted, lambda vm: _one(services, verb, vm, timeout_s))
+
+
+def _one(services: Services, verb: Verb, vm: str, timeout_s: float | None) -> str:
+    run = Run(services, vm, stop_timeout_s=STOP_TIMEOUT_S if timeout_s is None else timeout_s, wait_timeout_s=timeout_s)
+    if verb is Verb.DESTROY:
+        # Whatever state it is in, and whether or not its record can be read.
+        return run.apply((Operation(vm, Action.DESTROY, "is to be destroyed"),))
+    instance = services.look(vm)
+    backend = services.backend(instance.record.backend)
+    plan = plan_lifecycle(verb, instance, guests=backend.capabilities().guests)
+    if any(operation.action is Action.START for operation in plan.operations):
+        for warning in backend.check_host((instance.record.spec,)):
+            services.emit(Warned(vm, warning))
+    return run.apply(plan.operations)

@@ -1,0 +1,170 @@
+"""`vmctl create`: one VM from options instead of a VMFile."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm_manager.app.apply import Run, Wanted
+from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.services import Services
+from vm_manager.diagnostics.errors import (
+    CreateImageNotFound,
+    CreateInvalidMemory,
+    CreateInvalidVcpus,
+    CreateNameExists,
+    CreateNoImage,
+    Usage,
+)
+from vm_manager.diagnostics.model import Subject
+from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.events import Warned
+from vm_manager.domain.instance import CREATED_BY_HAND
+from vm_manager.domain.names import is_vm_name
+from vm_manager.domain.plan import Action, Operation
+from vm_manager.domain.spec import CloudInit, ImageSource, SshAccess, VmSpec
+from vm_manager.images.cache import ImageCache
+from vm_manager.vmfile.flaws import Flaw
+from vm_manager.vmfile.grammar import Size
+from vm_manager.vmfile.key_files import check_public_key
+from vm_manager.vmfile.language import DISK, MEMORY, VCPUS
+from vm_manager.vmfile.user_data import check_user_data
+from vm_manager.vmfile.values import shown_size, size_with_unit
+
+_MIB = 1024 * 1024
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewVm:
+    """What `create` is asked for.
+
+    image: a disk image on this host; image_url: one to fetch; exactly one of them.
+    vcpus: a whole number. memory: MiB, or a size such as 2GiB. disk: GiB, or such a size; None: as large as the image.
+    user_data: a file that replaces vmctl's own user-data. ssh_key: a public key file; without one a pair is generated.
+    """
+
+    name: str
+    image: Path | None = None
+    image_url: str | None = None
+    vcpus: str = "1"
+    memory: str = "1024"
+    disk: str | None = None
+    user_data: Path | None = None
+    ssh_key: Path | None = None
+    user: str = "vm"
+
+
+def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outcome, ...]:
+    """Make a VM, and with `start` bring it up.
+
+    Raises: `vmctl::create::invalid_vcpus`, `vmctl::create::invalid_memory`, `vmctl::create::no_image`,
+    `vmctl::create::image_not_found`, `vmctl::create::name_exists`, `vmctl::usage`, `state::locked`; what fails later is in the
+    outcome.
+    """
+    spec = _spec(new)
+    _check_file(new.user_data, "the user-data", check_user_data)
+    _check_file(new.ssh_key, "the public key", check_public_key)
+    with services.locked((spec.name,), "vmctl create"):
+        if services.store.exists(spec.name):
+            raise CreateNameExists(
+                "there is a VM '{name}' already",
+                {"name": spec.name},
+                help=(f"choose another name, or remove it first: `vmctl destroy {spec.name}`",),
+                subject=Subject(vm=spec.name),
+            )
+        backend = services.backend()
+        for warning in backend.check_host((spec,)):
+            services.emit(Warned(spec.name, warning))
+        actions = [Action.CREATE]
+        if spec.image.url and not ImageCache(services.store.data.images).find(spec.image.url):
+            actions.insert(0, Action.FETCH)
+        if start:
+            actions.append(Action.START)
+            if backend.capabilities().guests:
+                actions.append(Action.WAIT)
+        todo = [Operation(spec.name, action, "is new") for action in actions]
+        run = Run(services, spec.name, Wanted(spec, CREATED_BY_HAND))
+        return on_each(services, (spec.name,), lambda _: run.apply(todo))
+
+
+def _spec(new: NewVm) -> VmSpec:
+    if not is_vm_name(new.name):
+        raise Usage(
+            "'{name}' cannot be the name of a VM",
+            {"name": new.name},
+            help=("use letters, digits and hyphens, 63 at the most, with no hyphen at either end",),
+        )
+    vcpus = int(new.vcpus) if _NUMBER.fullmatch(new.vcpus) else None
+    if vcpus is None or not VCPUS.low <= vcpus <= VCPUS.high:
+        raise CreateInvalidVcpus(
+            "'{vcpus}' is no possible number of virtual CPUs",
+            {"vcpus": new.vcpus},
+            help=(f"give a whole number from {VCPUS.low} to {VCPUS.high}: `--vcpus 2`",),
+        )
+    memory = _size(new.memory, MEMORY)
+    if memory is None:
+        raise CreateInvalidMemory(
+            "'{memory}' is no possible size of memory",
+            {"memory": new.memory},
+            help=(f"give a number of MiB, or a size, from {_bounds(MEMORY)}: `--memory 2GiB`",),
+        )
+    disk = None if new.disk is None else _size(new.disk, DISK)
+    if new.disk is not None and disk is None:
+        raise Usage(
+            "'{disk}' is no possible size of a disk",
+            {"disk": new.disk},
+            help=(f"give a number of GiB, or a size, from {_bounds(DISK)}: `--disk 20`",),
+        )
+    return VmSpec(
+        name=new.name,
+        image=_image(new),
+        vcpus=vcpus,
+        memory_mib=memory // _MIB,
+        disk_bytes=disk,
+        cloud_init=CloudInit(hostname=new.name, ssh_key=_absolute(new.ssh_key), user_data=_absolute(new.user_data)),
+        ssh=SshAccess(user=new.user),
+    )
+
+
+def _size(text: str, kind: Size) -> int | None:
+    """The bytes that are meant, or None when it is no size that is allowed."""
+    size = int(text) * kind.unit_bytes if _NUMBER.fullmatch(text) else size_with_unit(text)
+    return size if size is not None and kind.low <= size <= kind.high else None
+
+
+def _bounds(kind: Size) -> str:
+    return f"{shown_size(kind.low)} to {shown_size(kind.high)}"
+
+
+def _image(new: NewVm) -> ImageSource:
+    if new.image and new.image_url:
+        raise Usage("a VM has one image", help=("give either `--image` or `--image-url`",))
+    if new.image_url:
+        return ImageSource(url=new.image_url)
+    if new.image is None:
+        raise CreateNoImage("there is no image to make the VM from")
+    if not new.image.is_file():
+        raise CreateImageNotFound("there is no image {path}", {"path": str(new.image)})
+    return ImageSource(path=_absolute(new.image))
+
+
+def _absolute(path: Path | None) -> str | None:
+    return str(path.absolute()) if path else None
+
+
+def _check_file(path: Path | None, what: str, check: Callable[[bytes, str], list[Flaw]]) -> None:
+    if path is None:
+        return
+    with os_errors(path):
+        flaws = check(path.read_bytes(), str(path))
+    for flaw in flaws:
+        if not flaw.warning:
+            raise Usage(
+                "{what} {problem}",
+                {"what": what, "problem": flaw.problem},
+                help=(flaw.help or f"check what is in {path}",),
+                labels=(flaw.place,) if flaw.place else (),
+            )

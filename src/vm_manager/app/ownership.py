@@ -1,0 +1,74 @@
+"""Whose VM: names are global, VMFiles are not. A VM belongs to the VMFile, or the command, that made it: its origin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vm_manager.app.services import Services
+from vm_manager.diagnostics.errors import VmError, VmForeign
+from vm_manager.diagnostics.model import Subject
+from vm_manager.domain.events import Noticed
+from vm_manager.domain.instance import CREATED_BY_HAND, Instance
+from vm_manager.vmfile.load import Project
+
+
+def require_own(instances: Iterable[Instance], origin: Path) -> None:
+    """Refuse to touch what was made elsewhere. Raises: `vm::foreign`."""
+    for instance in instances:
+        if instance.record.origin != str(origin):
+            raise VmForeign(
+                "VM '{name}' was made {how}, not from {here}",
+                {
+                    "name": instance.name,
+                    "how": _made(instance.record.origin),
+                    "origin": instance.record.origin,
+                    "here": str(origin),
+                },
+                help=(
+                    f"rename the VM in this VMFile, or take the other one over: `vmctl up {instance.name} --adopt`",
+                    f"or remove the other one: `vmctl destroy {instance.name}`",
+                ),
+                subject=Subject(vm=instance.name),
+            )
+
+
+def adopt(services: Services, instances: Mapping[str, Instance], origin: Path) -> dict[str, Instance]:
+    """Make VMs of other origins this VMFile's own; the caller holds their locks."""
+    owned = dict(instances)
+    for name, instance in instances.items():
+        before = instance.record.origin
+        if before == str(origin):
+            continue
+        record = replace(instance.record, origin=str(origin))
+        services.store.write(record)
+        services.emit(Noticed(name, f"adopted; it was made {_made(before)}"))
+        owned[name] = replace(instance, record=record)
+    return owned
+
+
+def orphans(services: Services, project: Project) -> Iterator[str]:
+    """The VMs that were made from this VMFile, and which it defines no more."""
+    defined = {spec.name for spec in project.specs}
+    for name in services.store.names():
+        if name in defined:
+            continue
+        try:
+            record = services.store.read(name)
+        except VmError:
+            continue  # whoever asks for that VM is told; it says nothing about this VMFile
+        if record.origin == str(project.path):
+            yield name
+
+
+def note_orphans(services: Services, project: Project, names: Sequence[str]) -> None:
+    """Tell of them, unless only certain VMs were asked for."""
+    for name in () if names else orphans(services, project):
+        services.emit(
+            Noticed(name, f"made from {project.path.name}, which defines it no more: `vmctl down --orphans` stops it")
+        )
+
+
+def _made(origin: str) -> str:
+    return "by `vmctl create`" if origin == CREATED_BY_HAND else f"from {origin}"

@@ -1,0 +1,55 @@
+"""`vmctl start`, `stop`, `restart`, `suspend`, `resume` and `destroy`: VMs by name, wherever they came from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vm_manager.cli.session import JsonOption, StopTimeoutOption, VmsArgument, work
+
+
+def start(
+    names: VmsArgument,
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", min=1, max=86400, help="For the guest to get ready."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Start VMs, or let suspended ones go on.
+
+    Returns when they are as ready as they have been before.
+    """
+    with work(json=json) as command:
+        command.done(command.vms.start(names, timeout_s=timeout))
+
+
+def stop(names: VmsArgument, timeout: StopTimeoutOption = 30.0, json: JsonOption = False) -> None:
+    """Shut VMs down; one that does not react in time is made to stop."""
+    with work(json=json) as command:
+        command.done(command.vms.stop(names, timeout_s=timeout))
+
+
+def restart(names: VmsArgument, timeout: StopTimeoutOption = 30.0, json: JsonOption = False) -> None:
+    """Stop VMs and start them again."""
+    with work(json=json) as command:
+        command.done(command.vms.restart(names, timeout_s=timeout))
+
+
+def suspend(names: VmsArgument, json: JsonOption = False) -> None:
+    """Pause VMs: their virtual CPUs stand still, their memory stays."""
+    with work(json=json) as command:
+        command.done(command.vms.suspend(names))
+
+
+def resume(names: VmsArgument, json: JsonOption = False) -> None:
+    """Let suspended VMs go on."""
+    with work(json=json) as command:
+        command.done(command.vms.resume(names))
+
+
+def destroy(names: VmsArgument, json: JsonOption = False) -> None:
+    """Remove VMs, with their disks and keys, wherever they came from."""
+    with work(json=json) as command:
+        command.done(command.vms.destroy(names))

@@ -1,0 +1,29 @@
+"""What `vmctl reload` has to do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from vm_manager.domain.instance import Instance
+from vm_manager.domain.plan import Action, Operation, Plan
+from vm_manager.domain.spec import VmSpec
+from vm_manager.planning.up import plan_up
+
+
+def plan_reload(
+    specs: Iterable[VmSpec],
+    instances: Mapping[str, Instance],
+    cached_urls: Collection[str],
+    *,
+    without_guests: Collection[str] = (),
+    provision: bool = True,
+) -> Plan:
+    """The operations that make every VM of `specs` anew and bring it up; see `plan_up` for the arguments."""
+    anew = plan_up(specs, {}, cached_urls, without_guests=without_guests, provision=provision)
+    return Plan(tuple(_replacing(operation, instances) for operation in anew.operations))
+
+
+def _replacing(operation: Operation, instances: Mapping[str, Instance]) -> Operation:
+    if operation.action is not Action.CREATE or operation.vm not in instances:
+        return operation
+    return Operation(operation.vm, Action.REPLACE, f"is {instances[operation.vm].state}", span=operation.span)

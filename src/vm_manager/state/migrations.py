@@ -1,0 +1,28 @@
+"""Records of older versions of vmctl, brought up to this one's form, step by step. Written back with the next change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from vm_manager.domain.instance import RECORD_SCHEMA
+
+Plain = dict[str, Any]
+
+
+def migrate(record: Plain) -> Plain:
+    """A record of this version's schema, from one of any older schema. Raises: `ValueError` where there is no way."""
+    while (schema := record.get("schema", 1)) != RECORD_SCHEMA:
+        if schema not in _STEPS:
+            raise ValueError(f"no way from schema {schema}")
+        record = {**_STEPS[schema](record), "schema": schema + 1}
+    return record
+
+
+def _from_1(record: Plain) -> Plain:
+    """Schema 2 remembers whether the guest has ever been ready: then its host key had been seen."""
+    progress = record.get("progress", {})
+    return {**record, "progress": {**progress, "reached": progress.get("host_key_verified", False)}}
+
+
+_STEPS: dict[int, Callable[[Plain], Plain]] = {1: _from_1}
