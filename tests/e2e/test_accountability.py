@@ -140,6 +140,8 @@ def test_openssh_tells_signals_and_leaves_the_background_alone(guest: Guest) -> 
     assert "was ended by SIGKILL" in killed.stderr
     guest.provision('"shell" { inline "sleep 3601 & echo started" }')
     assert guest.run("pgrep -c sleep").strip() != "0"
+    log = (guest.vmctl.home("broken") / "provision.log").read_text()
+    assert "still holds its output open, and is not waited for" in log
     killed = guest.provision('"shell" { inline "sleep 3602 & kill -TERM $$" }', status=12)
     assert "was ended by SIGTERM" in killed.stderr
 
