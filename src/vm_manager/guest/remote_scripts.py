@@ -120,7 +120,8 @@ fi
 """
 
 # When the connection is lost nobody reads what is said either, and a shell that a signal ends clears nothing away: so
-# PIPE is ignored. mv(1) within one directory is rename(2), so nobody sees half a file. chown(1) takes set-user-ID away: chmod(1) comes after.
+# PIPE is ignored. mv(1) within one directory is rename(2), so nobody sees half a file. chown(1) takes
+# set-user-ID away: chmod(1) comes after.
 _FILE = """\
 new=
 trap 'rm -f "$new"' EXIT
