@@ -3,13 +3,15 @@ not root provisions through OpenSSH and sudo."""
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from driver import Result, Vmctl
+from driver import LIMIT_S, Result, Vmctl, wait_for
 from e2e.test_debian import generate_key
 
 _USER_DATA = """\
@@ -128,15 +130,6 @@ def test_what_the_user_may_not_write_goes_through_sudo(guest: Guest) -> None:
     assert guest.run("ls -A /srv") == "site\n"
 
 
-def test_where_sudo_is_needed_and_refused_it_is_said(guest: Guest) -> None:
-    (guest.vmctl.directory / "own").write_text("own\n")
-    guest.run("sudo mv /etc/sudoers.d/90-cloud-init-users /root/")
-    # Put back by a process that has the right already.
-    failed = guest.provision('"file" { source "own"; destination "/etc/own" }', status=12)
-    assert failed.code == "vm_manager::provision::failed"
-    assert "sudo" in failed.stderr.partition("= evidence: ")[2]
-
-
 def test_openssh_tells_signals_and_leaves_the_background_alone(guest: Guest) -> None:
     killed = guest.provision('"shell" { inline "kill -KILL $$" }', status=12)
     assert "was ended by SIGKILL" in killed.stderr
@@ -148,7 +141,26 @@ def test_openssh_tells_signals_and_leaves_the_background_alone(guest: Guest) -> 
     assert "was ended by SIGTERM" in killed.stderr
 
 
-def test_a_guest_that_restarts_under_a_step_is_a_lost_connection(guest: Guest) -> None:
+def test_a_connection_that_ends_under_a_step_is_lost(guest: Guest) -> None:
     lost = guest.provision('"shell" { inline "kill -KILL $PPID; sleep 600" }', status=11)
     assert lost.code == "vm_manager::ssh::failed"
     assert "during provisioning step 1" in lost.stderr
+
+
+def test_ctrl_c_ends_the_step_in_the_guest_too(guest: Guest) -> None:
+    guest.define('"shell" { inline "while :; do sleep 3777; done; true" }')
+    process = guest.vmctl.start("provision", start_new_session=True)
+    wait_for(lambda: "3777" in guest.run("pgrep -af 'sleep 377[7]'; true"), "the step")
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 130
+    wait_for(lambda: "3777" not in guest.run("pgrep -af 'sleep 377[7]'; true"), "the end of the step")
+
+
+# The last one: nobody may do anything as root after it.
+def test_where_sudo_is_needed_and_refused_it_is_said(guest: Guest) -> None:
+    (guest.vmctl.directory / "own").write_text("own\n")
+    guest.run("sudo mv /etc/sudoers.d/90-cloud-init-users /root/")
+    failed = guest.provision('"file" { source "own"; destination "/etc/own" }', status=12)
+    assert failed.code == "vm_manager::provision::failed"
+    assert "sudo" in failed.stderr.partition("= evidence: ")[2]
