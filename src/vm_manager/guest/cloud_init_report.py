@@ -180,6 +180,6 @@ def _ignored_user_data(log: str) -> tuple[list[str], list[str]]:
                 ignored.append("user-data without a header that cloud-init knows is ignored")
             if current is not None:
                 current.append(text)
-        elif current and line != "--":
+        elif current and line != "--" and not line.startswith("    "):  # PyYAML quotes the text itself so far in
             current[-1] += f"\n{line}"
     return unread, ignored

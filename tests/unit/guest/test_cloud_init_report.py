@@ -143,12 +143,13 @@ def test_user_data_that_cloud_init_cannot_read_is_an_error_though_it_says_done(g
         "util.py[DEBUG]: Cloud-init v. 22.4.2 running 'init-local' at Fri, 02 Jan 2026. Up 5.01 seconds."
     )
     blob = (
-        line.format(f"util.py[WARNING]: {_BLOB}") + '  in "<unicode string>", line 2, column 1\nexpected <block end>"\n'
+        line.format(f"util.py[WARNING]: {_BLOB}")
+        + '  in "<unicode string>", line 2, column 1:\n    pw: s3cret\n    ^\nexpected <block end>"\n'
     )
     after = line.format("util.py[DEBUG]: more")
     guest.write("var/log/cloud-init.log", boot + after * 20 + blob + after * 20)
     (error,) = guest.report().errors
-    assert error == f'{_BLOB}\n  in "<unicode string>", line 2, column 1\nexpected <block end>"'
+    assert error == f'{_BLOB}\n  in "<unicode string>", line 2, column 1:\nexpected <block end>"'
     # An earlier boot's is over.
     guest.write("var/log/cloud-init.log", boot + after * 20 + blob + after * 20 + boot + after)
     assert guest.report().errors == ()
