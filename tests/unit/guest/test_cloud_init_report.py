@@ -155,6 +155,15 @@ def test_user_data_that_cloud_init_cannot_read_is_an_error_though_it_says_done(g
     assert guest.report().errors == ()
 
 
+def test_recoverable_errors_about_user_data_are_what_they_are_in_the_log(guest: ScriptedGuest) -> None:
+    quoted = f'{_BLOB}\n  in "<unicode string>", line 2, column 1:\n    pw: s3cret\n    ^'
+    unknown = "Unhandled non-multipart (text/x-not-multipart) userdata: 'b's3cret'...'"
+    guest.finish(init={"recoverable_errors": {"WARNING": [quoted, unknown, "another"]}})
+    report = guest.report()
+    assert report.errors == (f'{_BLOB}\n  in "<unicode string>", line 2, column 1:',)
+    assert report.warnings == ("WARNING: another", "user-data without a header that cloud-init knows is ignored")
+
+
 def test_user_data_of_no_known_type_is_a_warning_that_does_not_quote_it(guest: ScriptedGuest) -> None:
     guest.finish(recoverable=False)
     guest.write(
