@@ -282,6 +282,8 @@ _TABLE = (
          (
           "a command or module of the user-data failed",
           "the image lacks what a module needs",
+          "the user-data, or a part of it, is not YAML that cloud-init can read",
+          "cloud-init did not find the seed: it is not told to look for NoCloud, or its kernel has no driver for it",
          ),
          "correct the user-data, then create the VM anew with `vmctl down --destroy` and `vmctl up`"),
     Code("vm_manager::ssh::auth_failed", 35, 11, _FAILURE, Fault.GUEST,
