@@ -223,35 +223,46 @@ def test_a_flooding_guest_neither_waits_for_a_terminal_nor_fills_the_host(flood:
     wait_for(lambda: not Path(f"/proc/{mine[0]}").exists(), "the keeper to end")
 
 
+@contextmanager
+def following(vmctl: Vmctl, *args: str) -> Iterator[subprocess.Popen[str]]:
+    """`vmctl log -f`, ended and closed afterwards."""
+    follower = vmctl.start("log", "vm", "-f", *args)
+    with follower:
+        try:
+            yield follower
+        finally:
+            follower.kill()
+
+
 def test_a_followed_log_goes_on_over_a_restart_and_ends_with_ctrl_c(echo: Vmctl) -> None:
     home = echo.home("vm")
-    follower = echo.start("log", "vm", "-f", "--console", "-n", "0")
-    assert follower.stdout is not None
+    with following(echo, "--console", "-n", "0") as follower:
+        assert follower.stdout is not None
 
-    def say(text: bytes) -> None:
-        subprocess.run(
-            [str(VMCTL), "console", "vm"], env=echo.environment(), input=text, stdout=subprocess.DEVNULL, check=True
-        )
+        def say(text: bytes) -> None:
+            subprocess.run(
+                [str(VMCTL), "console", "vm"], env=echo.environment(), input=text, stdout=subprocess.DEVNULL, check=True
+            )
 
-    assert follower.stderr is not None
-    follower.stderr.readline()  # "is empty so far": it follows
-    say(b"before \x1b[31m the restart\n")
-    assert follower.stdout.readline() == "before  the restart\n"
-    echo("down", "--timeout", "0")
-    echo("up")
-    assert (home / "console.log.1").read_bytes() == b"before \x1b[31m the restart\n"
-    say(b"after\xff it\n")
-    assert follower.stdout.readline() == "after\ufffd it\n"
-    follower.send_signal(signal.SIGINT)
-    assert follower.wait(LIMIT_S) == 130
+        assert follower.stderr is not None
+        follower.stderr.readline()  # "is empty so far": it follows
+        say(b"before \x1b[31m the restart\n")
+        assert follower.stdout.readline() == "before  the restart\n"
+        echo("down", "--timeout", "0")
+        echo("up")
+        assert (home / "console.log.1").read_bytes() == b"before \x1b[31m the restart\n"
+        say(b"after\xff it\n")
+        assert follower.stdout.readline() == "after\ufffd it\n"
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(LIMIT_S) == 130
 
 
 def test_nobody_reading_a_followed_log_ends_it_silently(flood: Vmctl) -> None:
-    follower = flood.start("log", "vm", "-f")
-    assert follower.stdout is not None
-    follower.stdout.readline()
-    follower.stdout.close()
-    assert follower.wait(LIMIT_S) == 141
+    with following(flood) as follower:
+        assert follower.stdout is not None
+        follower.stdout.readline()
+        follower.stdout.close()
+        assert follower.wait(LIMIT_S) == 141
 
 
 def test_the_shell_of_a_real_guest(vmctl: Vmctl, tiny: TinyGuest) -> None:
