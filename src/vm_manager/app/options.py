@@ -79,7 +79,7 @@ def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outc
         for warning in backend.check_host((spec,)):
             services.emit(Warned(spec.name, warning))
         actions = [Action.CREATE]
-        if spec.image.url and not ImageCache(services.store.data.images).find(spec.image.url):
+        if spec.image.url and not ImageCache(services.store.data.images).find(spec.image):
             actions.insert(0, Action.FETCH)
         if start:
             actions.append(Action.START)
