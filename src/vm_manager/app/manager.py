@@ -5,7 +5,8 @@ The modules behind the methods are imported when they are called: listing VMs mu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,10 @@ from vm_manager.state.layout import DataDir
 from vm_manager.state.store import InstanceStore
 
 if TYPE_CHECKING:
+    import socket
+
     from vm_manager.app.fleet import Outcome
+    from vm_manager.app.log import Log, LogLine, Silence
     from vm_manager.app.options import NewVm
     from vm_manager.domain.events import Event, EventSink
     from vm_manager.vmfile.load import Project
@@ -197,6 +201,30 @@ class Manager:
 
         with self._errors.boundary():
             return login_command(self._services, name, command, user=user, key=key)
+
+    @contextmanager
+    def console(self, name: str) -> Iterator[Callable[[], socket.socket]]:
+        """Hold a VM's serial console; the block is given what connects to it.
+
+        Raises: `vm::not_found`, `vm::invalid_state`, `state::locked`, `backend::not_available`.
+        """
+        from vm_manager.app.console import console
+
+        with self._errors.boundary(), console(self._services, name) as connect:
+            yield connect
+
+    def log(
+        self, name: str, logs: Sequence[Log], *, lines: int | None = None, follow: bool = False
+    ) -> Iterator[LogLine | Silence]:
+        """The lines of a VM's logs, of those that have none a `Silence`.
+
+        lines: of each, its last ones only. follow: go on with what is added, until the VM is removed.
+        Raises: `vm::not_found`.
+        """
+        from vm_manager.app.log import read_logs
+
+        with self._errors.boundary():
+            yield from read_logs(self._services, name, logs, lines=lines, follow=follow)
 
     def _lifecycle(self, verb: str, names: Sequence[str], timeout_s: float | None = None) -> tuple[Outcome, ...]:
         from vm_manager.app.lifecycle import lifecycle

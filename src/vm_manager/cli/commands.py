@@ -65,6 +65,10 @@ def commands() -> tuple[LazyCommand, ...]:
         LazyCommand(
             "ssh", "Open a shell in a VM, or run one command there and exit with its status.", "ssh:ssh", RemoteCommand
         ),
+        LazyCommand("console", "Be at a VM's serial console; Ctrl+] leaves it.", "console:console"),
+        LazyCommand(
+            "log", "Show a VM's logs: those that are named, else the console's and the provisioners'.", "log:log"
+        ),
         LazyCommand(
             "explain", "Explain a code: what it means, what is usually behind it, and what to do.", "explain:explain"
         ),

@@ -12,11 +12,10 @@ import typer
 from vm_manager.app.manager import Manager
 from vm_manager.cli.settings import current
 from vm_manager.diagnostics.errors import VmError
-from vm_manager.domain.events import StepFailed, StepFinished
 
 if TYPE_CHECKING:
     from vm_manager.app.fleet import Outcome
-    from vm_manager.domain.events import Event, EventSink
+    from vm_manager.domain.events import Event, EventSink, StepFailed, StepFinished
     from vm_manager.vmfile.load import Project
 
 
@@ -87,6 +86,8 @@ class Work:
         self.outcomes = outcomes
 
     def _take(self, event: Event) -> None:
+        from vm_manager.domain.events import StepFailed, StepFinished
+
         if isinstance(event, (StepFinished, StepFailed)):
             self.steps.append(event)
         self._emit(event)

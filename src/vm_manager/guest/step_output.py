@@ -15,6 +15,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.diagnostics.safe_text import is_safe, safe_line
 from vm_manager.domain.events import EventSink, GuestOutput, Stream
 from vm_manager.state.files import private
+from vm_manager.state.log_rotation import CAP_BYTES, rotate
 
 _TAIL_LINES = 10
 _TAIL_CHARS = 4096
@@ -75,15 +76,15 @@ class StepOutput:
 class ProvisionLog:
     """`provision.log`: every line with its time and stream. A context manager.
 
-    What a guest says is written without escape sequences and control characters, so that reading the file is safe.
+    It begins anew when it has grown large. What a guest says is written
+    without escape sequences and control characters, so that reading the file is safe.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __enter__(self) -> Self:
-        with os_errors(self.path):
-            self._file: IO[str] = open(self.path, "a", encoding="utf-8", errors="replace", opener=private)
+        self._open()
         self._rest = {Stream.STDOUT: "", Stream.STDERR: ""}
         self._since_s = 0.0
         return self
@@ -127,5 +128,14 @@ class ProvisionLog:
         text = "\n".join(lines)
         safe = text if is_safe(text) else "\n".join(map(safe_line, lines))
         with os_errors(self.path):
-            self._file.write(start + safe.replace("\n", f"\n{start}") + "\n")
+            self._size += self._file.write(start + safe.replace("\n", f"\n{start}") + "\n")
             self._file.flush()
+            if self._size > CAP_BYTES:
+                self._file.close()
+                rotate(str(self.path))
+                self._open()
+
+    def _open(self) -> None:
+        with os_errors(self.path):
+            self._file: IO[str] = open(self.path, "a", encoding="utf-8", errors="replace", opener=private)  # noqa: SIM115
+            self._size = self.path.stat().st_size

@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vm_manager.diagnostics.model import Diagnostic
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.instance import LastFailure
 from vm_manager.state.files import private
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vm_manager.diagnostics.model import Diagnostic
 
 # The newest lines decide; a journal is never read further back than this.
 _READ_BYTES = 256 * 1024

@@ -1,0 +1,156 @@
+"""What `domain.backend.Backend` promises, held against every backend: no guest is needed for it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from driver import qemu_processes
+from vm_manager.backends.registry import load_backend
+from vm_manager.diagnostics.errors import QemuError, QemuExited
+from vm_manager.domain.backend import Backend
+from vm_manager.domain.deadline import CancelToken, Deadline
+from vm_manager.domain.events import Event
+from vm_manager.domain.instance import BaseImage, InstanceRecord, Observation, Progress, VmState
+from vm_manager.domain.spec import Accelerator, ImageSource, VmSpec
+
+
+class _Machine:
+    """A VM in a directory of its own, and the backend that drives it."""
+
+    def __init__(self, backend: Backend, home: Path, image: Path) -> None:
+        self.backend, self.home = backend, home
+        self.events: list[Event] = []
+        home.mkdir(mode=0o700)
+        status = image.stat()
+        base = BaseImage(path=str(image), size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+        spec = VmSpec(name="blank", image=ImageSource(path=str(image)), memory_mib=32, accelerator=Accelerator.TCG)
+        self.record = InstanceRecord(
+            name="blank",
+            origin="create",
+            instance_id="1",
+            created_at="2026-01-02T03:04:05+00:00",
+            spec=spec,
+            base_image=base,
+            backend=backend.name,
+            backend_data=backend.prepare(spec, base, home),
+        )
+
+    def start(self) -> None:
+        self.record = replace(self.record, progress=Progress(started=True))
+        self.record = replace(self.record, backend_data=self.backend.start(self.record, self.home, CancelToken()))
+
+    def stop(self) -> None:
+        # The firmware does not react to the power button: by force, at once.
+        self.backend.stop(self.record, self.home, Deadline(0), self.events.append)
+
+    def look(self) -> Observation:
+        return self.backend.observe(self.record, self.home)
+
+    @property
+    def state(self) -> VmState:
+        return self.look().state
+
+
+@pytest.fixture(params=["noop", "qemu"])
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[_Machine]:
+    image = tmp_path / "blank.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "16M"], check=True)
+    made = _Machine(load_backend(request.param), tmp_path / "home", image)
+    yield made
+    made.backend.destroy(made.home)
+    assert qemu_processes(tmp_path) == []
+
+
+def test_a_prepared_machine_has_never_run_and_is_off(machine: _Machine) -> None:
+    seen = machine.look()
+    assert (seen.state, seen.alive, seen.pid, seen.ssh) == (VmState.PREPARED, False, None, None)
+    with pytest.raises(QemuExited):
+        machine.backend.require_alive(machine.record, machine.home)
+
+
+def test_a_machine_that_was_prepared_may_move(machine: _Machine, tmp_path: Path) -> None:
+    machine.home = machine.home.rename(tmp_path / "elsewhere")
+    machine.start()
+    assert machine.state is VmState.RUNNING
+
+
+def test_started_it_is_alive_and_stopped_it_is_not(machine: _Machine) -> None:
+    machine.start()
+    assert (machine.state, machine.look().alive) == (VmState.RUNNING, True)
+    machine.backend.require_alive(machine.record, machine.home)
+    machine.stop()
+    assert (machine.state, machine.look().alive) == (VmState.STOPPED, False)
+
+
+def test_stopping_twice_is_no_mistake(machine: _Machine) -> None:
+    machine.stop()
+    machine.start()
+    machine.stop()
+    machine.stop()
+    assert machine.state is VmState.STOPPED
+
+
+def test_it_starts_again(machine: _Machine) -> None:
+    for _ in range(2):
+        machine.start()
+        assert machine.state is VmState.RUNNING
+        machine.stop()
+
+
+def test_suspending_and_resuming_are_idempotent(machine: _Machine) -> None:
+    machine.start()
+    for _ in range(2):
+        machine.backend.suspend(machine.record, machine.home)
+        assert (machine.state, machine.look().alive) == (VmState.SUSPENDED, True)
+    for _ in range(2):
+        machine.backend.resume(machine.record, machine.home)
+        assert machine.state is VmState.RUNNING
+
+
+def test_a_suspended_machine_can_be_stopped(machine: _Machine) -> None:
+    machine.start()
+    machine.backend.suspend(machine.record, machine.home)
+    machine.stop()
+    assert machine.state is VmState.STOPPED
+
+
+def test_what_is_off_can_be_neither_suspended_nor_resumed(machine: _Machine) -> None:
+    for act in (machine.backend.suspend, machine.backend.resume):
+        with pytest.raises(QemuError):
+            act(machine.record, machine.home)
+    assert machine.state is VmState.PREPARED
+
+
+def test_destroying_needs_no_state_and_no_record(machine: _Machine) -> None:
+    machine.backend.destroy(machine.home)
+    machine.start()
+    machine.backend.destroy(machine.home)
+    machine.backend.destroy(machine.home)
+    assert not machine.look().alive
+
+
+def test_there_is_nothing_to_heal_in_any_state_of_a_machine_that_lives_well(machine: _Machine) -> None:
+    assert machine.backend.heal(machine.home) == ()
+    machine.start()
+    assert machine.backend.heal(machine.home) == ()
+    assert machine.state is VmState.RUNNING
+    machine.stop()
+    assert machine.backend.heal(machine.home) == ()
+    assert machine.backend.heal(machine.home) == ()
+
+
+def test_evidence_and_limits_never_fail(machine: _Machine) -> None:
+    machine.backend.evidence(machine.record, machine.home)
+    machine.start()
+    machine.backend.evidence(machine.record, machine.home)
+    assert machine.backend.boot_timeout_s(machine.record) > 0
+
+
+def test_everything_it_leaves_is_private(machine: _Machine) -> None:
+    machine.start()
+    assert [path.name for path in machine.home.iterdir() if path.lstat().st_mode & 0o077] == []

@@ -1,0 +1,48 @@
+"""kill -9 of vmctl before every single state-changing call: the same command again ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from driver import Vmctl
+from killer import Scenario
+
+_UP: tuple[tuple[str, ...], ...] = (("up",),)
+_CREATE = ("create", "--name", "blank", "--image", "blank.qcow2", "--memory", "32")
+
+_SCENARIOS = {
+    "up": Scenario((), ("up",), ("up",), {"blank": "running"}, 1),
+    "up of a stopped VM": Scenario((*_UP, ("down", "--timeout", "0")), ("up",), ("up",), {"blank": "running"}, 1),
+    "down": Scenario(_UP, ("down", "--timeout", "0"), ("down", "--timeout", "0"), {"blank": "stopped"}, 0),
+    "down --destroy": Scenario(_UP, ("down", "--destroy"), ("down", "--destroy"), {}, 0),
+    "reload": Scenario(_UP, ("reload", "--timeout", "0"), ("reload", "--timeout", "0"), {"blank": "running"}, 1),
+    "suspend": Scenario(_UP, ("suspend", "blank"), ("suspend", "blank"), {"blank": "suspended"}, 1),
+    "create": Scenario((), _CREATE, _CREATE, {"blank": "prepared"}, 0, statuses=(0, 5)),
+    "destroy": Scenario(_UP, ("destroy", "blank"), ("down", "--destroy"), {}, 0),
+}
+
+
+@pytest.mark.parametrize("name", _SCENARIOS)
+def test_killed_at_every_step_the_same_command_converges(name: str, vmctl: Vmctl) -> None:
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(vmctl.directory / "blank.qcow2"), "16M"], check=True)
+    vmctl.write('vm "blank" {\n    image "blank.qcow2"\n    memory 32\n    accel "tcg"\n}\n')
+    wanted = {"scenario": dataclasses.asdict(_SCENARIOS[name]), "first": 1, "step": 1}
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).parents[1] / "killer.py"), json.dumps(wanted)],
+        cwd=vmctl.directory,
+        env=vmctl.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["wrong"] == [], "\n".join(result["wrong"])
+    assert result["places"] >= 5

@@ -1,0 +1,161 @@
+"""Runs a vmctl command again and again, killed one state-changing call later each time, and looks at what that leaves behind.
+
+Python announces such calls to audit hooks (PEP 578) just before they are made, so nothing of vmctl is changed for this: the hook
+counts them and sends SIGKILL to its own process before the n-th. A fork per run saves the imports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from driver import qemu_processes
+
+_CALLS = {
+    *("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.chmod", "os.truncate"),
+    *("subprocess.Popen", "socket.connect", "ctypes.dlsym", "fcntl.flock"),
+}
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+# Opened for writing because locks need that; nothing is written.
+_LOOKED_AT = ("pid",)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is killed, from which state, and what must be true when the same command has run again.
+
+    before: commands that lead there. command: is killed, and run again. running: how many QEMUs there are in the end.
+    vms: the names there are in the end, with their states. statuses: how the second run may end: what was complete already need
+    not be a success.
+    """
+
+    before: tuple[tuple[str, ...], ...]
+    command: tuple[str, ...]
+    again: tuple[str, ...]
+    vms: dict[str, str]
+    running: int
+    statuses: tuple[int, ...] = (0,)
+
+
+def install_hook(data: Path, kill_at: int) -> None:
+    """Kill this process just before its `kill_at`-th state-changing call."""
+    count = 0
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        nonlocal count
+        if not _changes(event, args, str(data)):
+            return
+        count += 1
+        if count == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+def _changes(event: str, args: tuple[Any, ...], data: str) -> bool:
+    if event == "open":
+        path, _, flags = args
+        name = os.fsdecode(path) if isinstance(path, (str, bytes)) else ""
+        return bool(flags & _WRITING) and name.startswith(data) and os.path.basename(name) not in _LOOKED_AT
+    return event in _CALLS
+
+
+def run(argv: Sequence[str], log: Path, prepare: Callable[[], None] = lambda: None) -> int:
+    """Run a command line in a fork; its exit status, negative for a signal. Its output goes to `log`."""
+    child = os.fork()
+    if child == 0:
+        try:
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            for stream in (1, 2):
+                os.dup2(output, stream)
+            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+            prepare()
+            from vm_manager.cli.main import main
+
+            main(list(argv))
+        except SystemExit as ended:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(ended.code if isinstance(ended.code, int) else 1)
+        finally:
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def import_once() -> None:
+    """Import what commands need here, so that no fork has to."""
+    for module in ("cli.main", "cli.lifecycle", "cli.up", "app.options", "app.up", "app.lifecycle", "ui.display"):
+        import_module(f"vm_manager.{module}")
+    for module in ("launch", "shutdown", "query", "disks"):
+        import_module(f"vm_manager.backends.qemu.{module}")
+
+
+def kill_everywhere(scenario: Scenario, data: Path, step: int, first: int) -> tuple[int, list[str]]:
+    """Try every place; how many there were, and what was wrong after which of them."""
+    log, at = data.parent / "log", first
+    wrong: list[str] = []
+    while True:
+        for argv in scenario.before:
+            if run(argv, log) != 0:
+                return at, [*wrong, f"{argv} failed:\n{log.read_text()}"]
+        killed = run(scenario.command, log, partial(install_hook, data, at))
+        if killed != -signal.SIGKILL:
+            run_out = [] if killed == 0 else [f"{scenario.command} failed:\n{log.read_text()}"]
+            _clear(data, log)
+            return at - 1, wrong + run_out
+        status = run(scenario.again, log)
+        found = _look(scenario, data, log.read_text(), status)
+        wrong += [f"killed before call {at}: {problem}" for problem in found]
+        _clear(data, log)
+        left = qemu_processes(data)
+        if left:
+            wrong.append(f"killed before call {at}: QEMUs {left} survived destroy")
+        at += step
+
+
+def _look(scenario: Scenario, data: Path, said: str, status: int) -> list[str]:
+    wrong = []
+    if status not in scenario.statuses or "Traceback" in said:
+        wrong.append(f"{scenario.again} ended with {status}:\n{said}")
+    log = data.parent / "list"
+    run(("list", "--json"), log)
+    listed = json.loads(log.read_text())
+    states = {vm["name"]: vm["state"] for vm in listed["vms"]}
+    if states != scenario.vms or listed["diagnostics"]:
+        wrong.append(f"then there are {states} {listed['diagnostics']}\n{said}")
+    running = qemu_processes(data)
+    if len(running) != scenario.running:
+        wrong.append(f"QEMUs: {running}")
+    vms = data / "vmctl" / "vms"
+    rests = [str(path.relative_to(vms)) for path in vms.rglob(".*")] if vms.exists() else []
+    if rests:
+        wrong.append(f"left behind: {rests}")
+    return wrong
+
+
+def _clear(data: Path, log: Path) -> None:
+    run(("list", "--quiet"), log)
+    names = log.read_text().split()
+    if names:
+        run(("destroy", *names), log)
+
+
+def main() -> None:
+    """A scenario, a directory, which places; prints the result as JSON."""
+    wanted = json.loads(sys.argv[1])
+    scenario = Scenario(**wanted["scenario"])
+    import_once()
+    places, wrong = kill_everywhere(scenario, Path(os.environ["XDG_DATA_HOME"]), wanted["step"], wanted["first"])
+    sys.stdout.write(json.dumps({"places": places, "wrong": wrong}))
+
+
+if __name__ == "__main__":
+    main()
