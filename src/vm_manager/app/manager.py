@@ -16,7 +16,6 @@ from vm_manager.backends.registry import DEFAULT_BACKEND
 from vm_manager.diagnostics.errors import VmError
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.instance import Instance
-from vm_manager.domain.plan import WaitFor
 from vm_manager.host.paths import data_home
 from vm_manager.state.layout import DataDir
 from vm_manager.state.store import InstanceStore
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from vm_manager.app.log import Log, LogLine, Silence
     from vm_manager.app.options import NewVm
     from vm_manager.domain.events import Event, EventSink
+    from vm_manager.domain.plan import WaitFor
     from vm_manager.vmfile.load import Project
 
 
@@ -85,19 +85,22 @@ class Manager:
         names: Sequence[str] = (),
         *,
         provision: bool = True,
-        wait: WaitFor = WaitFor.READY,
+        wait: WaitFor | None = None,
         adopting: bool = False,
     ) -> tuple[Outcome, ...]:
-        """Create, start, wait and provision. wait: for what; less than READY needs `provision=False`. adopting: take over
-        VMs that were made elsewhere.
+        """Create, start, wait and provision.
 
+        wait: for what; None: until they are ready; anything less needs `provision=False`.
+        adopting: take over VMs that were made elsewhere.
         Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmctl::usage` for provisioners that would not be waited
         for, `vmfile::validation` for what cannot be run yet.
         """
         from vm_manager.app.up import up
+        from vm_manager.domain.plan import WaitFor
 
         with self._errors.boundary():
-            return self._reported(up(self._services, project, names, provision=provision, wait=wait, adopting=adopting))
+            goal = wait or WaitFor.READY
+            return self._reported(up(self._services, project, names, provision=provision, wait=goal, adopting=adopting))
 
     def reload(
         self, project: Project, names: Sequence[str] = (), *, provision: bool = True, stop_timeout_s: float = 30.0
