@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from driver import LIMIT_S, Result, Vmctl, qemu_processes, wait_for
+from driver import LIMIT_S, Result, Vmctl, is_locked, qemu_processes, wait_for
 from proofs import prove
 
 BLANK = 'vm "blank" {\n    image "blank.qcow2"\n    memory 32\n    accel "tcg"\n}\n'
@@ -44,22 +44,10 @@ def killed_just_after_it_started_qemu(blank: Vmctl, tmp_path: Path) -> None:
     """Leave a QEMU that has not got to its pid file yet, and no vmctl."""
     blank.env["PATH"] = slow_qemu(tmp_path / "bin", 2)
     process = blank.start("up")
-    wait_for(lambda: held(blank.home("blank") / "life-line"), "QEMU's life line")
+    wait_for(lambda: is_locked(blank.home("blank") / "life-line"), "QEMU's life line")
     process.kill()
     process.communicate()
     assert not (blank.home("blank") / "pid").exists()
-
-
-def held(path: Path) -> bool:
-    """Whether somebody holds the lock of a file."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def test_a_qemu_that_a_killed_vmctl_had_just_started_is_waited_for(blank: Vmctl, tmp_path: Path) -> None:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from vm_manager.app.fleet import Outcome
     from vm_manager.app.log import Log, LogLine, Silence
     from vm_manager.app.options import NewVm
+    from vm_manager.app.up import UpOptions
     from vm_manager.domain.events import Event, EventSink
-    from vm_manager.domain.plan import WaitFor
+    from vm_manager.domain.plan import Plan
     from vm_manager.vmfile.load import Project
 
 
@@ -79,39 +80,32 @@ class Manager:
         with self._errors.boundary():
             return load(file, platform=self._services.platform())
 
-    def up(
-        self,
-        project: Project,
-        names: Sequence[str] = (),
-        *,
-        provision: bool = True,
-        wait: WaitFor | None = None,
-        adopting: bool = False,
-    ) -> tuple[Outcome, ...]:
-        """Create, start, wait and provision.
+    def up(self, project: Project, names: Sequence[str] = (), options: UpOptions | None = None) -> tuple[Outcome, ...]:
+        """Create, start, wait and provision, in the order of what depends on what.
 
-        wait: for what; None: until they are ready; anything less needs `provision=False`.
-        adopting: take over VMs that were made elsewhere.
-        Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmctl::usage` for provisioners that would not be waited
-        for, `vmfile::validation` for what cannot be run yet.
+        Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmctl::usage` for provisioners and dependants that would not
+        be waited for, `vmfile::validation` for what cannot be run yet.
         """
-        from vm_manager.app.up import up
-        from vm_manager.domain.plan import WaitFor
+        from vm_manager.app.up import UpOptions, up
 
         with self._errors.boundary():
-            goal = wait or WaitFor.READY
-            return self._reported(up(self._services, project, names, provision=provision, wait=goal, adopting=adopting))
+            return self._reported(up(self._services, project, names, options or UpOptions()))
 
     def reload(
-        self, project: Project, names: Sequence[str] = (), *, provision: bool = True, stop_timeout_s: float = 30.0
+        self, project: Project, names: Sequence[str] = (), options: UpOptions | None = None
     ) -> tuple[Outcome, ...]:
-        """Replace VMs by new ones. Raises: as `up`."""
-        from vm_manager.app.up import reload
+        """Replace VMs by new ones, each made completely before the old one is ended. Raises: as `up`."""
+        from vm_manager.app.up import UpOptions, reload
 
         with self._errors.boundary():
-            return self._reported(
-                reload(self._services, project, names, provision=provision, stop_timeout_s=stop_timeout_s)
-            )
+            return self._reported(reload(self._services, project, names, options or UpOptions()))
+
+    def plan(self, project: Project, names: Sequence[str] = (), options: UpOptions | None = None) -> Plan:
+        """What `up` would do; nothing is locked or changed. Raises: as `up`, and the failure of a VM that cannot be read."""
+        from vm_manager.app.up import UpOptions, plan
+
+        with self._errors.boundary():
+            return plan(self._services, project, names, options or UpOptions())
 
     def down(
         self,

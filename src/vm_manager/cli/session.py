@@ -116,7 +116,8 @@ def work(*, json: bool) -> Iterator[Work]:
         current.terminal.say_raw(document(vms=items, diagnostics=diagnostic_items(failures)))
     elif not current.quiet:
         for outcome in command.outcomes:
-            if outcome.error is None:
+            # The failure of a single VM is told by its diagnostic.
+            if outcome.error is None or len(command.outcomes) > 1:
                 current.terminal.say(f"{outcome.vm}: {outcome.summary}")
     if failure is not None:
         raise failure

@@ -67,7 +67,8 @@ class InstanceRecord:
     origin: the real path of the VMFile it came from, or `CREATED_BY_HAND`.
     instance_id: unique per creation; cloud-init runs its first-boot modules once per instance id.
     created_at: UTC, ISO 8601.
-    seeded: whether it was made with a cloud-init seed.
+    seeded: whether it was made with a cloud-init seed. inputs: the SHA-256 of each file that went into it, by its word in the
+    VMFile.
     backend_data: the backend's own versioned section.
     """
 
@@ -79,6 +80,7 @@ class InstanceRecord:
     base_image: BaseImage
     backend: str
     seeded: bool = False
+    inputs: Mapping[str, str] = field(default_factory=dict)
     backend_data: Mapping[str, object] = field(default_factory=dict)
     progress: Progress = Progress()
     schema: int = RECORD_SCHEMA

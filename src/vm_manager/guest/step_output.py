@@ -97,6 +97,11 @@ class ProvisionLog:
         finally:
             self._file.close()
 
+    def _open(self) -> None:
+        with os_errors(self.path):
+            self._file: IO[str] = open(self.path, "a", encoding="utf-8", errors="replace", opener=private)  # noqa: SIM115
+            self._size = self.path.stat().st_size
+
     def line(self, text: str) -> None:
         """Write a line of vmctl's own."""
         self._write([*self._unfinished(), " ".join(text.split())])
@@ -127,6 +132,11 @@ class ProvisionLog:
         start = f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {prefix}"
         text = "\n".join(lines)
         safe = text if is_safe(text) else "\n".join(map(safe_line, lines))
+        if self._size > CAP_BYTES:
+            self._file.close()
+            with os_errors(self.path):
+                rotate(str(self.path))
+            self._open()
         with os_errors(self.path):
             self._size += self._file.write(start + safe.replace("\n", f"\n{start}") + "\n")
             self._file.flush()
