@@ -76,8 +76,8 @@ class StepOutput:
 class ProvisionLog:
     """`provision.log`: every line with its time and stream. A context manager.
 
-    It begins anew when it has grown large. What a guest says is written
-    without escape sequences and control characters, so that reading the file is safe.
+    It begins anew when it has grown large. What a guest says is written without escape sequences and control characters, so
+    that reading the file is safe.
     """
 
     def __init__(self, path: Path) -> None:
@@ -140,12 +140,3 @@ class ProvisionLog:
         with os_errors(self.path):
             self._size += self._file.write(start + safe.replace("\n", f"\n{start}") + "\n")
             self._file.flush()
-            if self._size > CAP_BYTES:
-                self._file.close()
-                rotate(str(self.path))
-                self._open()
-
-    def _open(self) -> None:
-        with os_errors(self.path):
-            self._file: IO[str] = open(self.path, "a", encoding="utf-8", errors="replace", opener=private)  # noqa: SIM115
-            self._size = self.path.stat().st_size
