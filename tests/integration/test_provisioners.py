@@ -292,3 +292,19 @@ def test_a_source_that_may_not_be_read_is_a_failure_of_the_host(guest: Guest) ->
     result = guest.provision('"file" { source "tree2"; destination "/srv/pipes" }', status=12)
     assert "neither a file nor a directory" in result.stderr
     assert guest.run("ls -A /srv | grep -e pipes -e vmctl; true") == ""
+
+
+def test_a_guest_that_restarts_under_a_step_is_a_lost_connection(guest: Guest) -> None:
+    # It says no farewell: only who speaks to it learns that it knows the connection no more.
+    result = guest.provision('"shell" { inline "reboot -f; sleep 600" }', status=11)
+    assert result.code == "vm_manager::ssh::failed", result.stderr
+    assert "during provisioning step 1: reboot -f; sleep 600" in result.stderr
+
+
+def test_what_runs_once_has_run_after_a_restart_too_but_not_in_a_new_vm(guest: Guest) -> None:
+    guest.define('"shell" { inline "echo only once"; run "once" }', '"shell" { inline "echo always" }')
+    guest.vmctl("down")
+    assert said(guest.vmctl("up")) == ["only once", "always"]
+    guest.vmctl("down")
+    assert said(guest.vmctl("up")) == ["always"]
+    assert said(guest.vmctl("reload")) == ["only once", "always"]
