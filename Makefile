@@ -69,6 +69,7 @@ clean:
 
 bench: venv
 	@$(BIN)/python benchmarks/startup.py
+	@$(BIN)/python benchmarks/upload.py
 
 docs: venv
 	@$(BIN)/python docs/generate.py

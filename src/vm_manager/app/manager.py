@@ -15,6 +15,7 @@ from vm_manager.backends.registry import DEFAULT_BACKEND
 from vm_manager.diagnostics.errors import VmError
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.instance import Instance
+from vm_manager.domain.plan import WaitFor
 from vm_manager.host.paths import data_home
 from vm_manager.state.layout import DataDir
 from vm_manager.state.store import InstanceStore
@@ -75,16 +76,24 @@ class Manager:
             return load(file, platform=self._services.platform())
 
     def up(
-        self, project: Project, names: Sequence[str] = (), *, provision: bool = True, adopting: bool = False
+        self,
+        project: Project,
+        names: Sequence[str] = (),
+        *,
+        provision: bool = True,
+        wait: WaitFor = WaitFor.READY,
+        adopting: bool = False,
     ) -> tuple[Outcome, ...]:
-        """Create, start, wait and provision. adopting: take over VMs that were made elsewhere.
+        """Create, start, wait and provision. wait: for what; less than READY needs `provision=False`. adopting: take over
+        VMs that were made elsewhere.
 
-        Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmfile::validation` for what cannot be run yet.
+        Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmctl::usage` for provisioners that would not be waited
+        for, `vmfile::validation` for what cannot be run yet.
         """
         from vm_manager.app.up import up
 
         with self._errors.boundary():
-            return self._reported(up(self._services, project, names, provision=provision, adopting=adopting))
+            return self._reported(up(self._services, project, names, provision=provision, wait=wait, adopting=adopting))
 
     def reload(
         self, project: Project, names: Sequence[str] = (), *, provision: bool = True, stop_timeout_s: float = 30.0
@@ -117,15 +126,18 @@ class Manager:
                 down(self._services, project, names, destroy=destroy, with_orphans=with_orphans, timeout_s=timeout_s)
             )
 
-    def provision(self, project: Project, names: Sequence[str] = ()) -> tuple[Outcome, ...]:
-        """Run the provisioners of running VMs again.
+    def provision(
+        self, project: Project, names: Sequence[str] = (), *, number: int | None = None
+    ) -> tuple[Outcome, ...]:
+        """Run the provisioners of running VMs again, or only the one of a single VM with this number, from 1.
 
-        Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`, `vmfile::validation` for what cannot be run yet.
+        Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`, `vmctl::usage` for a step that does not exist,
+        `vmfile::validation` for what cannot be run yet.
         """
         from vm_manager.app.provision import provision
 
         with self._errors.boundary():
-            return self._reported(provision(self._services, project, names))
+            return self._reported(provision(self._services, project, names, number=number))
 
     def create(self, new: NewVm, *, start: bool = False) -> tuple[Outcome, ...]:
         """Make one VM without a VMFile, and with `start` bring it up.

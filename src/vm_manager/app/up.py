@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from vm_manager.app.apply import STOP_TIMEOUT_S, Run, Wanted
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.ownership import adopt, note_orphans, require_own
 from vm_manager.app.services import Services
+from vm_manager.diagnostics.errors import Usage
+from vm_manager.diagnostics.model import Subject
 from vm_manager.domain.backend import Backend
 from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import Instance
-from vm_manager.domain.plan import Action, Plan
+from vm_manager.domain.plan import Action, Plan, WaitFor
 from vm_manager.domain.spec import VmSpec
 from vm_manager.images.cache import ImageCache
 from vm_manager.planning.reload import plan_reload
@@ -28,18 +31,23 @@ def up(
     names: Sequence[str],
     *,
     provision: bool = True,
+    wait: WaitFor = WaitFor.READY,
     adopting: bool = False,
     timeout_s: float | None = None,
 ) -> tuple[Outcome, ...]:
     """Make the VMs of a VMFile exist, run, be ready and be provisioned, several at a time.
 
+    wait: for what; the next `up` waits for the rest.
     adopting: take over VMs of these names that were made elsewhere.
     timeout_s: how long each guest may take to get ready; None: see `Run`.
-    Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmfile::validation` for what cannot be run yet; what fails for one
-    VM is in its outcome.
+    Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmctl::usage` for provisioners that would not be waited for,
+    `vmfile::validation` for what cannot be run yet; what fails for one VM is in its outcome.
     """
+    if provision:
+        _require_wait(project.select(names), wait)
+    planner = partial(plan_up, wait=wait)
     return _bring_up(
-        services, project, names, plan_up, "vmctl up", provision=provision, adopting=adopting, wait_timeout_s=timeout_s
+        services, project, names, planner, "vmctl up", provision=provision, adopting=adopting, wait_timeout_s=timeout_s
     )
 
 
@@ -59,6 +67,18 @@ def reload(
     return _bring_up(
         services, project, names, plan_reload, "vmctl reload", provision=provision, stop_timeout_s=stop_timeout_s
     )
+
+
+def _require_wait(specs: Iterable[VmSpec], wait: WaitFor) -> None:
+    """Provisioners need a guest that is ready. Raises: `vmctl::usage`."""
+    for spec in specs:
+        if spec.provisioners and wait is not WaitFor.READY:
+            raise Usage(
+                "VM '{name}' has provisioners, which need more than --wait {wait}",
+                {"name": spec.name, "wait": wait},
+                help=("add --no-provision, and leave them to the next `vmctl up`",),
+                subject=Subject(vm=spec.name),
+            )
 
 
 class _Planner(Protocol):

@@ -14,9 +14,11 @@ from vm_manager.cli.session import (
     NoProvisionOption,
     StopTimeoutOption,
     load_project,
+    one_of,
     selected,
     work,
 )
+from vm_manager.domain.plan import WaitFor
 
 
 def up(
@@ -24,6 +26,15 @@ def up(
     file: FileOption = None,
     name: NameOption = None,
     no_provision: NoProvisionOption = False,
+    wait: Annotated[
+        str,
+        typer.Option(
+            "--wait",
+            metavar="ready|ssh|none",
+            callback=one_of(tuple(WaitFor)),
+            help="Until what is so. Default: ready.",
+        ),
+    ] = WaitFor.READY,
     adopt: Annotated[bool, typer.Option("--adopt", help="Take over VMs that were made elsewhere.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -34,7 +45,7 @@ def up(
     with work(json=json) as command:
         project = load_project(command.vms, file, warn=True)
         wanted = selected(names, name)
-        command.done(command.vms.up(project, wanted, provision=not no_provision, adopting=adopt))
+        command.done(command.vms.up(project, wanted, provision=not no_provision, wait=WaitFor(wait), adopting=adopt))
 
 
 def reload(

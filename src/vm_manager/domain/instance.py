@@ -48,7 +48,8 @@ class Progress:
     ready: it has been ready since its last start.
     reached: it has been ready at least once, so that a later start can be expected to get there, too.
     host_key_verified: its SSH host key has been seen to be the pinned one, or was pinned at first sight.
-    steps_done: provisioners that have succeeded since its last start.
+    steps_done: provisioners that have succeeded since its last start, from the first on without a gap.
+    once_done: the identities of provisioners that run once and have succeeded since the VM was made.
     """
 
     started: bool = False
@@ -56,6 +57,7 @@ class Progress:
     reached: bool = False
     host_key_verified: bool = False
     steps_done: int = 0
+    once_done: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

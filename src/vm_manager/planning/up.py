@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
-from vm_manager.domain.instance import Instance, VmState
-from vm_manager.domain.plan import Action, Operation, Plan
+from vm_manager.domain.instance import Instance, Progress, VmState
+from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
 from vm_manager.domain.spec import VmSpec
 from vm_manager.planning.changes import changed_at_creation, changed_at_start, startable
+from vm_manager.planning.steps import steps_to_do
 
 _IN_THE_GUEST = (Action.WAIT, Action.PROVISION)
 
@@ -19,13 +21,14 @@ def plan_up(
     *,
     without_guests: Collection[str] = (),
     provision: bool = True,
+    wait: WaitFor = WaitFor.READY,
 ) -> Plan:
     """The operations that make every VM of `specs` exist, run, be ready and be provisioned.
 
     instances: what there is, by name.
     cached_urls: the image URLs that need no download.
     without_guests: names whose backend runs no guests that could be waited for and provisioned.
-    provision: False leaves out the provisioners.
+    provision: False leaves out the provisioners. wait: for what; with less than READY nothing is provisioned.
     """
     operations: list[Operation] = []
     for wanted in specs:
@@ -36,7 +39,7 @@ def plan_up(
             if spec.image.url and spec.image.url not in cached_urls:
                 operations.append(_operation(spec, Action.FETCH, "the image is not in the cache"))
             operations.append(_operation(spec, Action.CREATE, "does not exist"))
-        todo = [*_run(wanted, instance), *_reach(spec, instance, provision)]
+        todo = [*_run(wanted, instance), *_reach(spec, instance, provision, wait)]
         if spec.name in without_guests:
             todo = [operation for operation in todo if operation.action not in _IN_THE_GUEST]
         operations += todo or [_operation(wanted, Action.NOTHING, _already_running(wanted, instance))]
@@ -57,19 +60,21 @@ def _why_start(instance: Instance) -> str:
     return "could not be started before" if instance.state is VmState.FAILED else f"is {instance.state}"
 
 
-def _reach(spec: VmSpec, instance: Instance | None, provision: bool) -> Iterable[Operation]:
+def _reach(spec: VmSpec, instance: Instance | None, provision: bool, wait: WaitFor) -> Iterable[Operation]:
     """Wait and provision, as far as each is still to be done since the last start."""
-    if not spec.is_reachable:
+    if not spec.is_reachable or wait is WaitFor.NONE:
         return
     progress = instance.record.progress if instance and instance.alive else None
     seeded = instance.record.seeded if instance else spec.has_seed
     can_log_in = seeded or spec.ssh or spec.provisioners
     if can_log_in and not (progress and progress.ready):
-        yield _operation(spec, Action.WAIT, "is not ready yet" if progress else "is being started")
-    done = progress.steps_done if progress else 0
-    if provision and done < len(spec.provisioners):
-        cause = f"{len(spec.provisioners) - done} of {len(spec.provisioners)} steps to do"
-        yield _operation(spec, Action.PROVISION, cause, first_step=done)
+        why = "is not ready yet" if progress else "is being started"
+        yield replace(_operation(spec, Action.WAIT, why), wait_for=wait)
+    # A machine that is started anew may have lost what its steps had done, but for those that run once.
+    reached = instance.record.progress if instance else Progress()
+    steps = steps_to_do(spec, reached if progress else replace(reached, steps_done=0))
+    if provision and steps and wait is WaitFor.READY:
+        yield _operation(spec, Action.PROVISION, f"{len(steps)} of {len(spec.provisioners)} steps to do", steps)
 
 
 def _already_running(spec: VmSpec, instance: Instance | None) -> str:
@@ -85,5 +90,5 @@ def _kept(spec: VmSpec, instance: Instance) -> str:
     return f"; {', '.join(changed)} changed: takes effect after `vmctl down --destroy`" if changed else ""
 
 
-def _operation(spec: VmSpec, action: Action, cause: str, first_step: int = 0) -> Operation:
-    return Operation(spec.name, action, cause, first_step, spec.span)
+def _operation(spec: VmSpec, action: Action, cause: str, steps: tuple[int, ...] = ()) -> Operation:
+    return Operation(spec.name, action, cause, steps, spec.span)

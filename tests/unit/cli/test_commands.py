@@ -325,3 +325,35 @@ def test_the_backend_decides_what_is_right(vmctl: _Vmctl) -> None:
     vmctl.vmfile('vm "web" { image "disk.img"; mount "." "/srv" }\n')
     assert vmctl("validate").status == 3
     assert vmctl("validate", "--backend", "qemu").status == 0
+
+
+_STEP = 'vm "web" { image "disk.img"; provision "shell" { inline "true"; }; }\n'
+
+
+@pytest.mark.parametrize("goal", ["ssh", "none"])
+def test_provisioners_need_a_guest_that_is_waited_for(vmctl: _Vmctl, goal: str) -> None:
+    vmctl.vmfile(_STEP)
+    refused = vmctl("up", "--wait", goal)
+    assert refused.status == 2
+    assert f"VM 'web' has provisioners, which need more than --wait {goal}" in refused.stderr
+    assert vmctl("list", "--quiet").stdout == ""
+    assert vmctl("up", "--wait", goal, "--no-provision").stdout == "web: created, started\n"
+
+
+def test_a_word_that_nothing_waits_for_is_refused(vmctl: _Vmctl) -> None:
+    refused = vmctl("up", "--wait", "soon")
+    assert refused.status == 2
+    assert "it is ready, ssh or none" in refused.stderr
+
+
+def test_a_step_must_exist_and_be_of_one_vm(vmctl: _Vmctl) -> None:
+    vmctl.vmfile(_STEP + 'vm "db" { image "disk.img"; }\n')
+    for arguments, said in (
+        (("--step", "1"), "a single step is for a single VM, and 2 are selected"),
+        (("--step", "2", "web"), "VM 'web' has no step 2"),
+        (("--step", "1", "db"), "VM 'db' has no step 1"),
+        (("--step", "0", "web"), "0 is not in the range"),
+    ):
+        refused = vmctl("provision", *arguments)
+        assert refused.status == 2
+        assert said in refused.stderr
