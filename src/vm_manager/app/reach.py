@@ -91,6 +91,9 @@ def wait_for_guest(
         cloud_init=CloudInitWatch(on_error, lambda keys: _in_user_data(record, keys)) if waits else None,
         host_key_verified=record.progress.host_key_verified,
         require_alive=lambda: backend.require_alive(record, files.home),
+        vitals=lambda: backend.vitals(record, files.home),
+        screen=lambda: backend.screen(record, files.home),
+        stall_limit_s=backend.stall_limit_s(record),
     )
     wait_until_ready(guest, deadline, services.emit)
 

@@ -11,7 +11,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.backend import BackendData, Capabilities
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import EventSink
-from vm_manager.domain.instance import BaseImage, InstanceRecord, Observation, VmState
+from vm_manager.domain.instance import BaseImage, Incident, InstanceRecord, Observation, Vitals, VmState
 from vm_manager.domain.spec import NetworkMode, VmSpec
 from vm_manager.state.files import write_atomically, write_private
 
@@ -69,6 +69,18 @@ class NoopBackend:
     def require_alive(self, record: InstanceRecord, home: Path) -> None:
         if not _machine(home).exists():
             raise QemuExited("the machine is gone")
+
+    def incident(self, record: InstanceRecord, home: Path) -> Incident | None:
+        return None
+
+    def vitals(self, record: InstanceRecord, home: Path) -> Vitals | None:
+        return Vitals(0, 0) if _machine(home).exists() else None
+
+    def screen(self, record: InstanceRecord, home: Path) -> tuple[str, ...]:
+        return ()
+
+    def stall_limit_s(self, record: InstanceRecord) -> int:
+        return 1
 
     def boot_timeout_s(self, record: InstanceRecord) -> int:
         return 1
