@@ -71,12 +71,12 @@ def open_session(services: Services, record: InstanceRecord) -> SshSession:
 
 def wait_for_guest(
     services: Services, record: InstanceRecord, timeout_s: float | None, *, on_error: OnError = OnError.FAIL,
-    login_only: bool = False,
+    login_only: bool = False, stall_limit_s: float | None = None,
 ) -> None:  # fmt: skip
     """Return when the guest is ready.
 
-    timeout_s: None: as long as the accelerator makes reasonable. on_error: what a failure of cloud-init is.
-    login_only: return when a login works.
+    timeout_s, stall_limit_s: altogether, and without any progress; None: as long as the accelerator makes reasonable.
+    on_error: what a failure of cloud-init is. login_only: return when a login works.
     Raises: see `wait_until_ready`.
     """
     backend, files = services.backend(record.backend), services.store.files(record.name)
@@ -93,7 +93,7 @@ def wait_for_guest(
         require_alive=lambda: backend.require_alive(record, files.home),
         vitals=lambda: backend.vitals(record, files.home),
         screen=lambda: backend.screen(record, files.home),
-        stall_limit_s=backend.stall_limit_s(record),
+        stall_limit_s=stall_limit_s or backend.stall_limit_s(record),
     )
     wait_until_ready(guest, deadline, services.emit)
 

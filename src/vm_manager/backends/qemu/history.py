@@ -27,8 +27,10 @@ _NEW_STATE = re.compile(rb"new_state \d+ \(([\w-]+)\)")
 _NUMBER = re.compile(rb"(?:reason|event)=(\d+)")
 # QAPIEvent is numbered in the schema's order, which begins with SHUTDOWN, POWERDOWN, RESET.
 _RESET_EVENT = 2
+# A restart may be announced twice, by the guest's own reset and by the firmware's.
+_ONE_RESTART_S = 1.0
 # ShutdownCause.
-_HOST_SIGNAL, _GUEST_SHUTDOWN = 4, 6
+_GUEST_SHUTDOWN = 6
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class History:
 
     state: QEMU's RunState, and since when; None when nothing is known.
     asked_to_power_off: whether the power button was pressed.
-    ended: when the machine was told to end, and by what (a ShutdownCause).
-    resets: how often the guest restarted.
+    ended: when the machine ended in good order, and by whose request (a ShutdownCause); a signal to QEMU makes none.
+    resets: how often the guest restarted, and when it did last.
     """
 
     state: str | None = None
@@ -47,6 +49,7 @@ class History:
     ended: float | None = None
     cause: int | None = None
     resets: int = 0
+    last_reset: float = 0.0
 
     @property
     def ended_by_guest(self) -> bool:
@@ -56,7 +59,7 @@ class History:
     @property
     def ended_by_signal(self) -> bool:
         """Whether QEMU ended in good order because it got a signal."""
-        return self.cause == _HOST_SIGNAL
+        return self.ended is not None and self.cause is None
 
 
 def read_history(events_log: Path) -> History:
@@ -77,12 +80,21 @@ def _after(history: History, time: float, event: bytes, rest: bytes) -> History:
     number = _NUMBER.search(rest)
     match event:
         case b"runstate_set":
-            state = _NEW_STATE.search(rest)
-            return replace(history, state=state[1].decode(), since=time) if state else history
+            return _entered(history, time, rest)
         case b"qemu_system_powerdown_request":
             return replace(history, asked_to_power_off=True)
         case b"qemu_system_shutdown_request":
-            return replace(history, ended=time, cause=int(number[1]) if number else None)
+            return replace(history, ended=time, cause=int(number[1])) if number else history
         case b"monitor_protocol_event_emit" if number and int(number[1]) == _RESET_EVENT:
-            return replace(history, resets=history.resets + 1)
+            if time - history.last_reset >= _ONE_RESTART_S:
+                return replace(history, resets=history.resets + 1, last_reset=time)
     return history
+
+
+def _entered(history: History, time: float, rest: bytes) -> History:
+    found = _NEW_STATE.search(rest)
+    if not found:
+        return history
+    state = found[1].decode()
+    ended = (history.ended or time) if state == "shutdown" else history.ended
+    return replace(history, state=state, since=time, ended=ended)
