@@ -58,6 +58,7 @@ $(VENV)/.complete: requirements.lock pyproject.toml
 	@python3 -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q src # pip does so for what it installs, but for what is editable
 	@touch $@
 
 lock: venv

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from driver import Vmctl, build, qemu_processes
+from driver import Vmctl, build, is_locked, processes_below, qemu_processes
 
 # A job in the background of a script starts with SIGINT ignored, and would pass that on to every vmctl it runs.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -27,9 +28,18 @@ def _own_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_orphans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """After the suite no QEMU of its making is left."""
+    """After the suite no process, socket, network device or lock of its making is left."""
+    devices = set(os.listdir("/sys/class/net"))
     yield
-    assert qemu_processes(tmp_path_factory.getbasetemp()) == []
+    base = tmp_path_factory.getbasetemp()
+    assert qemu_processes(base) == []
+    ends = time.monotonic() + 30
+    while (left := processes_below(base)) and time.monotonic() < ends:
+        time.sleep(0.1)  # what ends by itself when its QEMU does
+    assert left == []
+    assert [line for line in Path("/proc/net/unix").read_text().splitlines() if str(base) in line] == []
+    assert set(os.listdir("/sys/class/net")) <= devices
+    assert [str(path) for path in base.rglob("*.lock") if is_locked(path)] == []
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -127,6 +128,32 @@ def qemu_processes(below: Path) -> list[int]:
         if name.startswith("qemu-system") and cwd.is_relative_to(below):
             found.append(int(process.name))
     return found
+
+
+def processes_below(directory: Path) -> list[str]:
+    """The command lines of all processes that work in a directory, or in one below it."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdecimal():
+            continue
+        try:
+            if (process / "cwd").readlink().is_relative_to(directory):
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue  # it has ended, or is not ours
+    return found
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the flock of a file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def listening(pid: int) -> list[tuple[str, int]]:

@@ -20,19 +20,11 @@ AWAITING = {
     "vm_manager::oci::pull_failed": "OCI registries",
     "vm_manager::image::conversion_failed": "vmctl image convert",
     "vm_manager::image::checksum_mismatch": "checksums of images",
-    "vmctl::create::invalid_vcpus": "vmctl create",
-    "vmctl::create::invalid_memory": "vmctl create",
-    "vmctl::create::no_image": "vmctl create",
-    "vmctl::create::image_not_found": "vmctl create",
-    "vmctl::create::name_exists": "vmctl create",
     "vm_manager::host::missing_firmware": "UEFI firmware",
     "vm_manager::network::port_in_use": "declared port forwards",
     "vm_manager::network::bridge_missing": "TAP networks",
     "vm_manager::qemu::job_failed": "snapshots",
     "vm_manager::qemu::migration_failed": "saved state and migration",
-    "vm_manager::qemu::io_error": "the watcher of running guests",
-    "vm_manager::guest::boot_failed": "boot forensics",
-    "vm_manager::guest::panicked": "boot forensics",
 }
 
 # Where no command line can lead to it: a failing generator is passed in, in tests/unit/guest/test_keys.py.

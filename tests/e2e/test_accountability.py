@@ -3,15 +3,16 @@ not root provisions through OpenSSH and sudo."""
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from driver import Result, Vmctl
+from driver import LIMIT_S, Result, Vmctl, wait_for
 from e2e.test_debian import generate_key
-from proofs import prove
 
 _USER_DATA = """\
 Content-Type: multipart/mixed; boundary="part"
@@ -93,7 +94,8 @@ def test_up_waits_for_as_much_as_is_asked_and_the_next_one_for_the_rest(guest: G
     assert guest.vmctl("up", "--wait", "none", "--no-provision").stdout == "broken: created, started\n"
     assert guest.vmctl("up", "--wait", "ssh", "--no-provision").stdout == "broken: reachable by SSH\n"
     failed = guest.vmctl("up", status=10)
-    prove(failed, "vm_manager::cloudinit::failed", evidence="Failed loading yaml blob")
+    assert failed.code == "vm_manager::cloudinit::failed"
+    assert "Failed loading yaml blob" in failed.stderr.partition("= evidence: ")[2]
     assert re.search(r"Invalid format at line \d+ column \d+", failed.stderr)
     guest.define('"shell" { inline "true" }')
     result = guest.vmctl("up")
@@ -123,16 +125,9 @@ def test_what_the_user_may_not_write_goes_through_sudo(guest: Guest) -> None:
     assert shown.split() == ["vm:vm:644", "root:root:600", "www-data:adm:4750", "vm:vm:644", "www-data:root:644"]
     assert guest.run("sudo find / -xdev -name '.vmctl*'; ls /tmp | grep vmctl; true") == ""
     failed = guest.provision('"file" { source "own"; destination "/srv/x"; owner "nobody-of-that-name" }', status=12)
-    prove(failed, "vm_manager::provision::failed", evidence="nobody-of-that-name")
+    assert failed.code == "vm_manager::provision::failed"
+    assert "nobody-of-that-name" in failed.stderr.partition("= evidence: ")[2]
     assert guest.run("ls -A /srv") == "site\n"
-
-
-def test_where_sudo_is_needed_and_refused_it_is_said(guest: Guest) -> None:
-    (guest.vmctl.directory / "own").write_text("own\n")
-    guest.run("sudo mv /etc/sudoers.d/90-cloud-init-users /root/")
-    # Put back by a process that has the right already.
-    failed = guest.provision('"file" { source "own"; destination "/etc/own" }', status=12)
-    prove(failed, "vm_manager::provision::failed", evidence="sudo")
 
 
 def test_openssh_tells_signals_and_leaves_the_background_alone(guest: Guest) -> None:
@@ -140,11 +135,32 @@ def test_openssh_tells_signals_and_leaves_the_background_alone(guest: Guest) -> 
     assert "was ended by SIGKILL" in killed.stderr
     guest.provision('"shell" { inline "sleep 3601 & echo started" }')
     assert guest.run("pgrep -c sleep").strip() != "0"
+    log = (guest.vmctl.home("broken") / "provision.log").read_text()
+    assert "still holds its output open, and is not waited for" in log
     killed = guest.provision('"shell" { inline "sleep 3602 & kill -TERM $$" }', status=12)
     assert "was ended by SIGTERM" in killed.stderr
 
 
-def test_a_guest_that_restarts_under_a_step_is_a_lost_connection(guest: Guest) -> None:
+def test_a_connection_that_ends_under_a_step_is_lost(guest: Guest) -> None:
     lost = guest.provision('"shell" { inline "kill -KILL $PPID; sleep 600" }', status=11)
     assert lost.code == "vm_manager::ssh::failed"
     assert "during provisioning step 1" in lost.stderr
+
+
+def test_ctrl_c_ends_the_step_in_the_guest_too(guest: Guest) -> None:
+    guest.define('"shell" { inline "while :; do sleep 3777; done; true" }')
+    process = guest.vmctl.start("provision", start_new_session=True)
+    wait_for(lambda: "3777" in guest.run("pgrep -af 'sleep 377[7]'; true"), "the step")
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 130
+    wait_for(lambda: "3777" not in guest.run("pgrep -af 'sleep 377[7]'; true"), "the end of the step")
+
+
+# The last one: nobody may do anything as root after it.
+def test_where_sudo_is_needed_and_refused_it_is_said(guest: Guest) -> None:
+    (guest.vmctl.directory / "own").write_text("own\n")
+    guest.run("sudo mv /etc/sudoers.d/90-cloud-init-users /root/")
+    failed = guest.provision('"file" { source "own"; destination "/etc/own" }', status=12)
+    assert failed.code == "vm_manager::provision::failed"
+    assert "sudo" in failed.stderr.partition("= evidence: ")[2]

@@ -56,6 +56,7 @@ def test_qemu_killed(blank: Vmctl) -> None:
     before = datetime.now(UTC)
     blank("up")
     _kill(qemu_processes(blank.data)[0], signal.SIGKILL)
+    wait_for(lambda: (blank.home("blank") / "end").read_text() != "", "the keeper to see it")
     listed = blank("list")
     assert listed.stdout.splitlines()[1].split()[1] == "stopped!"
     assert listed.stdout.splitlines()[-1] == "! a failure that still counts: see `vmctl status blank`"
@@ -63,17 +64,37 @@ def test_qemu_killed(blank: Vmctl) -> None:
     failure = status["last_failure"]
     assert (status["state"], failure["operation"]) == ("stopped", "run")
     assert failure["code"] == "vm_manager::qemu::exited"
-    assert failure["message"].startswith("QEMU vanished between ")
+    assert failure["message"].startswith("QEMU vanished at 20")
     assert before - timedelta(seconds=5) < datetime.fromisoformat(failure["time"]) < datetime.now(UTC)
     shown = blank("status", "blank").stdout
     assert "Last failure: while it ran, at " in shown
-    assert "QEMU vanished between" in shown
+    assert "QEMU vanished at" in shown
     # However often it is looked at, it is one thing that happened, and said in one way.
     blank("list")
     assert _status(blank, "blank")["last_failure"] == failure
     assert len(_incidents(blank, "blank")) == 1
     assert blank("up").stdout == "blank: started\n"
     assert _status(blank, "blank")["last_failure"] is None
+
+
+def test_qemu_and_all_that_watched_it_killed(blank: Vmctl) -> None:
+    blank("up")
+    pid = qemu_processes(blank.data)[0]
+    for keeper in _keepers(blank.home("blank")):
+        _kill(keeper, signal.SIGKILL)
+    _kill(pid, signal.SIGKILL)
+    message = _status(blank, "blank")["last_failure"]["message"]
+    assert message.startswith("QEMU vanished between 20")
+
+
+def _keepers(home: Path) -> list[int]:
+    """The processes that run beside QEMU in the VM's directory."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):
+            if process.name.isdecimal() and (process / "cwd").readlink() == home:
+                found.append(int(process.name))
+    return [pid for pid in found if pid not in qemu_processes(home)]
 
 
 def test_what_nobody_looked_at_before_the_next_command_is_noted_by_that(blank: Vmctl) -> None:

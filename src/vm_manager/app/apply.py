@@ -18,6 +18,7 @@ from vm_manager.diagnostics.errors import (
     SshError,
     StateCorrupt,
     VmError,
+    VmNotFound,
 )
 from vm_manager.domain.backend import Backend
 from vm_manager.domain.deadline import Deadline
@@ -204,10 +205,10 @@ class Run:
 
 
 def _backend_of(services: Services, vm: str) -> Backend:
-    """The VM's backend; one whose record is lost, or names a backend we do not know, must still be removable."""
+    """The VM's backend; one whose record is lost or gone, or names a backend we do not know, must still be removable."""
     try:
         return services.backend(services.store.read(vm).backend)
-    except (StateCorrupt, BackendNotAvailable):
+    except (StateCorrupt, BackendNotAvailable, VmNotFound):
         return services.backend()
 
 

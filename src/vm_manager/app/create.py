@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from vm_manager.app.inputs import digests
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import BaseChanged, BaseMissing
 from vm_manager.diagnostics.os_errors import diagnosed, os_errors
@@ -48,6 +49,7 @@ def create_instance(services: Services, spec: VmSpec, origin: str, staging: Path
         base_image=base,
         backend=backend.name,
         seeded=spec.has_seed,
+        inputs=digests(spec),
     )
     # First of all, so that whoever looks meanwhile sees what is being made.
     services.store.write_new(record, staging)

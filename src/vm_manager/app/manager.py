@@ -5,7 +5,8 @@ The modules behind the methods are imported when they are called: listing VMs mu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +16,19 @@ from vm_manager.backends.registry import DEFAULT_BACKEND
 from vm_manager.diagnostics.errors import VmError
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.instance import Instance
-from vm_manager.domain.plan import WaitFor
 from vm_manager.host.paths import data_home
 from vm_manager.state.layout import DataDir
 from vm_manager.state.store import InstanceStore
 
 if TYPE_CHECKING:
+    import socket
+
     from vm_manager.app.fleet import Outcome
+    from vm_manager.app.log import Log, LogLine, Silence
     from vm_manager.app.options import NewVm
+    from vm_manager.app.up import UpOptions
     from vm_manager.domain.events import Event, EventSink
+    from vm_manager.domain.plan import Plan
     from vm_manager.vmfile.load import Project
 
 
@@ -75,36 +80,32 @@ class Manager:
         with self._errors.boundary():
             return load(file, platform=self._services.platform())
 
-    def up(
-        self,
-        project: Project,
-        names: Sequence[str] = (),
-        *,
-        provision: bool = True,
-        wait: WaitFor = WaitFor.READY,
-        adopting: bool = False,
-    ) -> tuple[Outcome, ...]:
-        """Create, start, wait and provision. wait: for what; less than READY needs `provision=False`. adopting: take over
-        VMs that were made elsewhere.
+    def up(self, project: Project, names: Sequence[str] = (), options: UpOptions | None = None) -> tuple[Outcome, ...]:
+        """Create, start, wait and provision, in the order of what depends on what.
 
-        Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmctl::usage` for provisioners that would not be waited
-        for, `vmfile::validation` for what cannot be run yet.
+        Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmctl::usage` for provisioners and dependants that would not
+        be waited for, `vmfile::validation` for what cannot be run yet.
         """
-        from vm_manager.app.up import up
+        from vm_manager.app.up import UpOptions, up
 
         with self._errors.boundary():
-            return self._reported(up(self._services, project, names, provision=provision, wait=wait, adopting=adopting))
+            return self._reported(up(self._services, project, names, options or UpOptions()))
 
     def reload(
-        self, project: Project, names: Sequence[str] = (), *, provision: bool = True, stop_timeout_s: float = 30.0
+        self, project: Project, names: Sequence[str] = (), options: UpOptions | None = None
     ) -> tuple[Outcome, ...]:
-        """Replace VMs by new ones. Raises: as `up`."""
-        from vm_manager.app.up import reload
+        """Replace VMs by new ones, each made completely before the old one is ended. Raises: as `up`."""
+        from vm_manager.app.up import UpOptions, reload
 
         with self._errors.boundary():
-            return self._reported(
-                reload(self._services, project, names, provision=provision, stop_timeout_s=stop_timeout_s)
-            )
+            return self._reported(reload(self._services, project, names, options or UpOptions()))
+
+    def plan(self, project: Project, names: Sequence[str] = (), options: UpOptions | None = None) -> Plan:
+        """What `up` would do; nothing is locked or changed. Raises: as `up`, and the failure of a VM that cannot be read."""
+        from vm_manager.app.up import UpOptions, plan
+
+        with self._errors.boundary():
+            return plan(self._services, project, names, options or UpOptions())
 
     def down(
         self,
@@ -197,6 +198,30 @@ class Manager:
 
         with self._errors.boundary():
             return login_command(self._services, name, command, user=user, key=key)
+
+    @contextmanager
+    def console(self, name: str) -> Iterator[Callable[[], socket.socket]]:
+        """Hold a VM's serial console; the block is given what connects to it.
+
+        Raises: `vm::not_found`, `vm::invalid_state`, `state::locked`, `backend::not_available`.
+        """
+        from vm_manager.app.console import console
+
+        with self._errors.boundary(), console(self._services, name) as connect:
+            yield connect
+
+    def log(
+        self, name: str, logs: Sequence[Log], *, lines: int | None = None, follow: bool = False
+    ) -> Iterator[LogLine | Silence]:
+        """The lines of a VM's logs, of those that have none a `Silence`.
+
+        lines: of each, its last ones only. follow: go on with what is added, until the VM is removed.
+        Raises: `vm::not_found`.
+        """
+        from vm_manager.app.log import read_logs
+
+        with self._errors.boundary():
+            yield from read_logs(self._services, name, logs, lines=lines, follow=follow)
 
     def _lifecycle(self, verb: str, names: Sequence[str], timeout_s: float | None = None) -> tuple[Outcome, ...]:
         from vm_manager.app.lifecycle import lifecycle

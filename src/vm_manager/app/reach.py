@@ -8,7 +8,8 @@ from pathlib import Path
 
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import InvalidState, IpDiscoveryTimeout
-from vm_manager.diagnostics.model import Label, Subject
+from vm_manager.diagnostics.model import Label
+from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Endpoint, Instance, InstanceRecord
 from vm_manager.domain.spec import OnError

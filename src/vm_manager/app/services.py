@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING
 
 from vm_manager.backends.registry import load_backend
 from vm_manager.diagnostics.errors import VmError
-from vm_manager.diagnostics.model import Subject
-from vm_manager.domain.events import Noticed
+from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.instance import Instance, InstanceRecord, LastFailure, Observation, Progress, VmState
-from vm_manager.domain.platform import Platform
-from vm_manager.host.facts import read_host_facts
 from vm_manager.state.journal import as_failure, is_end_explained, last_failure, record_incident
 from vm_manager.state.store import InstanceStore
 
@@ -22,6 +19,7 @@ if TYPE_CHECKING:
     from vm_manager.domain.backend import Backend
     from vm_manager.domain.deadline import CancelToken
     from vm_manager.domain.events import EventSink
+    from vm_manager.domain.platform import Platform
 
 
 @dataclass
@@ -45,6 +43,9 @@ class Services:
 
     def platform(self) -> Platform:
         """What new VMs run on. Raises: `backend::not_available`."""
+        from vm_manager.domain.platform import Platform
+        from vm_manager.host.facts import read_host_facts
+
         backend = self.backend()
         return Platform(host=read_host_facts(), backend=backend.name, capabilities=backend.capabilities())
 
@@ -105,6 +106,8 @@ class Services:
 
     def _heal(self, name: str) -> None:
         """Clear away what commands and QEMUs that were killed left behind, and say so."""
+        from vm_manager.domain.events import Noticed
+
         told = list(self.store.heal(name))
         if self.store.exists(name):
             with suppress(VmError):

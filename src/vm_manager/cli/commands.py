@@ -51,6 +51,7 @@ def commands() -> tuple[LazyCommand, ...]:
             "down", "Stop the VMs of the VMFile; their disks are kept, unless they are to be destroyed.", "down:down"
         ),
         LazyCommand("reload", "Replace the VMs of the VMFile by new ones, and bring these up.", "up:reload"),
+        LazyCommand("plan", "Show what `vmctl up` would do, and why; nothing is changed.", "plan:plan"),
         LazyCommand("provision", "Run the provisioners of running VMs again.", "provision:provision"),
         LazyCommand("validate", "Check the VMFile, and show every problem at once.", "validate:validate"),
         LazyCommand("create", "Make one VM from options, without a VMFile.", "create:create"),
@@ -64,6 +65,10 @@ def commands() -> tuple[LazyCommand, ...]:
         LazyCommand("status", "Show everything known of a VM, with its last failure.", "status:status"),
         LazyCommand(
             "ssh", "Open a shell in a VM, or run one command there and exit with its status.", "ssh:ssh", RemoteCommand
+        ),
+        LazyCommand("console", "Be at a VM's serial console; Ctrl+] leaves it.", "console:console"),
+        LazyCommand(
+            "log", "Show a VM's logs: those that are named, else the console's and the provisioners'.", "log:log"
         ),
         LazyCommand(
             "explain", "Explain a code: what it means, what is usually behind it, and what to do.", "explain:explain"

@@ -82,6 +82,7 @@ def _flushed(stream: TextIO) -> bool:
 
 def _mend_streams() -> None:
     """Streams that a caller closed (`>&-`) are None in Python, and a terminal may not know every character."""
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, TextIOWrapper):

@@ -12,11 +12,10 @@ import typer
 from vm_manager.app.manager import Manager
 from vm_manager.cli.settings import current
 from vm_manager.diagnostics.errors import VmError
-from vm_manager.domain.events import StepFailed, StepFinished
 
 if TYPE_CHECKING:
     from vm_manager.app.fleet import Outcome
-    from vm_manager.domain.events import Event, EventSink
+    from vm_manager.domain.events import Event, EventSink, StepFailed, StepFinished
     from vm_manager.vmfile.load import Project
 
 
@@ -87,6 +86,8 @@ class Work:
         self.outcomes = outcomes
 
     def _take(self, event: Event) -> None:
+        from vm_manager.domain.events import StepFailed, StepFinished
+
         if isinstance(event, (StepFinished, StepFailed)):
             self.steps.append(event)
         self._emit(event)
@@ -115,7 +116,8 @@ def work(*, json: bool) -> Iterator[Work]:
         current.terminal.say_raw(document(vms=items, diagnostics=diagnostic_items(failures)))
     elif not current.quiet:
         for outcome in command.outcomes:
-            if outcome.error is None:
+            # The failure of a single VM is told by its diagnostic.
+            if outcome.error is None or len(command.outcomes) > 1:
                 current.terminal.say(f"{outcome.vm}: {outcome.summary}")
     if failure is not None:
         raise failure

@@ -25,6 +25,8 @@ _PEERS = {
     "delete": "destroy",
     "halt": "stop",
     "shell": "ssh",
+    "logs": "log",
+    "attach": "console",
 }
 _PANEL = "Options of every command"
 

@@ -15,7 +15,7 @@ from vm_manager.app.manager import Manager
 from vm_manager.cli.session import FileOption, load_project, manager
 from vm_manager.cli.settings import current
 from vm_manager.diagnostics.errors import SshFailed
-from vm_manager.diagnostics.model import Subject
+from vm_manager.diagnostics.subject import Subject
 
 _log = logging.getLogger(__name__)
 

@@ -2,17 +2,19 @@
 
 `except ImageError` catches everything about images, also what exits with another row's code, because such leaves
 inherit from both. Programming errors (`AssertionError`, `TypeError` …) are never wrapped into these.
+
+The value and the registry behind a failure are imported by the first one: a command that succeeds does without.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import ClassVar, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, ClassVar, Self, TypedDict, Unpack
 
-from vm_manager.diagnostics.model import Cause, Diagnostic, Evidence, Label, Severity, Subject, Suggestion
-from vm_manager.diagnostics.redact import redact
-from vm_manager.diagnostics.registry import CODES, Code
+if TYPE_CHECKING:
+    from vm_manager.diagnostics.model import Cause, Diagnostic, Evidence, Label, Subject, Suggestion
+    from vm_manager.diagnostics.registry import Code
 
 
 class Details(TypedDict, total=False):
@@ -32,6 +34,15 @@ class Details(TypedDict, total=False):
     exit_code: int
 
 
+class _Entry:
+    """The registry's entry of a class that has a code."""
+
+    def __get__(self, error: VmError | None, leaf: type[VmError]) -> Code:
+        from vm_manager.diagnostics.registry import CODES
+
+        return CODES[leaf.code]
+
+
 class VmError(Exception):
     """Any diagnosed failure of vmctl; `diagnostic` is its value.
 
@@ -40,19 +51,17 @@ class VmError(Exception):
     """
 
     code: ClassVar[str]
-    entry: ClassVar[Code]
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        if "code" in cls.__dict__:
-            cls.entry = CODES[cls.code]
+    entry = _Entry()
 
     def __init__(
         self, template: str, args: Mapping[str, str | int] | None = None, /, **details: Unpack[Details]
     ) -> None:
+        from vm_manager.diagnostics.model import Diagnostic, Severity
+        from vm_manager.diagnostics.redact import redact
+
         message = redact(template.format(**(args or {})))
         super().__init__(message)
-        entry = type(self).entry
+        entry = self.entry
         details.setdefault("help", (entry.help,))
         details.setdefault("exit_code", entry.exit_code)
         self._diagnostic = Diagnostic(
@@ -89,6 +98,8 @@ class VmError(Exception):
 
     def as_warning(self) -> Diagnostic:
         """The same finding as a warning, which never changes the exit status."""
+        from vm_manager.diagnostics.model import Severity
+
         return replace(self.diagnostic, severity=Severity.WARNING, exit_code=0)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -104,6 +115,9 @@ def _rebuild(cls: type[VmError], diagnostic: Diagnostic) -> VmError:
 
 
 def _causes(error: BaseException | None) -> Iterable[Cause]:
+    from vm_manager.diagnostics.model import Cause
+    from vm_manager.diagnostics.redact import redact
+
     while error is not None:
         number = error.errno if isinstance(error, OSError) else None
         code = error.code if isinstance(error, VmError) else None

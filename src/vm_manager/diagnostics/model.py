@@ -12,6 +12,7 @@ from enum import StrEnum
 from vm_manager.diagnostics.redact import redact, redact_lines
 from vm_manager.diagnostics.safe_text import safe_line
 from vm_manager.diagnostics.spans import Source, Span
+from vm_manager.diagnostics.subject import Subject as Subject
 
 
 class Severity(StrEnum):
@@ -118,16 +119,6 @@ class Suggestion:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """Whom it concerns: the virtual machine, its instance id, the backend and the connection (data directory)."""
-
-    vm: str | None = None
-    id: str | None = None
-    backend: str | None = None
-    connection: str | None = None
-
-
-@dataclass(frozen=True)
 class Diagnostic:
     """A failure or warning as a value.
 
@@ -155,7 +146,7 @@ class Diagnostic:
     causes: tuple[Cause, ...] = ()
     related: tuple[Diagnostic, ...] = ()
     evidence: tuple[Evidence, ...] = ()
-    subject: Subject = Subject()
+    subject: Subject = field(default_factory=Subject)
     operation: str | None = None
     elapsed_s: float | None = None
     timeout_s: float | None = None

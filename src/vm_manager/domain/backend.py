@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from vm_manager.domain.spec import NetworkMode
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
 
     from vm_manager.diagnostics.model import Diagnostic, Evidence
@@ -116,6 +117,13 @@ class Backend(Protocol):
 
     def boot_timeout_s(self, record: InstanceRecord) -> int:
         """How long a guest may take to get ready on this accelerator, in seconds, where the spec does not say."""
+
+    def connect_console(self, record: InstanceRecord, home: Path) -> socket.socket:
+        """A non-blocking stream socket to the guest's serial console, which serves one at a time.
+
+        Allowed while powered on. Whoever holds it must read all the time: a console that is not read stalls the guest.
+        Raises: `backend::not_available` where machines have none, `state::locked` when another program is connected, `io`.
+        """
 
     def evidence(self, record: InstanceRecord, home: Path) -> tuple[Evidence, ...]:
         """What the hypervisor can show for a failure: log and console tails. Never fails."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from vm_manager.diagnostics.errors import VmError
-from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.spec import VmSpec
+
+if TYPE_CHECKING:
+    from vm_manager.diagnostics.errors import VmError
+    from vm_manager.diagnostics.model import Evidence
 
 #: The version of the record's form; a record with a higher one was written by a newer vmctl.
 RECORD_SCHEMA = 2
@@ -72,7 +75,8 @@ class InstanceRecord:
     origin: the real path of the VMFile it came from, or `CREATED_BY_HAND`.
     instance_id: unique per creation; cloud-init runs its first-boot modules once per instance id.
     created_at: UTC, ISO 8601.
-    seeded: whether it was made with a cloud-init seed.
+    seeded: whether it was made with a cloud-init seed. inputs: the SHA-256 of each file that went into it, by its word in the
+    VMFile.
     backend_data: the backend's own versioned section.
     """
 
@@ -84,6 +88,7 @@ class InstanceRecord:
     base_image: BaseImage
     backend: str
     seeded: bool = False
+    inputs: Mapping[str, str] = field(default_factory=dict)
     backend_data: Mapping[str, object] = field(default_factory=dict)
     progress: Progress = Progress()
     schema: int = RECORD_SCHEMA

@@ -128,6 +128,7 @@ class VmSpec:
 
     memory_mib, disk_bytes (None: as large as the image), boot_timeout_s (None: by accelerator).
     cpu: QEMU's name of a CPU model, or None for the accelerator's default.
+    depends_on: names of VMs of the same VMFile that must be ready before this one starts.
     """
 
     name: str
@@ -142,6 +143,7 @@ class VmSpec:
     cloud_init: CloudInit | None = None
     ssh: SshAccess | None = None
     provisioners: tuple[Provisioner, ...] = ()
+    depends_on: tuple[str, ...] = ()
     span: Span | None = field(default=None, compare=False)
 
     @property

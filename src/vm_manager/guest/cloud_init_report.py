@@ -55,6 +55,9 @@ _ENTRY = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ - \S+\[(\w+)\]: ")
 # ('locale', ProcessExecutionError("…")), as a stage writes the failure of a module.
 _MODULE = re.compile(r"\('([A-Za-z0-9_-]+)', ", re.DOTALL)
 _RUN_PARTS = re.compile(r"Runparts: \d+ failures \(([^)]*)\)")
+_UNREAD, _UNKNOWN = "Failed loading yaml blob", "Unhandled non-multipart"
+# In place of the message, which quotes the text itself.
+_IGNORED = "user-data without a header that cloud-init knows is ignored"
 _STAGES = ("init-local", "init", "modules-config", "modules-final")
 # The keys of user-data that a module works for, where they are not called as it is.
 _KEYS = {
@@ -109,8 +112,17 @@ def read_report(printed: str) -> Report:
         return _report(Outcome.UNREADABLE, errors or failed_units, [])
     unread, ignored = _ignored_user_data(sections.get("log", ""))
     # 24.1 and later count a unit that failed although no module did.
-    errors += unread or ([] if errors else failed_units)
-    warnings = [text for stage in stages for text in _recoverable(stage) if not _told(text, errors)]
+    errors += unread
+    warnings = []
+    for text in (text for stage in stages for text in _recoverable(stage)):
+        body = text.partition(": ")[2]
+        if body.startswith(_UNREAD) and not _told(body, unread):
+            errors.append(_without_quotes(body))
+        elif body.startswith(_UNKNOWN):
+            ignored.append(_IGNORED)
+        elif not _told(body, errors):
+            warnings.append(text)
+    errors = errors or failed_units
     datasource = str(result.get("datasource") or (status or {}).get("datasource") or "")
     outcome = Outcome.NO_SEED if datasource.startswith("DataSourceNone") else Outcome.DONE
     return _report(outcome, errors, warnings + ignored)
@@ -154,9 +166,14 @@ def _recoverable(stage: dict[str, object]) -> Iterator[str]:
         yield from (f"{level}: {text}" for text in _texts(texts))
 
 
-def _told(warning: str, errors: list[str]) -> bool:
-    text = warning.partition(": ")[2].strip()
-    return any(text.split("\n")[0] in error for error in errors)
+def _told(text: str, errors: list[str]) -> bool:
+    """Whether one of the errors begins alike."""
+    return any(error.split("\n")[0] == text.split("\n")[0] for error in errors)
+
+
+def _without_quotes(text: str) -> str:
+    """Without the lines in which PyYAML quotes the text itself, which may hold secrets."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("    "))
 
 
 def _ignored_user_data(log: str) -> tuple[list[str], list[str]]:
@@ -172,14 +189,11 @@ def _ignored_user_data(log: str) -> tuple[list[str], list[str]]:
     for line in lines[started:]:
         if _ENTRY.match(line):
             text = _ENTRY.sub("", line)
-            current = None
-            if text.startswith("Failed loading yaml blob"):
-                current = unread
-            elif text.startswith("Unhandled non-multipart"):
-                # What follows is the text itself, which may hold secrets.
-                ignored.append("user-data without a header that cloud-init knows is ignored")
+            current = unread if text.startswith(_UNREAD) else None
             if current is not None:
                 current.append(text)
+            elif text.startswith(_UNKNOWN):
+                ignored.append(_IGNORED)
         elif current and line != "--":
             current[-1] += f"\n{line}"
-    return unread, ignored
+    return [_without_quotes(text) for text in unread], ignored

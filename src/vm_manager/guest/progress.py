@@ -33,7 +33,8 @@ class Console:
             with self._path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 # A flooding guest must not keep us here: only the newest part is of interest.
-                file.seek(max(self._offset, size - _CONSOLE_CHUNK))
+                # A log that has become shorter was begun anew.
+                file.seek(max(self._offset if self._offset <= size else 0, size - _CONSOLE_CHUNK))
                 data = file.read(_CONSOLE_CHUNK)
                 self._offset = file.tell()
         except OSError:

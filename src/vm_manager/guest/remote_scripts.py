@@ -119,11 +119,14 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 """
 
-# mv(1) within one directory is rename(2), so nobody sees half a file. chown(1) takes set-user-ID away: chmod(1) comes after.
+# When the connection is lost nobody reads what is said either, and a shell that a signal ends clears nothing away: so
+# PIPE is ignored. mv(1) within one directory is rename(2), so nobody sees half a file. chown(1) takes
+# set-user-ID away: chmod(1) comes after.
 _FILE = """\
 new=
 trap 'rm -f "$new"' EXIT
 trap 'exit 1' HUP INT TERM
+trap '' PIPE
 mkdir -p "$parent" || exit
 if [ -d "$destination" ]; then
     echo "$destination is a directory; to put the file into it, end the destination with a slash" >&2
@@ -143,6 +146,7 @@ _DIRECTORY_INTO_PLACE = f"""\
 new=
 trap 'rm -rf "$new"' EXIT
 trap 'exit 1' HUP INT TERM
+trap '' PIPE
 mkdir -p "$parent" || exit
 if [ -e "$destination" ] && ! [ -d "$destination" ]; then
     echo "$destination is no directory" >&2

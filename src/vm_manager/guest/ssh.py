@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_REQUEST
+from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_REQUEST
 
 from vm_manager.diagnostics.errors import AuthFailed, HostKeyMismatch, NoKey, SshFailed
 from vm_manager.diagnostics.os_errors import os_errors
@@ -118,6 +118,7 @@ class SshSession:
         tick: called several times a second, and may raise to end the wait.
         Returns when the command has ended and its output has, too, or has been quiet for a second: what it left running in
         the background is not waited for.
+        Whatever else ends the wait, such as Ctrl-C, also ends the command, as far as the server lets us.
         Raises: `ssh::failed` when the connection is lost, which is no end of the command; `TimeoutError` at the deadline.
         """
         with _lost_connections():
@@ -128,6 +129,9 @@ class SshSession:
             conversation.feed(input)
             left_behind = conversation.until_end()
             return self._ended(channel, left_behind)
+        except BaseException:
+            _terminate(channel)
+            raise
         finally:
             with suppress(paramiko.SSHException, OSError, EOFError):
                 channel.close()
@@ -174,6 +178,22 @@ def _lost_connections() -> Iterator[None]:
         yield
     except (paramiko.SSHException, OSError, EOFError) as error:
         raise SshFailed("the SSH connection was lost", retryable=True) from error
+
+
+def _terminate(channel: paramiko.Channel) -> None:
+    """Send SIGTERM to the command (RFC 4254, section 6.9): OpenSSH to all of its process group, Dropbear to it alone.
+
+    OpenSSH does nothing for root, as it has no process of less rights then that could.
+    """
+    message = paramiko.Message()
+    message.add_byte(cMSG_CHANNEL_REQUEST)
+    message.add_int(channel.remote_chanid)
+    message.add_string("signal")
+    message.add_boolean(False)
+    message.add_string("TERM")
+    transport = channel.get_transport()
+    with suppress(paramiko.SSHException, OSError, EOFError):
+        transport._send_user_message(message)  # type: ignore[attr-defined]
 
 
 def _hear_signals(transport: paramiko.Transport, signals: dict[int, str]) -> None:

@@ -15,6 +15,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.diagnostics.safe_text import is_safe, safe_line
 from vm_manager.domain.events import EventSink, GuestOutput, Stream
 from vm_manager.state.files import private
+from vm_manager.state.log_rotation import CAP_BYTES, rotate
 
 _TAIL_LINES = 10
 _TAIL_CHARS = 4096
@@ -82,8 +83,7 @@ class ProvisionLog:
         self.path = path
 
     def __enter__(self) -> Self:
-        with os_errors(self.path):
-            self._file: IO[str] = open(self.path, "a", encoding="utf-8", errors="replace", opener=private)
+        self._open()
         self._rest = {Stream.STDOUT: "", Stream.STDERR: ""}
         self._since_s = 0.0
         return self
@@ -95,6 +95,11 @@ class ProvisionLog:
             self._write(self._unfinished())
         finally:
             self._file.close()
+
+    def _open(self) -> None:
+        with os_errors(self.path):
+            self._file: IO[str] = open(self.path, "a", encoding="utf-8", errors="replace", opener=private)  # noqa: SIM115
+            self._size = self.path.stat().st_size
 
     def line(self, text: str) -> None:
         """Write a line of vmctl's own."""
@@ -126,6 +131,11 @@ class ProvisionLog:
         start = f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {prefix}"
         text = "\n".join(lines)
         safe = text if is_safe(text) else "\n".join(map(safe_line, lines))
+        if self._size > CAP_BYTES:
+            self._file.close()
+            with os_errors(self.path):
+                rotate(str(self.path))
+            self._open()
         with os_errors(self.path):
-            self._file.write(start + safe.replace("\n", f"\n{start}") + "\n")
+            self._size += self._file.write(start + safe.replace("\n", f"\n{start}") + "\n")
             self._file.flush()

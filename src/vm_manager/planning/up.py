@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from vm_manager.domain.instance import Instance, Progress, VmState
 from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
@@ -11,6 +12,7 @@ from vm_manager.domain.spec import VmSpec
 from vm_manager.planning.changes import changed_at_creation, changed_at_start, startable
 from vm_manager.planning.steps import steps_to_do
 
+_Edited = Mapping[str, tuple[str, ...]]
 _IN_THE_GUEST = (Action.WAIT, Action.PROVISION)
 
 
@@ -22,12 +24,14 @@ def plan_up(
     without_guests: Collection[str] = (),
     provision: bool = True,
     wait: WaitFor = WaitFor.READY,
+    edited: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> Plan:
     """The operations that make every VM of `specs` exist, run, be ready and be provisioned.
 
     instances: what there is, by name.
     cached_urls: the image URLs that need no download.
     without_guests: names whose backend runs no guests that could be waited for and provisioned.
+    edited: by name, what names a file that was edited since the VM was made, in the VMFile's words.
     provision: False leaves out the provisioners. wait: for what; with less than READY nothing is provisioned.
     """
     operations: list[Operation] = []
@@ -39,19 +43,19 @@ def plan_up(
             if spec.image.url and spec.image.url not in cached_urls:
                 operations.append(_operation(spec, Action.FETCH, "the image is not in the cache"))
             operations.append(_operation(spec, Action.CREATE, "does not exist"))
-        todo = [*_run(wanted, instance), *_reach(spec, instance, provision, wait)]
+        todo = [*_run(wanted, instance, edited), *_reach(spec, instance, provision, wait)]
         if spec.name in without_guests:
             todo = [operation for operation in todo if operation.action not in _IN_THE_GUEST]
-        operations += todo or [_operation(wanted, Action.NOTHING, _already_running(wanted, instance))]
+        operations += todo or [_operation(wanted, Action.NOTHING, _already_running(wanted, instance, edited))]
     return Plan(tuple(operations))
 
 
-def _run(spec: VmSpec, instance: Instance | None) -> Iterable[Operation]:
+def _run(spec: VmSpec, instance: Instance | None, edited: _Edited) -> Iterable[Operation]:
     """Power on."""
     if instance is None:
         yield _operation(spec, Action.START, "is new")
     elif not instance.alive:
-        yield _operation(spec, Action.START, f"{_why_start(instance)}{_kept(spec, instance)}")
+        yield _operation(spec, Action.START, f"{_why_start(instance)}{_kept(spec, instance, edited)}")
     elif instance.state is VmState.SUSPENDED:
         yield _operation(spec, Action.RESUME, "is suspended")
 
@@ -77,17 +81,17 @@ def _reach(spec: VmSpec, instance: Instance | None, provision: bool, wait: WaitF
         yield _operation(spec, Action.PROVISION, f"{len(steps)} of {len(spec.provisioners)} steps to do", steps)
 
 
-def _already_running(spec: VmSpec, instance: Instance | None) -> str:
+def _already_running(spec: VmSpec, instance: Instance | None, edited: _Edited) -> str:
     if instance is None:
         return "already running"
     changed = changed_at_start(instance.record.spec, spec)
-    restart = f"; {', '.join(changed)} changed: takes effect after `vmctl down`" if changed else ""
-    return f"already running{restart}{_kept(spec, instance)}"
+    restart = f"; {', '.join(changed)} changed: takes effect on restart (`vmctl down`, `vmctl up`)" if changed else ""
+    return f"already running{restart}{_kept(spec, instance, edited)}"
 
 
-def _kept(spec: VmSpec, instance: Instance) -> str:
-    changed = changed_at_creation(instance.record.spec, spec)
-    return f"; {', '.join(changed)} changed: takes effect after `vmctl down --destroy`" if changed else ""
+def _kept(spec: VmSpec, instance: Instance, edited: _Edited) -> str:
+    changed = dict.fromkeys((*changed_at_creation(instance.record.spec, spec), *edited.get(spec.name, ())))
+    return f"; {', '.join(changed)} changed: needs `vmctl reload`" if changed else ""
 
 
 def _operation(spec: VmSpec, action: Action, cause: str, steps: tuple[int, ...] = ()) -> Operation:

@@ -11,13 +11,17 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vm_manager.diagnostics.errors import QemuExited
-from vm_manager.diagnostics.model import Diagnostic, Evidence
 from vm_manager.diagnostics.os_errors import os_errors
-from vm_manager.domain.instance import INCIDENT, Incident, LastFailure
+from vm_manager.domain.instance import INCIDENT, LastFailure
 from vm_manager.state.files import private
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vm_manager.diagnostics.model import Diagnostic, Evidence
+    from vm_manager.domain.instance import Incident
 
 # The newest lines decide; a journal is never read further back than this.
 _READ_BYTES = 256 * 1024
@@ -60,6 +64,8 @@ def record_incident(journal: Path, incident: Incident) -> None:
 
 def is_end_explained(journal: Path) -> bool:
     """Whether the end of a machine needs no more words: it was asked for, has been told already, or followed no start."""
+    from vm_manager.diagnostics.errors import QemuExited  # listing VMs that run does without
+
     for entry in reversed(_read(journal)):
         operation, outcome = entry.get("operation"), entry.get("outcome")
         if (operation, outcome) == ("start", "ok"):
@@ -125,6 +131,8 @@ def _shortened(evidence: Evidence) -> dict[str, object]:
 
 
 def _evidence(value: object) -> Iterator[Evidence]:
+    from vm_manager.diagnostics.model import Evidence
+
     for item in value if isinstance(value, list) else []:
         if isinstance(item, Mapping):
             path, error = item.get("path"), item.get("error")

@@ -26,6 +26,11 @@ class DataDir:
         return self.root / "locks"
 
     @property
+    def console_locks(self) -> Path:
+        """A lock file per VM name, held by whoever is at its console."""
+        return self.locks / "console"
+
+    @property
     def images(self) -> Path:
         """The image cache."""
         return self.root / "images"
@@ -103,6 +108,16 @@ class InstanceFiles:
     def events_log(self) -> Path:
         """QEMU's trace of the events it announced, with their times."""
         return self.home / "events.log"
+
+    @property
+    def end(self) -> Path:
+        """When QEMU ended, in seconds since the epoch, by its keeper; empty before."""
+        return self.home / "end"
+
+    @property
+    def machine_logs(self) -> tuple[Path, ...]:
+        """The logs that the hypervisor writes while the guest runs."""
+        return (self.console_log, self.qemu_log, self.events_log)
 
     @property
     def provision_log(self) -> Path:

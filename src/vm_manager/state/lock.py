@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vm_manager.diagnostics.errors import StateLocked
-from vm_manager.diagnostics.model import Subject
 from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.state.files import make_dir, private
 
@@ -25,11 +25,14 @@ _HOLDER_LOOKS = 15
 _HOLDER_PAUSE_S = 0.02
 
 
+_WORKING = "is working on VM '{name}'"
+
+
 @contextmanager
-def locked(directory: Path, name: str, command: str) -> Iterator[None]:
+def locked(directory: Path, name: str, command: str, doing: str = _WORKING) -> Iterator[None]:
     """Hold the VM's lock. Never waits.
 
-    command: what this process does, for whoever finds the lock held.
+    command: what this process does, for whoever finds the lock held. doing: what a holder does, with `{name}` for the VM.
     Raises: `state::locked`, naming the holder's pid and command.
     """
     make_dir(directory)
@@ -40,7 +43,7 @@ def locked(directory: Path, name: str, command: str) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise _held(descriptor, name) from None
+            raise _held(descriptor, name, doing) from None
         # Who holds it is a courtesy: a full disk must not keep anybody from the commands that free space.
         with suppress(OSError):
             os.ftruncate(descriptor, 0)
@@ -52,14 +55,14 @@ def locked(directory: Path, name: str, command: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _held(descriptor: int, name: str) -> StateLocked:
+def _held(descriptor: int, name: str, doing: str) -> StateLocked:
     subject = Subject(vm=name)
     found = _holder(descriptor)
     if found is None:
-        return StateLocked("another command is working on VM '{name}'", {"name": name}, subject=subject, retryable=True)
+        return StateLocked(f"another command {doing}", {"name": name}, subject=subject, retryable=True)
     pid, command = found
     return StateLocked(
-        "`{command}` (pid {pid}) is working on VM '{name}'",
+        f"`{{command}}` (pid {{pid}}) {doing}",
         {"command": command, "pid": pid, "name": name},
         subject=subject,
         retryable=True,

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from vm_manager.diagnostics.errors import StateCorrupt, VmNotFound
-from vm_manager.diagnostics.model import Subject
 from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.instance import RECORD_SCHEMA, InstanceRecord, VmState
 from vm_manager.domain.names import closest, is_vm_name
 from vm_manager.state.files import TEMPORARY, exchange, make_dir, sync_directory, write_atomically
@@ -140,6 +140,10 @@ class InstanceStore:
         if not is_vm_name(name):
             self.require(name)
         return locked(self.data.locks, name, command)
+
+    def console_lock(self, name: str, command: str) -> AbstractContextManager[None]:
+        """Hold an instance's console, which serves one at a time. Raises: `state::locked`."""
+        return locked(self.data.console_locks, name, command, "is at the console of VM '{name}'")
 
     @contextmanager
     def creating(self, name: str, *, replacing: bool = False) -> Iterator[Path]:

@@ -30,6 +30,8 @@ def github_lines(diagnostic: Diagnostic) -> Iterator[str]:
 
 def harmless(line: str) -> str:
     """A line in which the runner finds no command and no style."""
+    if line.lstrip().startswith("::"):  # the runner, too, looks behind the white space
+        line = f"| {line}"
     return line.replace("##[", "## [")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 
-from vm_manager.diagnostics.redact import redact
 from vm_manager.ui.formats import ErrorFormat
 from vm_manager.ui.terminal import Terminal
 
@@ -21,6 +20,8 @@ class _Handler(logging.Handler):
         self._terminal = terminal
 
     def emit(self, record: logging.LogRecord) -> None:
+        from vm_manager.diagnostics.redact import redact
+
         text = redact(self.format(record))
         if self._terminal.format is ErrorFormat.JSON:
             from vm_manager.ui.ndjson import log_line

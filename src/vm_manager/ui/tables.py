@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.instance import INCIDENT, Instance
+
+if TYPE_CHECKING:
+    from vm_manager.diagnostics.model import Evidence
 
 _COLUMNS = ("NAME", "STATE", "BACKEND", "VCPUS", "MEM", "NETWORK", "PID", "SSH")
 _NUMBERS = ("VCPUS", "MEM", "PID")

@@ -184,7 +184,7 @@ VM = Entry(
               default='"host" under KVM, "max" under TCG'),
         Entry(name="boot-timeout", help="how long the guest may take to be ready",
               arguments=_one(Number(low=1, high=24 * 3600, unit="seconds")), default="600 under KVM, 1800 under TCG"),
-        Entry(name="depends-on", help="VMs that must be ready before this one starts", many=True, works=False,
+        Entry(name="depends-on", help="VMs that must be ready before this one starts", many=True,
               arguments=(Argument(name="vm", type=Text(), many=True),), also=("depends", "needs", "after")),
         NETWORK, DRIVE, MOUNT, CLOUD_INIT, SSH, PROVISION,
     ),

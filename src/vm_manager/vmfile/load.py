@@ -60,6 +60,20 @@ class Project:
                 )
         return tuple(spec for spec in self.specs if not names or spec.name in names)
 
+    def with_dependencies(self, names: Sequence[str]) -> tuple[VmSpec, ...]:
+        """The VMs of these names and all that they depend on, in the file's order, or all when no name is given.
+
+        Raises: `vm::not_found`.
+        """
+        found = {spec.name for spec in self.select(names)}
+        specs = {spec.name: spec for spec in self.specs}
+        pending = list(found)
+        while pending:
+            new = set(specs[pending.pop()].depends_on) - found
+            found |= new
+            pending += new
+        return tuple(spec for spec in self.specs if spec.name in found)
+
     def require_runnable(self, names: Sequence[str]) -> None:
         """Refuse what this version of vmctl cannot run yet, in all VMs of these names at once.
 

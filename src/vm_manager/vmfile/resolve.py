@@ -45,6 +45,7 @@ class _Resolver:
             cloud_init=self._cloud_init(cloud_init, vm.text) if cloud_init else None,
             ssh=self._ssh(ssh) if ssh else None,
             provisioners=tuple(map(self._provisioner, vm.all("provision"))),
+            depends_on=_dependencies(vm),
             span=vm.span,
         )
 
@@ -81,6 +82,11 @@ class _Resolver:
     def _path(self, block: Block, name: str) -> str | None:
         text = _text(block, name)
         return None if text is None else str(absolute(text, self._directory))
+
+
+def _dependencies(vm: Block) -> tuple[str, ...]:
+    named = (value.value for block in vm.all("depends-on") for value in block.values if value)
+    return tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
 
 
 def _text(block: Block, name: str) -> str | None:

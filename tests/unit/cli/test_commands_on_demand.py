@@ -25,6 +25,15 @@ except SystemExit:
 _FRAME = {"commands", "crash", "main", "session", "settings"}
 
 
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A VMFile's directory, with its two VMs made by the noop backend."""
+    (tmp_path / "disk").touch()
+    (tmp_path / "VMFile.kdl").write_text('vm "web" { image "disk" }\nvm "db" { image "disk" }\n')
+    subprocess.run([_VMCTL, "--backend", "noop", "up"], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    return tmp_path
+
+
 def _loaded(*args: str) -> set[str]:
     """The modules that a command line has imported at its end."""
     done = subprocess.run(
@@ -56,6 +65,45 @@ def test_a_command_loads_no_other(args: list[str]) -> None:
     assert _command_modules(_loaded(*args)) == {args[0]}
 
 
+# What only failures, other commands and VMs that run need.
+_NOT_FOR_LISTING = (
+    "asyncio",
+    "cryptography",
+    "paramiko",
+    "pycdlib",
+    "qemu",
+    "requests",
+    "rich",
+    "vm_manager.backends.qemu.launch",
+    "vm_manager.backends.qemu.monitor",
+    "vm_manager.backends.qemu.query",
+    "vm_manager.diagnostics.examples",
+    "vm_manager.diagnostics.model",
+    "vm_manager.diagnostics.redact",
+    "vm_manager.diagnostics.registry",
+    "vm_manager.domain.events",
+    "vm_manager.domain.plan",
+    "vm_manager.domain.platform",
+    "vm_manager.guest",
+    "vm_manager.images",
+    "vm_manager.planning",
+    "vm_manager.vmfile",
+    "yaml",
+)
+
+
+@pytest.mark.parametrize("backend", ["noop", "qemu"])
+def test_listing_loads_nothing_that_only_failures_other_commands_and_running_vms_need(
+    project: Path, backend: str
+) -> None:
+    subprocess.run([_VMCTL, "down"], cwd=project, capture_output=True, timeout=60, check=True)
+    for record in (Path(os.environ["XDG_DATA_HOME"]) / "vmctl" / "vms").glob("*/vm.json"):
+        record.write_text(record.read_text().replace('"backend": "noop"', f'"backend": "{backend}"'))
+    loaded = _loaded("list")
+    assert f"vm_manager.backends.{backend}.backend" in loaded
+    assert [name for name in sorted(loaded) if f"{name}.".startswith(tuple(f"{no}." for no in _NOT_FOR_LISTING))] == []
+
+
 def _completions(*words: str) -> list[str]:
     """What bash offers for the last word."""
     environment = {
@@ -77,8 +125,6 @@ def test_the_shell_completes_the_options_of_a_command() -> None:
     assert _completions("up", "--no") == ["--no-provision"]
 
 
-def test_the_shell_completes_names_of_vms(tmp_path: Path) -> None:
-    (tmp_path / "disk").touch()
-    (tmp_path / "VMFile.kdl").write_text('vm "web" { image "disk" }\nvm "db" { image "disk" }\n')
-    subprocess.run([_VMCTL, "--backend", "noop", "up"], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+@pytest.mark.usefixtures("project")
+def test_the_shell_completes_names_of_vms() -> None:
     assert _completions("status", "w") == ["web"]

@@ -143,15 +143,25 @@ def test_user_data_that_cloud_init_cannot_read_is_an_error_though_it_says_done(g
         "util.py[DEBUG]: Cloud-init v. 22.4.2 running 'init-local' at Fri, 02 Jan 2026. Up 5.01 seconds."
     )
     blob = (
-        line.format(f"util.py[WARNING]: {_BLOB}") + '  in "<unicode string>", line 2, column 1\nexpected <block end>"\n'
+        line.format(f"util.py[WARNING]: {_BLOB}")
+        + '  in "<unicode string>", line 2, column 1:\n    pw: s3cret\n    ^\nexpected <block end>"\n'
     )
     after = line.format("util.py[DEBUG]: more")
     guest.write("var/log/cloud-init.log", boot + after * 20 + blob + after * 20)
     (error,) = guest.report().errors
-    assert error == f'{_BLOB}\n  in "<unicode string>", line 2, column 1\nexpected <block end>"'
+    assert error == f'{_BLOB}\n  in "<unicode string>", line 2, column 1:\nexpected <block end>"'
     # An earlier boot's is over.
     guest.write("var/log/cloud-init.log", boot + after * 20 + blob + after * 20 + boot + after)
     assert guest.report().errors == ()
+
+
+def test_recoverable_errors_about_user_data_are_what_they_are_in_the_log(guest: ScriptedGuest) -> None:
+    quoted = f'{_BLOB}\n  in "<unicode string>", line 2, column 1:\n    pw: s3cret\n    ^'
+    unknown = "Unhandled non-multipart (text/x-not-multipart) userdata: 'b's3cret'...'"
+    guest.finish(init={"recoverable_errors": {"WARNING": [quoted, unknown, "another"]}})
+    report = guest.report()
+    assert report.errors == (f'{_BLOB}\n  in "<unicode string>", line 2, column 1:',)
+    assert report.warnings == ("WARNING: another", "user-data without a header that cloud-init knows is ignored")
 
 
 def test_user_data_of_no_known_type_is_a_warning_that_does_not_quote_it(guest: ScriptedGuest) -> None:

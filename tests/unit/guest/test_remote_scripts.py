@@ -141,6 +141,29 @@ def test_a_file_of_which_only_a_part_comes_leaves_the_old_one(shell: Path, tmp_p
     assert sorted(os.listdir(tmp_path)) == ["file", "tools"]
 
 
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_a_connection_that_is_lost_in_the_middle_leaves_nothing(shell: Path, kind: str, tmp_path: Path) -> None:
+    placement = Placement(destination=str(tmp_path / "place"))
+    script = place_file(placement, 100, 0o644) if kind == "file" else place_directory(placement)
+    directory = _save(shell, script.encode())
+    environment = {"PATH": str(shell.parent) if shell.parent.name == "tools" else os.environ["PATH"]}
+    process = subprocess.Popen(
+        [str(shell), "-c", run_content(directory)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdin.write(b"part")
+    process.stdin.flush()
+    while not any(name.startswith(".vmctl") for name in os.listdir(tmp_path)):
+        assert process.poll() is None
+    for stream in (process.stdout, process.stderr, process.stdin):
+        stream.close()
+    assert process.wait(60) != 0
+    assert os.listdir(tmp_path) in ([], ["tools"])
+
+
 def test_a_directory_is_not_replaced_by_a_file(shell: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     said = _put_file(shell, b"x", Placement(destination=str(tmp_path / "there")))

@@ -186,7 +186,7 @@ def test_several_vms_come_in_the_order_of_the_file() -> None:
 )
 def test_a_running_vm_says_what_a_restart_takes_up(changes: dict[str, Any], words: str) -> None:
     assert _plan(spec(**changes), instance()) == [
-        f"instance web: nothing — already running; {words} changed: takes effect after `vmctl down`"
+        f"instance web: nothing — already running; {words} changed: takes effect on restart (`vmctl down`, `vmctl up`)"
     ]
 
 
@@ -199,7 +199,7 @@ def test_a_running_vm_says_what_a_restart_takes_up(changes: dict[str, Any], word
     ],
 )
 def test_what_is_fixed_at_creation_needs_a_new_vm(changes: dict[str, Any], words: str) -> None:
-    kept = f"{words} changed: takes effect after `vmctl down --destroy`"
+    kept = f"{words} changed: needs `vmctl reload`"
     wanted = spec(**changes)
     assert _plan(wanted, instance()) == [f"instance web: nothing — already running; {kept}"]
     assert _plan(wanted, instance(observed=VmState.STOPPED))[0] == f"instance web: start — is stopped; {kept}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from unit.samples import full_spec, record, spec
 from vm_manager.diagnostics.errors import IoFailed, StateCorrupt, VmNotFound
 from vm_manager.diagnostics.spans import Span
-from vm_manager.domain.instance import RECORD_SCHEMA, InstanceRecord, Progress
+from vm_manager.domain.instance import RECORD_SCHEMA, InstanceRecord, Progress, VmState
 from vm_manager.state.layout import DataDir
 from vm_manager.state.store import InstanceStore
 
@@ -266,3 +267,82 @@ def test_a_record_of_another_vm_is_corrupt(store: InstanceStore) -> None:
     shutil.copytree(store.data.home("web"), store.data.home("copy"))
     with pytest.raises(StateCorrupt):
         store.read("copy")
+
+
+# What killed commands leave behind
+
+
+def test_what_is_being_made_or_removed_is_no_instance(store: InstanceStore) -> None:
+    _make(store, record())
+    home, staging = store.data.home("web"), store.data.staging("web")
+    home.rename(staging)
+    assert store.names() == ()
+    assert store.rests() == ("web",)
+    assert store.read_rests("web")[1:] == (staging, VmState.FAILED)
+    with store.lock("web", "vmctl test"):
+        assert store.read_rests("web")[2] is VmState.PREPARING
+    staging.rename(store.data.leaving("web"))
+    assert store.read_rests("web")[2] is VmState.DESTROYED
+
+
+def test_rests_beside_an_instance_are_nobodys_business(store: InstanceStore) -> None:
+    _make(store, record())
+    store.data.staging("web").mkdir()
+    assert (store.names(), store.rests()) == (("web",), ())
+
+
+def test_healing_removes_rests_and_temporary_files_and_says_so_once(store: InstanceStore) -> None:
+    _make(store, record())
+    store.data.staging("web").mkdir()
+    store.data.leaving("web").mkdir()
+    (store.data.home("web") / ".vm.json.123.tmp").touch()
+    assert len(tuple(store.heal("web"))) == 2
+    assert tuple(store.heal("web")) == ()
+    assert [path.name for path in store.data.vms.rglob(".*")] == []
+    assert store.read("web").name == "web"
+
+
+def test_a_replaced_instance_is_the_new_one_and_the_old_is_gone(store: InstanceStore) -> None:
+    _make(store, record())
+    with store.creating("web", replacing=True) as staging:
+        store.write_new(record(spec("web", vcpus=4)), staging)
+        assert store.read("web").spec.vcpus == 1
+    assert store.read("web").spec.vcpus == 4
+    assert [path.name for path in store.data.vms.iterdir()] == ["web"]
+
+
+def test_a_replacement_that_fails_leaves_the_old_one(store: InstanceStore) -> None:
+    _make(store, record())
+    with pytest.raises(ZeroDivisionError), store.creating("web", replacing=True) as staging:  # noqa: PT012
+        store.write_new(record(spec("web", vcpus=4)), staging)
+        raise ZeroDivisionError
+    assert store.read("web").spec.vcpus == 1
+    assert [path.name for path in store.data.vms.iterdir()] == ["web"]
+
+
+def test_directories_change_places_also_without_help_of_the_file_system(
+    store: InstanceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(one: Path, other: Path) -> None:
+        raise OSError(errno.EINVAL, "no such rename here")
+
+    monkeypatch.setattr("vm_manager.state.store.exchange", cannot)
+    _make(store, record())
+    with store.creating("web", replacing=True) as staging:
+        store.write_new(record(spec("web", vcpus=4)), staging)
+    assert store.read("web").spec.vcpus == 4
+    assert [path.name for path in store.data.vms.iterdir()] == ["web"]
+
+
+def test_records_of_the_first_schema_are_migrated(store: InstanceStore) -> None:
+    _make(store, record())
+    path = store.files("web").record
+    plain = json.loads(path.read_text())
+    plain["schema"] = 1
+    plain["progress"] = {"started": True, "host_key_verified": True, "steps_done": 2}
+    path.write_text(json.dumps(plain))
+    read = store.read("web")
+    assert read.schema == RECORD_SCHEMA
+    assert read.progress == Progress(started=True, reached=True, host_key_verified=True, steps_done=2)
+    store.write(read)
+    assert json.loads(path.read_text())["schema"] == RECORD_SCHEMA

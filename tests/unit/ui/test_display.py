@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 import threading
@@ -252,3 +253,34 @@ def test_where_lines_are_read_by_a_runner_they_come_whole(
         assert capsys.readouterr().err == ""
         display(_said("web", "error]x\n"))
     assert "##[" not in capsys.readouterr().err
+
+
+_ASKING = """
+import sys, time
+from vm_manager.domain.events import GuestOutput, StepStarted, Stream
+from vm_manager.ui.display import LiveDisplay
+from vm_manager.ui.terminal import Terminal
+
+with LiveDisplay(Terminal()) as display:
+    display(StepStarted("web", "provision", "provisioning"))
+    display(GuestOutput("web", Stream.STDOUT, "one\\nContinue? \\x1b]0;title\\x07"))
+    sys.stdin.readline()
+"""
+
+
+def test_a_question_is_seen_in_the_live_display_while_it_waits_for_its_answer() -> None:
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", _ASKING],
+        stdin=subprocess.PIPE, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    try:
+        while b"Continue?" not in shown:
+            shown += os.read(ours, 65536)
+    finally:
+        child.communicate(b"\n", timeout=60)
+        os.close(ours)
+    assert re.search("web │ (\x1b\\[[0-9;]*m)*one".encode(), shown)
+    assert b"title" not in shown

@@ -101,7 +101,7 @@ def test_all_that_cannot_run_yet_is_refused_at_once_for_the_selected_vms_only(tm
     assert all(one.message.endswith(" does not work in this version of vmctl yet") for one in found)
     marked = [one.labels[0].source.text[one.labels[0].span.start : one.labels[0].span.end] for one in found]
     assert marked == [
-        "arch", '"uefi"', "depends-on", "depends-on", "forward", "forward", '"tap"', '"tap"', "drive", "mount",
+        "arch", '"uefi"', "forward", "forward", '"tap"', '"tap"', "drive", "mount",
     ]  # fmt: skip
     for name, what in (("db", "sha512"), ("cache", '"oci://ghcr.io/org/image:tag"'), ("mail", "checksum-url")):
         with pytest.raises(VmFileInvalid) as caught:

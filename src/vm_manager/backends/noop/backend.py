@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vm_manager.diagnostics.errors import QemuExited, QmpConnectFailed
-from vm_manager.diagnostics.model import Diagnostic, Evidence
+from vm_manager.diagnostics.errors import BackendNotAvailable, QemuExited, QmpConnectFailed
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.backend import BackendData, Capabilities
-from vm_manager.domain.deadline import CancelToken, Deadline
-from vm_manager.domain.events import EventSink
-from vm_manager.domain.instance import BaseImage, Incident, InstanceRecord, Observation, Vitals, VmState
-from vm_manager.domain.spec import NetworkMode, VmSpec
+from vm_manager.domain.instance import Observation, Vitals, VmState
+from vm_manager.domain.spec import NetworkMode
 from vm_manager.state.files import write_atomically, write_private
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from vm_manager.diagnostics.model import Diagnostic, Evidence
+    from vm_manager.domain.deadline import CancelToken, Deadline
+    from vm_manager.domain.events import EventSink
+    from vm_manager.domain.instance import BaseImage, Incident, InstanceRecord
+    from vm_manager.domain.spec import VmSpec
 
 _RUNS, _PAUSED = b"running\n", b"paused\n"
 
@@ -84,6 +91,13 @@ class NoopBackend:
 
     def boot_timeout_s(self, record: InstanceRecord) -> int:
         return 1
+
+    def connect_console(self, record: InstanceRecord, home: Path) -> socket.socket:
+        raise BackendNotAvailable(
+            "the {backend} backend has no console",
+            {"backend": self.name},
+            help=("a VM of the qemu backend has one: `vmctl up --backend qemu` makes new VMs there",),
+        )
 
     def evidence(self, record: InstanceRecord, home: Path) -> tuple[Evidence, ...]:
         return ()

@@ -15,6 +15,7 @@ from vm_manager.domain.spec import Accelerator, NetworkMode
 from vm_manager.state.layout import InstanceFiles
 
 if TYPE_CHECKING:
+    import socket
     import subprocess
     from collections.abc import Sequence
     from pathlib import Path
@@ -48,6 +49,7 @@ class QemuBackend:
     def __init__(self) -> None:
         # QEMUs that this process has started: their exit status is known to their parent only.
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
+        self._keepers: dict[Path, subprocess.Popen[bytes]] = {}
 
     def capabilities(self) -> Capabilities:
         return Capabilities(guests=True, networks=_NETWORKS, mounts=True)
@@ -69,8 +71,8 @@ class QemuBackend:
     def start(self, record: InstanceRecord, home: Path, cancel: CancelToken) -> BackendData:
         from vm_manager.backends.qemu.launch import launch
 
-        def keep(child: subprocess.Popen[bytes]) -> None:
-            self._children[home] = child
+        def keep(child: subprocess.Popen[bytes], keeper: subprocess.Popen[bytes]) -> None:
+            self._children[home], self._keepers[home] = child, keeper
 
         return launch(record, InstanceFiles(home), cancel, keep).plain()
 
@@ -158,15 +160,21 @@ class QemuBackend:
     def boot_timeout_s(self, record: InstanceRecord) -> int:
         return _BOOT_TIMEOUT_S[QemuData.of(record).accelerator or Accelerator.TCG]
 
+    def connect_console(self, record: InstanceRecord, home: Path) -> socket.socket:
+        from vm_manager.backends.qemu.console import connect_console
+
+        return connect_console(record.name, home)
+
     def evidence(self, record: InstanceRecord, home: Path) -> tuple[Evidence, ...]:
         from vm_manager.backends.qemu.incidents import log_evidence
 
         return log_evidence(InstanceFiles(home))
 
     def _reap(self, home: Path) -> None:
-        child = self._children.pop(home, None)
-        if child is not None:
-            child.wait()
+        for children in (self._children, self._keepers):
+            child = children.pop(home, None)
+            if child is not None:
+                child.wait()
 
 
 def factory() -> QemuBackend:

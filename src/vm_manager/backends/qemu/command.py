@@ -13,6 +13,7 @@ from vm_manager.backends.qemu.accelerator import Choice
 from vm_manager.backends.qemu.history import TRACED
 from vm_manager.backends.qemu.sockets import (
     AGENT_SOCKET,
+    CONSOLE_CHARDEV,
     CONSOLE_SOCKET,
     QMP_SOCKET,
     QUERY_SOCKET,
@@ -89,8 +90,8 @@ def _devices() -> list[str]:
         "-device", "virtio-serial-pci,id=serial0",
         "-chardev", _socket("agent", AGENT_SOCKET),
         "-device", "virtserialport,id=agent0,bus=serial0.0,chardev=agent,name=org.qemu.guest_agent.0",
-        "-chardev", f"{_socket('console', CONSOLE_SOCKET)},logfile=console.log,logappend=on",
-        "-serial", "chardev:console",
+        "-chardev", f"{_socket(CONSOLE_CHARDEV, CONSOLE_SOCKET)},logfile=console.log,logappend=on",
+        "-serial", f"chardev:{CONSOLE_CHARDEV}",
         "-vga", "std",
         "-display", "none",
         "-vnc", f"unix:{VNC_SOCKET}",

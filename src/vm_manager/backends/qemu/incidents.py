@@ -54,7 +54,7 @@ def ending(name: str, files: InstanceFiles, status: int | None = None) -> Incide
         return None
     if status is not None:
         gone = QemuExited("QEMU {how}", {"how": describe_status(status), "status": status}, evidence=logs)
-        return Incident(_iso(_last_sign(files)), gone)
+        return Incident(_iso(_end_seen(files) or _last_sign(files)), gone)
     return _vanished(name, files, logs)
 
 
@@ -102,8 +102,7 @@ def _io_error(name: str, files: InstanceFiles) -> QemuIoError:
 
 
 def _vanished(name: str, files: InstanceFiles, logs: tuple[Evidence, ...]) -> Incident:
-    """Without a word: only what it last wrote, and what the kernel says, tell anything."""
-    last, now, booted = _last_sign(files), time.time(), booted_at()
+    """Without a word: only what saw it end, what it last wrote, and what the kernel says tell anything."""
     killed, kernel = _killed_by_kernel(files)
     if killed is not None:
         error = QemuExited(
@@ -112,18 +111,33 @@ def _vanished(name: str, files: InstanceFiles, logs: tuple[Evidence, ...]) -> In
             evidence=(*kernel, *logs),
         )
         return Incident(_iso(killed), error)
-    restarted = booted is not None and booted > last
-    until = booted if restarted and booted is not None else now
+    seen, last = _end_seen(files), _last_sign(files)
+    if seen is not None:
+        error = QemuExited(
+            "QEMU vanished at {when}",
+            {"when": _words(seen)},
+            help=(f"it was killed or crashed without a word; `vmctl start {name}` boots the VM again",),
+            evidence=(*kernel, *logs),
+        )
+        return Incident(_iso(seen), error)
+    booted = booted_at()
+    with_host = booted is not None and booted > last
     error = QemuExited(
         "QEMU vanished between {last} and {until}",
-        {"last": _words(last), "until": _words(until)},
-        help=(f"`vmctl start {name}` boots the VM again; it was killed, as an end of its own would be in its log",)
-        if not restarted
-        else (f"`vmctl start {name}` boots the VM again",),
-        notes=("this host was started anew in between, and QEMU ended with it",) if restarted else (),
+        {"last": _words(last), "until": _words(booted if with_host else time.time())},
+        help=(f"`vmctl start {name}` boots the VM again",),
+        notes=("this host was started anew then, and QEMU had ended with it",) if with_host else (),
         evidence=(*kernel, *logs),
     )
     return Incident(_iso(last), error)
+
+
+def _end_seen(files: InstanceFiles) -> float | None:
+    """When its keeper saw QEMU end; None when that was killed, too."""
+    try:
+        return float(files.end.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _killed_by_kernel(files: InstanceFiles) -> tuple[float | None, tuple[Evidence, ...]]:

@@ -14,7 +14,7 @@ from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.probes import probe_start
-from vm_manager.backends.qemu.process import spawn
+from vm_manager.backends.qemu.process import spawn, spawn_keeper
 from vm_manager.backends.qemu.query import forwarded_port
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.backends.qemu.sockets import QMP_SOCKET
@@ -29,6 +29,7 @@ from vm_manager.host.text import tail
 from vm_manager.host.tools import find_tool
 from vm_manager.state.files import write_private
 from vm_manager.state.layout import InstanceFiles
+from vm_manager.state.log_rotation import rotate
 
 _log = logging.getLogger(__name__)
 
@@ -59,11 +60,11 @@ def launch(
     record: InstanceRecord,
     files: InstanceFiles,
     cancel: CancelToken,
-    keep: Callable[[subprocess.Popen[bytes]], None],
+    keep: Callable[[subprocess.Popen[bytes], subprocess.Popen[bytes]], None],
 ) -> QemuData:
     """Start QEMU and return when its monitor answers.
 
-    keep: is handed the process, which is our child.
+    keep: is handed the process and its logs' keeper, which are our children.
     Raises: `qemu::spawn_failed`, `qemu::qmp_connect_failed`, `host::kvm_unusable`, `vmctl::interrupted`; no process is
     left then.
     """
@@ -81,14 +82,19 @@ def launch(
     _fresh_logs(files)
     with os_errors(files.home):
         child = spawn(argv, files)
+    keeper = None
     try:
+        with os_errors(files.home):
+            keeper = spawn_keeper(child, files)
         port = _until_it_answers(record, files, child, Deadline(_START_TIMEOUT_S, cancel))
     except BaseException:
         # Not handed over: nothing else knows of this process yet.
         child.kill()
         child.wait()
+        if keeper is not None:
+            keeper.wait()
         raise
-    keep(child)
+    keep(child, keeper)
     return replace(data, ssh_port=port, accelerator=choice.accelerator, argv=tuple(argv))
 
 
@@ -143,11 +149,10 @@ def _free_or_any(preferred: int | None) -> int:
 
 
 def _fresh_logs(files: InstanceFiles) -> None:
-    """Keep the logs of the run before as `.1`, and make the new ones private before QEMU opens them."""
+    """Keep the logs of the runs before, and make the new ones private before QEMU opens them."""
     with os_errors(files.home):
-        for log in (files.console_log, files.qemu_log, files.events_log):
-            if log.exists():
-                log.rename(log.with_name(f"{log.name}.1"))
+        for log in files.machine_logs:
+            rotate(str(log))
             write_private(log, b"")
         # A stale socket of a QEMU that was killed must not be taken for the new one's.
         (files.home / QMP_SOCKET).unlink(missing_ok=True)

@@ -25,10 +25,13 @@ _COMMAND_TIMEOUT_S = 15.0
 
 
 class Monitor:
-    """A QMP connection to the QEMU in `home`, as a context manager; for the holder of the VM's lock only."""
+    """A QMP connection to the QEMU in `home`, as a context manager; for the holder of the VM's lock only.
 
-    def __init__(self, home: Path) -> None:
-        self._home = home
+    connect_timeout_s: how long to wait for its greeting.
+    """
+
+    def __init__(self, home: Path, *, connect_timeout_s: float = _CONNECT_TIMEOUT_S) -> None:
+        self._home, self._connect_timeout_s = home, connect_timeout_s
         self._client = QMPClient("vmctl")
         self._client.logger = logging.getLogger("qemu.qmp")
 
@@ -37,11 +40,11 @@ class Monitor:
         self._runner = asyncio.Runner()
         try:
             with socket_path(self._home, QMP_SOCKET) as path:
-                self._run(self._client.connect(path), _CONNECT_TIMEOUT_S)
+                self._run(self._client.connect(path), self._connect_timeout_s)
         except (QMPError, OSError, EOFError, TimeoutError) as error:
             self._runner.close()
             raise QmpConnectFailed(
-                "QEMU's monitor does not answer", timeout_s=_CONNECT_TIMEOUT_S, retryable=_is_too_early(error)
+                "QEMU's monitor does not answer", timeout_s=self._connect_timeout_s, retryable=_is_too_early(error)
             ) from error
         except BaseException:
             self._runner.close()

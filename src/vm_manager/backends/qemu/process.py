@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from vm_manager.backends.qemu.log_keeper import keeper_command
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.sockets import SOCKETS
 from vm_manager.diagnostics.os_errors import os_errors
@@ -46,6 +47,27 @@ def spawn(argv: Sequence[str], files: InstanceFiles) -> subprocess.Popen[bytes]:
             start_new_session=True,
             umask=0o077,  # QEMU makes its sockets and logs under it
         )
+
+
+def spawn_keeper(child: subprocess.Popen[bytes], files: InstanceFiles) -> subprocess.Popen[bytes]:
+    """Start the keeper of the logs of a QEMU that is our child. Raises: `OSError`."""
+    # A new file: the keeper of the run before may still be about to write.
+    files.end.unlink(missing_ok=True)
+    end = private(str(files.end), os.O_WRONLY | os.O_CREAT)
+    handle = os.pidfd_open(child.pid)
+    try:
+        return subprocess.Popen(
+            keeper_command(handle, end, [log.name for log in files.machine_logs]),
+            cwd=files.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=(handle, end),
+        )
+    finally:
+        os.close(handle)
+        os.close(end)
 
 
 @contextmanager

@@ -69,6 +69,19 @@ def physical_memory(home: Path, start: int, halfwords: int) -> bytes | None:
         return None
 
 
+def console_is_taken(home: Path, chardev: str) -> bool:
+    """Whether somebody is connected to the socket of a character device; False when QEMU does not say."""
+    try:
+        with _session(home) as channel:
+            devices = _execute(channel, "query-chardev")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return any(
+        device.get("label") == chardev and not str(device.get("filename")).startswith("disconnected:")
+        for device in (devices if isinstance(devices, list) else ())
+    )
+
+
 def forwarded_port(usernet: str, guest_port: int) -> int | None:
     """The host's port in the output of `info usernet` that leads to a port of the guest."""
     return next((int(host) for _, host, guest in _FORWARD.findall(usernet) if int(guest) == guest_port), None)

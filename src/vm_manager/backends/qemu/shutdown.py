@@ -27,11 +27,14 @@ def shut_down(home: Path, name: str, deadline: Deadline, emit: EventSink) -> Non
     with process_handle(InstanceFiles(home)) as handle:
         if handle is None:
             return
-        emit(PhaseReached(name, "power button", "the guest to shut down"))
-        if _press_power_button(home, handle, deadline):
-            return
+        if not deadline.expired:
+            emit(
+                PhaseReached(name, "power button", f"the guest to shut down, {deadline.remaining_s:.0f} s at the most")
+            )
+            if _press_power_button(home, handle, deadline):
+                return
         for stage, signal_number in (("quit", None), ("SIGTERM", signal.SIGTERM), ("SIGKILL", signal.SIGKILL)):
-            emit(PhaseReached(name, stage, "QEMU to exit"))
+            emit(PhaseReached(name, stage, f"QEMU to exit, {_FORCED_STAGE_S:.0f} s at the most"))
             if signal_number is None:
                 _quit(home)
             else:
@@ -50,7 +53,7 @@ def end_at_once(home: Path) -> None:
 
 def _press_power_button(home: Path, handle: int, deadline: Deadline) -> bool:
     try:
-        with Monitor(home) as monitor:
+        with Monitor(home, connect_timeout_s=deadline.within(_PRESS_EVERY_S)) as monitor:
             status = _status(monitor)
             if status in _DEAD:
                 return False
@@ -73,7 +76,7 @@ def _status(monitor: Monitor) -> str:
 
 def _quit(home: Path) -> None:
     try:
-        with Monitor(home) as monitor:
+        with Monitor(home, connect_timeout_s=_FORCED_STAGE_S) as monitor:
             monitor.execute("quit")
     except QemuError:
         return  # the signals follow

@@ -10,6 +10,7 @@ from pathlib import Path
 QMP_SOCKET = "qmp.sock"
 QUERY_SOCKET = "query.sock"
 CONSOLE_SOCKET = "console.sock"
+CONSOLE_CHARDEV = "console"
 VNC_SOCKET = "vnc.sock"
 AGENT_SOCKET = "agent.sock"
 SOCKETS = (QMP_SOCKET, QUERY_SOCKET, CONSOLE_SOCKET, VNC_SOCKET, AGENT_SOCKET)

@@ -28,6 +28,16 @@ def _network_config(content: bytes, name: str) -> list[Flaw]:
     return check_network_config(content, name)
 
 
+def _script(content: bytes, name: str) -> list[Flaw]:
+    first = content.split(b"\n", 1)[0]
+    if not (first.startswith(b"#!") and first.endswith(b"\r")):
+        return []
+    help_text = (
+        "save it with the line ends of Unix: no system has an interpreter whose name ends with a carriage return"
+    )
+    return [Flaw(problem="has the line ends of Windows", help=help_text)]
+
+
 @dataclass(frozen=True)
 class FileRule:
     """The entry `name` of the blocks `block` (empty: the vm) names a file; what: as messages call it.
@@ -105,6 +115,6 @@ FILE_RULES = (
     FileRule("cloud-init", "user-data", "the user-data", _user_data),
     FileRule("cloud-init", "network-config", "the network configuration", _network_config),
     FileRule("ssh", "private-key", "the private key", check_private_key),
-    FileRule("provision", "script", "the script"),
+    FileRule("provision", "script", "the script", _script),
     FileRule("provision", "source", "the source", directory=True),
 )

@@ -1,0 +1,24 @@
+"""What `vmctl console` needs: the VM's serial console, for one at a time."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from vm_manager.app.reach import require_running
+from vm_manager.app.services import Services
+
+
+@contextmanager
+def console(services: Services, name: str) -> Iterator[Callable[[], socket.socket]]:
+    """Hold a VM's console; the block is given what connects to it, as often as it likes.
+
+    Raises: `vm::not_found`, `vm::invalid_state` when it is not powered on, `state::locked` when somebody is there already,
+    `backend::not_available` where there is no console.
+    """
+    instance = services.look(name)
+    require_running(instance, "`vmctl console`")
+    backend, home = services.backend(instance.record.backend), services.home(name)
+    with services.store.console_lock(name, f"vmctl console {name}"):
+        yield lambda: backend.connect_console(instance.record, home)

@@ -1,0 +1,91 @@
+"""`vmctl console` and `vmctl log` where nothing runs: what they refuse, and logs that mean harm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from driver import Vmctl
+from proofs import prove
+
+
+@pytest.fixture
+def noop(vmctl: Vmctl) -> Vmctl:
+    """A VM that is up on the noop backend."""
+    (vmctl.directory / "disk.img").write_bytes(b"\0" * 512)
+    vmctl.write('vm "web" { image "disk.img" }\n')
+    vmctl.env["VMCTL_BACKEND"] = "noop"
+    vmctl("up")
+    return vmctl
+
+
+def console_log(vmctl: Vmctl, content: bytes) -> Path:
+    """Have the guest have said something."""
+    log = vmctl.home("web") / "console.log"
+    log.write_bytes(content)
+    return log
+
+
+def test_a_backend_without_consoles_says_so(noop: Vmctl) -> None:
+    result = noop("console", "web", status=6)
+    assert result.code == "vm_manager::backend::not_available"
+    assert "the noop backend has no console" in result.stderr
+
+
+def test_a_vm_that_is_stopped_has_no_console_and_one_that_is_not_there_neither(noop: Vmctl) -> None:
+    noop("down")
+    prove(noop("console", "web", status=5), "vm_manager::vm::invalid_state")
+    missing = noop("console", "wab", status=4)
+    assert missing.code == "vm_manager::vm::not_found"
+    assert "did you mean 'web'?" in missing.stderr
+    assert noop("log", "wab", status=4).code == "vm_manager::vm::not_found"
+
+
+@pytest.mark.parametrize(("word", "meant"), [("logs", "log"), ("attach", "console")])
+def test_the_words_of_peers_are_understood(noop: Vmctl, word: str, meant: str) -> None:
+    assert f"did you mean `vmctl {meant}`?" in noop(word, "web", status=2).stderr
+
+
+def test_what_a_guest_wrote_cannot_drive_the_terminal(noop: Vmctl) -> None:
+    console_log(noop, b"\x1b[2J\x1b]0;title\x07one\r\n50%\r100%\n\xff\xfe\x9b31m\xe2\x80\xaetwo\nlast")
+    assert noop("log", "web", "--console").stdout == "one\n100%\n\ufffd\ufffd\ufffd31mtwo\nlast\n"
+
+
+def test_commands_for_a_workflow_stay_text(noop: Vmctl) -> None:
+    console_log(noop, b"::error::forged\n##[error]forged\n")
+    shown = noop("log", "web", "--console", "--error-format", "github").stdout
+    assert "forged" in shown
+    assert not any(line.startswith(("::", "##[")) for line in shown.splitlines())
+
+
+def test_an_endless_line_is_bounded(noop: Vmctl) -> None:
+    console_log(noop, b"x" * 3_000_000)
+    shown = noop("log", "web", "--console").stdout
+    assert len(shown) < 5000
+    assert "more bytes)" in shown
+
+
+def test_several_logs_are_headed_and_empty_ones_are_told_of(noop: Vmctl) -> None:
+    console_log(noop, b"a\nb\nc\n")
+    both = noop("log", "web", "-n", "2")
+    assert both.stdout == "==> console.log <==\nb\nc\n"
+    assert both.stderr == "the provision log of VM 'web' is empty so far\n"
+    assert noop("log", "web", "-q", "--qemu").stderr == ""
+    assert noop("log", "web", "--console", "-n", "0").stdout == ""
+
+
+def test_following_ends_when_the_vm_is_removed(noop: Vmctl) -> None:
+    console_log(noop, b"here\n")
+    follower = noop.start("log", "web", "-f", "--console")
+    assert follower.stdout is not None
+    assert follower.stdout.readline() == "here\n"
+    noop("destroy", "web")
+    assert follower.wait(60) == 0
+    follower.communicate()
+
+
+def test_a_log_can_be_read_although_the_record_cannot(noop: Vmctl) -> None:
+    console_log(noop, b"here\n")
+    (noop.home("web") / "vm.json").write_text("{")
+    assert noop("log", "web", "--console").stdout == "here\n"
