@@ -69,6 +69,14 @@ def tiny_with(tiny: Path, path: Path, *, options: str = "", files: Mapping[str, 
     return path
 
 
+def debian_without_root(debian: Path, path: Path) -> Path:
+    """The Debian guest, whose kernel is told of a root file system that does not exist."""
+    _raw(debian, path)
+    command = "linux /vmlinuz root=/dev/none rootdelay=1 console=ttyS0,115200\ninitrd /initrd.img\nboot\n"
+    _grub(path, f"{_SERIAL}set root=(hd0,msdos2)\n{command}")
+    return path
+
+
 def tiny_rc(**replaced: str) -> Mapping[str, str]:
     """The tiny guest's own start script, its lines that begin with a word replaced."""
     recipe = (GUEST_TOOLS / "build-tiny").read_text()

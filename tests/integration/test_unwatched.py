@@ -134,15 +134,16 @@ def test_an_end_that_a_command_wanted_is_no_failure(blank: Vmctl) -> None:
 
 
 def test_a_data_directory_that_cannot_be_written_hides_nothing(blank: Vmctl, tmp_path: Path) -> None:
-    with _small_disk(tmp_path / "small", "16m") as data:
-        small = Vmctl(blank.directory, data)
+    with _on_small_disk(blank, tmp_path / "small", "16m") as small:
         small("up")
-        _kill(qemu_processes(data)[0], signal.SIGKILL)
-        subprocess.run(["mount", "-o", "remount,ro", str(data)], check=True)
-        assert _status(small, "blank")["last_failure"]["code"] == "vm_manager::qemu::exited"
-        subprocess.run(["mount", "-o", "remount,rw", str(data)], check=True)
+        _kill(qemu_processes(small.data)[0], signal.SIGKILL)
+        remount = ["mount", str(small.data), "-o"]
+        wait_for(lambda: subprocess.run([*remount, "remount,ro"]).returncode == 0, "the keeper's end")
+        try:
+            assert _status(small, "blank")["last_failure"]["code"] == "vm_manager::qemu::exited"
+        finally:
+            subprocess.run([*remount, "remount,rw"], check=True)
         assert _incidents(small, "blank") == []
-        small.destroy_all()
 
 
 def test_the_kernel_killing_qemu_for_lack_of_memory(blank: Vmctl) -> None:
@@ -155,10 +156,12 @@ def test_the_kernel_killing_qemu_for_lack_of_memory(blank: Vmctl) -> None:
             check=True,
             capture_output=True,
         )
-        # Takes all there is, and may not be killed for it itself.
-        hog = "open('/proc/self/oom_score_adj','w').write('-1000')\nkept=[]\nwhile True: kept.append(b'x'*(1<<20))"
+        (pid,) = qemu_processes(blank.data)
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")  # the first to be taken
         greedy = subprocess.Popen(
-            ["sh", "-c", script, "sh", sys.executable, "-c", hog], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            ["sh", "-c", script, "sh", sys.executable, "-c", "kept = []\nwhile True: kept.append(b'x' * (1 << 20))"],
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
         )
         try:
             wait_for(lambda: qemu_processes(blank.data) == [], "the kernel to kill QEMU")
@@ -195,14 +198,17 @@ def _new_group() -> Path | None:
 
 
 @contextmanager
-def _small_disk(path: Path, size: str) -> Iterator[Path]:
-    """A file system of that size."""
+def _on_small_disk(vmctl: Vmctl, path: Path, size: str) -> Iterator[Vmctl]:
+    """The same project with its VMs on a file system of that size."""
     path.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=True)
+    small = Vmctl(vmctl.directory, path)
     try:
-        yield path
+        yield small
     finally:
-        subprocess.run(["umount", str(path)], check=True)
+        (path / "fill").unlink(missing_ok=True)
+        small.destroy_all()
+        wait_for(lambda: subprocess.run(["umount", str(path)], capture_output=True).returncode == 0, "the keepers' end")
 
 
 # With a guest
@@ -244,8 +250,8 @@ _WRITE = (
 def test_a_disk_that_fills_up_stops_the_guest_and_more_space_lets_it_go_on_unharmed(
     vmctl: Vmctl, tiny: TinyGuest, tmp_path: Path
 ) -> None:
-    with _small_disk(tmp_path / "small", "64m") as data:
-        small = Vmctl(vmctl.directory, data)
+    with _on_small_disk(vmctl, tmp_path / "small", "64m") as small:
+        data = small.data
         small.write(tiny.vm())
         small("up")
         small("ssh", "--", "head -c 1048576 /dev/urandom >/root/noise")
@@ -274,8 +280,6 @@ def test_a_disk_that_fills_up_stops_the_guest_and_more_space_lets_it_go_on_unhar
         small.write(tiny.vm(body=f'provision "shell" {{ inline "cd /; {again}; sleep 600"; }}'))
         result = small("provision", status=None)
         prove(result, "vm_manager::qemu::io_error", evidence="MiB are free")
-        (data / "fill").unlink()
-        small.destroy_all()
 
 
 def _fill(data: Path, *, leaving: int) -> None:

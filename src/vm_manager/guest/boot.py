@@ -165,7 +165,7 @@ class _Wait:
     def __init__(self, guest: Guest, deadline: Deadline, emit: EventSink) -> None:
         self.guest, self.deadline, self.emit = guest, deadline, emit
         self._phase: Phase | None = None
-        self._furthest = Phase.BOOT
+        self._furthest = self._silent = Phase.BOOT
         self._console = Console(guest.console_log)
         self._progress = Progress(guest.vitals)
         self._examined_s = 0.0
@@ -223,7 +223,9 @@ class _Wait:
         return (Evidence("screen", "the guest's screen", lines[-_SCREEN_LINES:]),) if lines else ()
 
     def _silent_phase(self) -> Phase:
-        return _STAGES[stage_of(self._console.text)]
+        """What the console tells; what it has said before may have scrolled out of sight."""
+        self._silent = max(self._silent, _STAGES[stage_of(self._console.text)], key=_ORDER.index)
+        return self._silent
 
     def login(self) -> SshSession:
         """Try to log in once. Raises: `ssh::failed` when it is too early for it, and what `wait_until_ready` raises."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.domain.backend import BackendData, Capabilities
-from vm_manager.domain.instance import Endpoint, Observation, VmState
+from vm_manager.domain.instance import Endpoint, Observation, Vitals, VmState
 from vm_manager.domain.spec import Accelerator, NetworkMode
 from vm_manager.state.layout import InstanceFiles
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Diagnostic, Evidence
     from vm_manager.domain.deadline import CancelToken, Deadline
     from vm_manager.domain.events import EventSink
-    from vm_manager.domain.instance import BaseImage, Incident, InstanceRecord, Vitals
+    from vm_manager.domain.instance import BaseImage, Incident, InstanceRecord
     from vm_manager.domain.spec import VmSpec
 
 _LOOPBACK = "127.0.0.1"

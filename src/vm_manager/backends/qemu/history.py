@@ -7,9 +7,9 @@ timestamp=on`; RunState and ShutdownCause in qapi/run-state.json.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 #: For `-trace`, all into one file.
@@ -63,13 +63,19 @@ class History:
 
 
 def read_history(events_log: Path) -> History:
-    """What the log tells; nothing when it cannot be read."""
+    """What the log tells; nothing when it cannot be read. Cheap as long as nothing has happened."""
     try:
-        with events_log.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _READ_BYTES))
-            data = file.read(_READ_BYTES)
+        status = events_log.stat()
+        return _read(events_log, status.st_ino, status.st_size, status.st_mtime_ns)
     except OSError:
         return History()
+
+
+@lru_cache(maxsize=64)
+def _read(events_log: Path, inode: int, size: int, mtime_ns: int) -> History:
+    with events_log.open("rb") as file:
+        file.seek(max(0, size - _READ_BYTES))
+        data = file.read(_READ_BYTES)
     history = History()
     for time, event, rest in _LINE.findall(data):
         history = _after(history, float(time), event, rest)
