@@ -22,9 +22,6 @@ AWAITING = {
     "vm_manager::network::bridge_missing": "TAP networks",
     "vm_manager::qemu::job_failed": "snapshots",
     "vm_manager::qemu::migration_failed": "saved state and migration",
-    "vm_manager::qemu::io_error": "the watcher of running guests",
-    "vm_manager::guest::boot_failed": "boot forensics",
-    "vm_manager::guest::panicked": "boot forensics",
 }
 
 # Where no command line can lead to it: a failing generator is passed in, in tests/unit/guest/test_keys.py.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from driver import qemu_processes
+from driver import qemu_processes, wait_for
 from vm_manager.backends.registry import load_backend
 from vm_manager.diagnostics.errors import QemuError, QemuExited
 from vm_manager.domain.backend import Backend
@@ -148,9 +150,60 @@ def test_evidence_and_limits_never_fail(machine: _Machine) -> None:
     machine.backend.evidence(machine.record, machine.home)
     machine.start()
     machine.backend.evidence(machine.record, machine.home)
-    assert machine.backend.boot_timeout_s(machine.record) > 0
+    assert machine.backend.boot_timeout_s(machine.record) > machine.backend.stall_limit_s(machine.record) - 1 >= 0
+
+
+def test_what_runs_has_vitals_and_what_does_not_has_none(machine: _Machine) -> None:
+    assert machine.backend.vitals(machine.record, machine.home) is None
+    machine.start()
+    vitals = machine.backend.vitals(machine.record, machine.home)
+    assert vitals is not None
+    assert (vitals.disk_operations >= 0, vitals.resets) == (True, 0)
+    machine.stop()
+    assert machine.backend.vitals(machine.record, machine.home) is None
+
+
+def test_a_screen_may_be_asked_for_in_any_state(machine: _Machine) -> None:
+    assert machine.backend.screen(machine.record, machine.home) == ()
+    machine.start()
+    assert all(line.isprintable() for line in machine.backend.screen(machine.record, machine.home))
+    machine.stop()
+    assert machine.backend.screen(machine.record, machine.home) == ()
+
+
+def test_nothing_befalls_a_machine_that_is_started_paused_and_stopped(machine: _Machine) -> None:
+    def incident() -> object:
+        return machine.backend.incident(machine.record, machine.home)
+
+    assert incident() is None
+    machine.start()
+    assert incident() is None
+    machine.backend.suspend(machine.record, machine.home)
+    assert incident() is None
+    machine.backend.resume(machine.record, machine.home)
+    machine.stop()
+    assert incident() is None
 
 
 def test_everything_it_leaves_is_private(machine: _Machine) -> None:
     machine.start()
     assert [path.name for path in machine.home.iterdir() if path.lstat().st_mode & 0o077] == []
+
+
+@pytest.mark.parametrize("machine", ["qemu"], indirect=True)
+def test_a_qemu_that_is_killed_is_an_incident_with_its_signal_for_its_parent(machine: _Machine) -> None:
+    machine.start()
+    (pid,) = qemu_processes(machine.home)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not machine.look().alive, "its end")
+    with pytest.raises(QemuExited, match="QEMU was killed by SIGKILL"):
+        machine.backend.require_alive(machine.record, machine.home)
+    incident = machine.backend.incident(machine.record, machine.home)
+    assert incident is not None
+    assert str(incident.error) == "QEMU was killed by SIGKILL"
+
+
+@pytest.mark.parametrize("machine", ["qemu"], indirect=True)
+def test_the_firmwares_words_are_on_the_screen(machine: _Machine) -> None:
+    machine.start()
+    wait_for(lambda: "No bootable device." in machine.backend.screen(machine.record, machine.home), "the firmware")

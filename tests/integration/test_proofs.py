@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from broken_guests import SLEEPS, boot_sector
 from driver import LIMIT_S, Result, Vmctl, listening, qemu_processes, wait_for
 from proofs import prove
 
@@ -220,7 +221,8 @@ def test_two_vms_that_fail_for_one_reason_keep_its_status(blank: Vmctl) -> None:
 
 
 def test_ctrl_c_and_a_lock_that_is_held(blank: Vmctl) -> None:
-    blank.write(UNREACHABLE)
+    boot_sector(blank.directory / "sleeps.raw", SLEEPS)
+    blank.write(UNREACHABLE.replace("blank.qcow2", "sleeps.raw"))
     process = blank.start("up", start_new_session=True)
     wait_for(lambda: len(qemu_processes(blank.data)) == 1, "QEMU")
     prove(blank("down", status=None), "vm_manager::state::locked")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from vm_manager.app.create import create_instance, fetch_image, require_base
@@ -16,6 +17,7 @@ from vm_manager.diagnostics.errors import (
     GuestError,
     SshError,
     StateCorrupt,
+    VmError,
     VmNotFound,
 )
 from vm_manager.domain.backend import Backend
@@ -25,6 +27,7 @@ from vm_manager.domain.plan import Action, Operation, WaitFor
 from vm_manager.domain.spec import OnError, VmSpec
 from vm_manager.planning.changes import startable
 from vm_manager.state.files import written_bytes
+from vm_manager.state.journal import record_begun
 from vm_manager.vmfile.load import Project
 
 #: How long a guest may take to shut down by itself, in seconds, where nothing else is said.
@@ -176,8 +179,10 @@ class Run:
             except CloudInitFailed:
                 raise  # it brings its own evidence; the console shows nothing that is not in it
             except (GuestError, SshError) as error:
-                backend = services.backend(record.backend)
-                raise error.enrich(evidence=backend.evidence(record, services.home(record.name))) from error.__cause__
+                shown = {evidence.kind for evidence in error.diagnostic.evidence}
+                more = services.backend(record.backend).evidence(record, services.home(record.name))
+                error.enrich(evidence=tuple(evidence for evidence in more if evidence.kind not in shown))
+                raise
         reached = record.progress.reached or ready
         progress = replace(record.progress, ready=ready, reached=reached, host_key_verified=True)
         services.note_progress(record, progress)
@@ -192,6 +197,9 @@ class Run:
     def _stop(self) -> None:
         services = self._services
         record = services.store.read(self._vm)
+        # Before it is made to end: whoever looks meanwhile must not take that for an accident.
+        with suppress(VmError):
+            record_begun(services.store.files(self._vm).journal, "stop")
         with step(services, self._vm, "stop", "stopping", "stopped"):
             deadline = Deadline(self._stop_timeout_s, services.cancel)
             services.backend(record.backend).stop(record, services.home(self._vm), deadline, services.emit)

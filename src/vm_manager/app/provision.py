@@ -10,7 +10,16 @@ from vm_manager.app.ownership import require_own
 from vm_manager.app.reach import open_session, require_running
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
-from vm_manager.diagnostics.errors import Interrupted, ProvisionFailed, QemuExited, SshFailed, Usage, VmError
+from vm_manager.diagnostics.errors import (
+    GuestPanicked,
+    Interrupted,
+    ProvisionFailed,
+    QemuExited,
+    QemuIoError,
+    SshFailed,
+    Usage,
+    VmError,
+)
 from vm_manager.diagnostics.model import Label
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import InstanceRecord
@@ -117,7 +126,7 @@ def _blame_the_dead(services: Services, record: InstanceRecord, error: Provision
     """A lost connection has a deeper cause when QEMU is gone: keep both."""
     try:
         services.backend(record.backend).require_alive(record, services.home(record.name))
-    except QemuExited as gone:
+    except (QemuExited, GuestPanicked, QemuIoError) as gone:
         gone.__cause__ = error.__cause__
         error.__cause__ = gone
         error.enrich(evidence=gone.diagnostic.evidence)

@@ -72,12 +72,12 @@ def open_session(services: Services, record: InstanceRecord) -> SshSession:
 
 def wait_for_guest(
     services: Services, record: InstanceRecord, timeout_s: float | None, *, on_error: OnError = OnError.FAIL,
-    login_only: bool = False,
+    login_only: bool = False, stall_limit_s: float | None = None,
 ) -> None:  # fmt: skip
     """Return when the guest is ready.
 
-    timeout_s: None: as long as the accelerator makes reasonable. on_error: what a failure of cloud-init is.
-    login_only: return when a login works.
+    timeout_s, stall_limit_s: altogether, and without any progress; None: as long as the accelerator makes reasonable.
+    on_error: what a failure of cloud-init is. login_only: return when a login works.
     Raises: see `wait_until_ready`.
     """
     backend, files = services.backend(record.backend), services.store.files(record.name)
@@ -92,6 +92,9 @@ def wait_for_guest(
         cloud_init=CloudInitWatch(on_error, lambda keys: _in_user_data(record, keys)) if waits else None,
         host_key_verified=record.progress.host_key_verified,
         require_alive=lambda: backend.require_alive(record, files.home),
+        vitals=lambda: backend.vitals(record, files.home),
+        screen=lambda: backend.screen(record, files.home),
+        stall_limit_s=stall_limit_s or backend.stall_limit_s(record),
     )
     wait_until_ready(guest, deadline, services.emit)
 

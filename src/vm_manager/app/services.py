@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from vm_manager.backends.registry import load_backend
 from vm_manager.diagnostics.errors import VmError
 from vm_manager.diagnostics.subject import Subject
-from vm_manager.domain.instance import Instance, InstanceRecord, Observation, Progress
-from vm_manager.state.journal import last_failure
+from vm_manager.domain.instance import Instance, InstanceRecord, LastFailure, Observation, Progress, VmState
+from vm_manager.state.journal import as_failure, is_end_explained, last_failure, record_incident
 from vm_manager.state.store import InstanceStore
 
 if TYPE_CHECKING:
@@ -69,7 +69,20 @@ class Services:
             return Instance(record, Observation(state), str(home))
         record, files = self.store.read(name), self.store.files(name)
         observation = self.backend(record.backend).observe(record, files.home)
-        return Instance(record, observation, str(files.home), last_failure(files.journal))
+        return Instance(record, observation, str(files.home), self._last_failure(record, observation))
+
+    def _last_failure(self, record: InstanceRecord, observation: Observation) -> LastFailure | None:
+        """Also what nobody has been told of yet: whoever looks first writes it down."""
+        files = self.store.files(record.name)
+        quiet = observation.state is not VmState.FAILED if observation.alive else is_end_explained(files.journal)
+        incident = None if quiet else self.backend(record.backend).incident(record, files.home)
+        if incident is None:
+            return last_failure(files.journal)
+        try:
+            record_incident(files.journal, incident)
+        except VmError:
+            return as_failure(incident)  # a full disk, or a directory that may only be read
+        return last_failure(files.journal)
 
     def look_at(self, names: Iterable[str]) -> tuple[dict[str, Instance], dict[str, VmError]]:
         """Those of the instances that exist, and why others cannot be looked at; one of these stops none of those."""
@@ -97,6 +110,8 @@ class Services:
 
         told = list(self.store.heal(name))
         if self.store.exists(name):
+            with suppress(VmError):
+                self.look(name)  # what shows how a machine ended is about to be cleared away
             for backend in self._backends_of(name):
                 told += backend.heal(self.home(name))
         for what in told:

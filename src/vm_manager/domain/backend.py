@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Diagnostic, Evidence
     from vm_manager.domain.deadline import CancelToken, Deadline
     from vm_manager.domain.events import EventSink
-    from vm_manager.domain.instance import BaseImage, InstanceRecord, Observation
+    from vm_manager.domain.instance import BaseImage, Incident, InstanceRecord, Observation, Vitals
     from vm_manager.domain.spec import VmSpec
 
 BackendData = Mapping[str, object]
@@ -94,7 +94,26 @@ class Backend(Protocol):
         """
 
     def require_alive(self, record: InstanceRecord, home: Path) -> None:
-        """Cheap check for use in wait loops. Raises: `qemu::exited` when the process is gone."""
+        """Cheap check for use in wait loops: the machine is there, and has not been stopped by an error.
+
+        Raises: `qemu::exited`, `guest::panicked`, `qemu::io_error`.
+        """
+
+    def incident(self, record: InstanceRecord, home: Path) -> Incident | None:
+        """What befell the machine since its last start and still holds: a panicked guest, one paused by an I/O error, or an
+        end for which neither the guest nor the monitor was the reason. Looks, without changing anything. Never fails.
+
+        An end by force that a command wanted is not told from others: that is the caller's to know.
+        """
+
+    def vitals(self, record: InstanceRecord, home: Path) -> Vitals | None:
+        """The counters of a running machine, within half a second; None when it does not tell. Never fails."""
+
+    def screen(self, record: InstanceRecord, home: Path) -> tuple[str, ...]:
+        """The lines on the guest's screen, where it shows text: the guest's word, not to be trusted. Never fails."""
+
+    def stall_limit_s(self, record: InstanceRecord) -> int:
+        """How long a guest that boots may go without any progress on this accelerator, in seconds."""
 
     def boot_timeout_s(self, record: InstanceRecord) -> int:
         """How long a guest may take to get ready on this accelerator, in seconds, where the spec does not say."""

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from vm_manager.domain.spec import VmSpec
 
+if TYPE_CHECKING:
+    from vm_manager.diagnostics.errors import VmError
+    from vm_manager.diagnostics.model import Evidence
+
 #: The version of the record's form; a record with a higher one was written by a newer vmctl.
 RECORD_SCHEMA = 2
+
+#: The "operation" of failures that came while no command was at work: the guest ran.
+INCIDENT = "run"
 
 #: The origin of a VM that was made by `vmctl create`; others have the path of their VMFile.
 CREATED_BY_HAND = "create"
@@ -111,7 +119,7 @@ class Observation:
     pid: of the hypervisor's process, where there is one.
     resumable: whether a failed one that is alive can go on once its trouble is mended, such as a full disk.
     ssh: where the guest's sshd is reached, where the backend forwards a port.
-    detail: the hypervisor's own word for the state, or why it could not be asked.
+    detail: the hypervisor's own word for the state, why it could not be asked, or how it came to be off.
     """
 
     state: VmState
@@ -123,10 +131,32 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class LastFailure:
-    """The last failure of an instance that no later success of the same operation has outdated.
+class Vitals:
+    """What shows whether a guest gets anywhere, counted since power-on.
 
-    time: UTC, ISO 8601.
+    disk_operations: reads, writes and flushes of its disks. resets: how often it restarted itself.
+    """
+
+    disk_operations: int
+    resets: int
+
+
+@dataclass(frozen=True)
+class Incident:
+    """What befell a machine that no command was at work on.
+
+    time: when, UTC, ISO 8601; where that is not known, of the last sign of life.
+    """
+
+    time: str
+    error: VmError
+
+
+@dataclass(frozen=True)
+class LastFailure:
+    """The last failure of an instance that still counts.
+
+    time: UTC, ISO 8601. operation: the step that failed, or `INCIDENT`.
     """
 
     time: str
@@ -134,6 +164,7 @@ class LastFailure:
     code: str
     message: str
     help: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,27 +6,30 @@ Ready means: with a seed, cloud-init is done; without one, or where no more is a
 from __future__ import annotations
 
 import logging
-import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from vm_manager.diagnostics.errors import (
     AuthFailed,
+    BootFailed,
     BootTimeout,
     HostKeyMismatch,
     SshFailed,
     VmError,
 )
 from vm_manager.diagnostics.model import Evidence, Subject
+from vm_manager.diagnostics.safe_text import safe_lines
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import EventSink, GuestOutput, PhaseReached, Stream, Warned
-from vm_manager.domain.instance import Endpoint
-from vm_manager.guest.cloud_init_watch import CloudInitWatch, await_cloud_init
+from vm_manager.domain.instance import Endpoint, Vitals
+from vm_manager.guest.cloud_init_watch import CloudInitWatch, await_cloud_init, seed_not_found
 from vm_manager.guest.credentials import Credentials
+from vm_manager.guest.forensics import Stage, dead_end, missed_its_seed, panic, stage_of
 from vm_manager.guest.openssh import known_hosts_text
+from vm_manager.guest.progress import Console, Progress
 from vm_manager.guest.ssh import SshSession, offered_host_key
 from vm_manager.state.files import write_atomically
 
@@ -38,13 +41,19 @@ _PAUSE_S = 0.2
 # A right key is refused while pam_nologin(8) keeps everybody out until the boot is over, or until cloud-init has made the
 # account in images whose sshd does not wait for it.
 _AUTH_GRACE_S = 45.0
-_CONSOLE_CHUNK = 64 * 1024
+# So long must nothing move before what stands at the end of the console is taken for the end.
+_SILENT_S = 5.0
+# Installers restart once or twice; one that does it so often and comes no further never will.
+_RESTARTS = 5
+_SCREEN_LINES = 12
 
 
 class Phase(StrEnum):
     """How far the guest is, as seen from outside, and what is waited for then."""
 
     BOOT = "booting"
+    KERNEL = "kernel started"
+    USERSPACE = "system started"
     SSHD = "network up"
     LOGIN = "sshd up"
     CLOUD_INIT = "logged in"
@@ -67,6 +76,14 @@ class Phase(StrEnum):
 
 _WAITING_FOR = {
     Phase.BOOT: ("the guest's network", "the guest may not boot, or has no network: its console shows how far it came"),
+    Phase.KERNEL: (
+        "the guest's system to start",
+        "the guest's kernel runs, but has started nothing yet: its console shows what it waits for, often its root disk",
+    ),
+    Phase.USERSPACE: (
+        "the guest's network",
+        "the guest runs, but took no address: it needs DHCP on its first network card, and a driver for virtio-net",
+    ),
     Phase.SSHD: ("sshd", "the guest has network, but nothing listens on its SSH port: is openssh-server in the image?"),
     Phase.LOGIN: ("a login", "sshd answers, but nobody can log in: see the console for what cloud-init did"),
     Phase.CLOUD_INIT: (
@@ -75,13 +92,18 @@ _WAITING_FOR = {
     ),
 }
 
-
+_SILENT = "accepted by QEMU; the guest stays silent"
 _SEEN = {
-    Phase.BOOT: "accepted by QEMU; the guest stays silent",
+    Phase.BOOT: _SILENT,
+    Phase.KERNEL: _SILENT,
+    Phase.USERSPACE: _SILENT,
     Phase.SSHD: "refused by the guest, or closed at once",
     Phase.LOGIN: "sshd's banner came",
     Phase.CLOUD_INIT: "logged in",
 }
+# What the console tells while the network is silent.
+_STAGES = {Stage.FIRMWARE: Phase.BOOT, Stage.KERNEL: Phase.KERNEL, Stage.USERSPACE: Phase.USERSPACE}
+_ORDER = tuple(Phase)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +111,11 @@ class Guest:
     """What is needed to wait for a guest.
 
     endpoint: looked up at every attempt, None while it has no address.
-    require_alive: raises when the machine is gone.
+    require_alive: raises when the machine is gone, or has been stopped by an error.
     cloud_init: how to wait for cloud-init; None when a login is enough.
     host_key_verified: whether a connection with the pinned key has been made before.
+    vitals: what its machine counts, None when that does not tell. screen: the lines on its screen.
+    stall_limit_s: how long it may go without any progress before there is a login.
     """
 
     name: str
@@ -102,17 +126,24 @@ class Guest:
     cloud_init: CloudInitWatch | None
     host_key_verified: bool
     require_alive: Callable[[], None]
+    vitals: Callable[[], Vitals | None]
+    screen: Callable[[], Sequence[str]]
+    stall_limit_s: float
 
 
 def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
     """Return when the guest is ready.
 
-    Raises: `guest::boot_timeout`, `cloudinit::failed`, `qemu::exited`, `ssh::auth_failed`, `ssh::host_key_mismatch`,
-    `ssh::no_key`.
+    Until somebody is logged in the guest has to make progress; from then on only the deadline counts, as cloud-init may well
+    be busy without any outward sign.
+    Raises: `guest::boot_timeout`, at the deadline or when nothing has moved for too long; `guest::boot_failed` where it is
+    plain that nothing will; `guest::panicked`, `qemu::io_error`, `qemu::exited`, `cloudinit::failed`, `ssh::auth_failed`,
+    `ssh::host_key_mismatch`, `ssh::no_key`.
     """
     wait = _Wait(guest, deadline, emit)
     while not deadline.expired:
         wait.look()
+        wait.require_progress()
         try:
             with wait.login() as session:
                 if guest.cloud_init:
@@ -125,38 +156,84 @@ def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
         except TimeoutError:
             break
         deadline.pause(_PAUSE_S)
-    raise wait.timed_out()
+    raise wait.given_up(f"was not ready in {round(deadline.timeout_s or 0)} s")
 
 
 class _Wait:
-    """One wait: the phase it is in, and the console it listens to."""
+    """One wait: the phase it is in, the console it listens to, and whether anything moves."""
 
     def __init__(self, guest: Guest, deadline: Deadline, emit: EventSink) -> None:
         self.guest, self.deadline, self.emit = guest, deadline, emit
         self._phase: Phase | None = None
-        self._console = _ConsoleReader(guest.console_log)
+        self._furthest = self._silent = Phase.BOOT
+        self._console = Console(guest.console_log)
+        self._progress = Progress(guest.vitals)
+        self._examined_s = 0.0
         self._first_refusal_s: float | None = None
         self._verified = guest.host_key_verified
         self.enter(Phase.BOOT)
 
     def enter(self, phase: Phase) -> None:
         """Note and tell a phase, when it is another one than before."""
-        if phase is not self._phase:
-            self._phase = phase
-            self.emit(PhaseReached(self.guest.name, phase, phase.waiting_for))
+        if phase is self._phase:
+            return
+        self._phase = phase
+        if _ORDER.index(phase) > _ORDER.index(self._furthest):
+            self._furthest = phase
+            self._progress.got_further()
+        self.emit(PhaseReached(self.guest.name, phase, phase.waiting_for))
 
     def look(self) -> None:
         """See that the machine lives, and pass on what its console said."""
         self.guest.require_alive()
-        if text := self._console.read():
+        text = self._console.read()
+        if text:
             self.emit(GuestOutput(self.guest.name, Stream.CONSOLE, text))
+        self._progress.look(bool(text))
+
+    def require_progress(self) -> None:
+        """Raises: `guest::panicked`, `guest::boot_failed`, `guest::boot_timeout`."""
+        if failure := panic(self._console.text):
+            raise failure
+        if self._progress.restarts >= _RESTARTS:
+            raise self._restarting()
+        still_s = self._progress.still_s
+        if self._progress.silent_s > _SILENT_S and still_s > _SILENT_S and self.deadline.elapsed_s > self._examined_s:
+            self._examined_s = self.deadline.elapsed_s + _SILENT_S
+            if failure := self._dead_end():
+                raise failure
+        if still_s > self.guest.stall_limit_s:
+            raise self.given_up(f"has made no progress for {round(still_s)} s")
+
+    def _dead_end(self) -> VmError | None:
+        return dead_end(self._console.lines(), safe_lines("\n".join(self.guest.screen())))
+
+    def _restarting(self) -> BootFailed:
+        phase = self._furthest
+        return BootFailed(
+            "the guest restarts again and again: {number} times before it got further",
+            {"number": self._progress.restarts},
+            help=("its console, or its screen, shows how far it comes each time before it restarts",),
+            evidence=(*self._screen(), Evidence("probe", "how far it came", (phase.value,))),
+            elapsed_s=self.deadline.elapsed_s,
+        )
+
+    def _screen(self) -> tuple[Evidence, ...]:
+        lines = tuple(self.guest.screen())
+        return (Evidence("screen", "the guest's screen", lines[-_SCREEN_LINES:]),) if lines else ()
+
+    def _silent_phase(self) -> Phase:
+        """What the console tells; what it has said before may have scrolled out of sight."""
+        self._silent = max(self._silent, _STAGES[stage_of(self._console.text)], key=_ORDER.index)
+        return self._silent
 
     def login(self) -> SshSession:
         """Try to log in once. Raises: `ssh::failed` when it is too early for it, and what `wait_until_ready` raises."""
         endpoint = self.guest.endpoint()
         if endpoint is None:
             raise SshFailed("the guest has no address yet")
-        self.enter(probe(endpoint))
+        answer = probe(endpoint)
+        self.enter(self._silent_phase() if answer is Phase.BOOT else answer)
         if self._phase is not Phase.LOGIN:
             raise SshFailed("sshd does not answer yet")
         try:
@@ -167,6 +244,8 @@ class _Wait:
             self._trust_on_first_use(endpoint)
             raise SshFailed("another key is pinned now") from mismatch
         except AuthFailed as refusal:
+            if line := missed_its_seed(self._console.text):
+                raise seed_not_found(line) from refusal
             if self._first_refusal_s is None:
                 self._first_refusal_s = self.deadline.elapsed_s
             if self.deadline.elapsed_s - self._first_refusal_s > _AUTH_GRACE_S:
@@ -196,37 +275,22 @@ class _Wait:
         """Tell a finding that stops nothing."""
         self.emit(Warned(self.guest.name, finding.enrich(subject=Subject(vm=self.guest.name)).as_warning()))
 
-    def timed_out(self) -> BootTimeout:
-        """The failure at the deadline, by phase."""
+    def given_up(self, why: str) -> VmError:
+        """The failure of a guest that is not waited for any longer, by what can be told of it. why: of the guest, a verb."""
+        if self._phase in _STAGES.values() and (failure := self._dead_end()):
+            return failure
         phase = self._phase or Phase.BOOT
         return BootTimeout(
-            "the guest was not ready in {seconds} s: still waiting for {what}",
-            {"seconds": round(self.deadline.timeout_s or 0), "what": phase.waiting_for},
+            "the guest {why}: still waiting for {what}",
+            {"why": why, "what": phase.waiting_for},
             help=(phase.hint, "if it is only slow, `boot-timeout` in the VMFile gives it longer"),
-            evidence=(Evidence("probe", "the last attempt to reach it by SSH", (phase.seen,)),),
+            evidence=(
+                Evidence("probe", "the last attempt to reach it by SSH", (phase.seen,)),
+                *(self._screen() if phase in _STAGES.values() else ()),
+            ),
             timeout_s=self.deadline.timeout_s or 0,
             elapsed_s=self.deadline.elapsed_s,
         )
-
-
-class _ConsoleReader:
-    """Hands out what was added to the console's log since the last time."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._offset = path, 0
-
-    def read(self) -> str:
-        try:
-            with self._path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                # A flooding guest must not keep us here: only the newest part is of interest.
-                # A log that has become shorter was begun anew.
-                file.seek(max(self._offset if self._offset <= size else 0, size - _CONSOLE_CHUNK))
-                data = file.read(_CONSOLE_CHUNK)
-                self._offset = file.tell()
-        except OSError:
-            return ""
-        return data.decode(errors="replace")
 
 
 def probe(endpoint: Endpoint) -> Phase:

@@ -65,14 +65,7 @@ def _failure(report: Report, watch: CloudInitWatch) -> CloudInitFailed | None:
     evidence = _evidence(report.errors)
     match report.outcome:
         case Outcome.NO_SEED:
-            return CloudInitFailed(
-                "cloud-init did not find its seed in the guest",
-                help=(
-                    "let the image look for it: NoCloud has to be in cloud-init's datasource_list, and virtio-scsi "
-                    "CD-ROMs in its kernel",
-                ),
-                evidence=evidence,
-            )
+            return _seed_not_found(evidence)
         case Outcome.DIED | Outcome.UNREADABLE:
             return CloudInitFailed("cloud-init ended in the guest without a result", evidence=evidence)
     if not report.errors:
@@ -84,6 +77,22 @@ def _failure(report: Report, watch: CloudInitWatch) -> CloudInitFailed | None:
     modules = ", ".join(report.modules)
     return CloudInitFailed(
         "cloud-init failed in the guest: {modules}", {"modules": modules}, evidence=evidence, labels=labels
+    )
+
+
+def seed_not_found(line: str) -> CloudInitFailed:
+    """The failure of a guest whose console says it. line: in which it does."""
+    return _seed_not_found((Evidence("console", "the guest's console", (line,)),))
+
+
+def _seed_not_found(evidence: tuple[Evidence, ...]) -> CloudInitFailed:
+    return CloudInitFailed(
+        "cloud-init did not find its seed in the guest",
+        help=(
+            "let the image look for it: NoCloud has to be in cloud-init's datasource_list, and virtio-scsi "
+            "CD-ROMs in its kernel",
+        ),
+        evidence=evidence,
     )
 
 

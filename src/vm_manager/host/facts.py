@@ -30,3 +30,21 @@ def _lowest_port() -> int:
         return int(_FIRST_FREE_PORT.read_text())
     except (OSError, ValueError):
         return _USUAL_FIRST_FREE_PORT
+
+
+def booted_at() -> float | None:
+    """When this machine was started, in seconds since the epoch; None where that cannot be found out. Source: proc(5)."""
+    try:
+        lines = Path("/proc/stat").read_text().splitlines()
+        return next((float(line.split()[1]) for line in lines if line.startswith("btime ")), None)
+    except (OSError, ValueError):
+        return None
+
+
+def free_bytes(path: Path) -> int | None:
+    """The space that is left for us on the file system of a path; None when it cannot be found out."""
+    try:
+        status = os.statvfs(path)
+    except OSError:
+        return None
+    return status.f_bavail * status.f_frsize

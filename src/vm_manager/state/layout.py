@@ -132,6 +132,11 @@ class InstanceFiles:
         return self.home / "events.log"
 
     @property
+    def end(self) -> Path:
+        """When QEMU ended, in seconds since the epoch, by its keeper; empty before."""
+        return self.home / "end"
+
+    @property
     def machine_logs(self) -> tuple[Path, ...]:
         """The logs that the hypervisor writes while the guest runs."""
         return (self.console_log, self.qemu_log, self.events_log)

@@ -172,4 +172,6 @@ def _ssh(endpoint: Endpoint | None, user: str) -> dict[str, object] | None:
 
 
 def _last_failure(failure: LastFailure | None) -> dict[str, object] | None:
-    return {**vars(failure), "help": list(failure.help)} if failure else None
+    if failure is None:
+        return None
+    return {**vars(failure), "help": list(failure.help), "evidence": [_evidence(item) for item in failure.evidence]}

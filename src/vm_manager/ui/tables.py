@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from vm_manager.domain.instance import Instance
+from vm_manager.domain.instance import INCIDENT, Instance
+
+if TYPE_CHECKING:
+    from vm_manager.diagnostics.model import Evidence
 
 _COLUMNS = ("NAME", "STATE", "BACKEND", "VCPUS", "MEM", "NETWORK", "PID", "SSH")
 _NUMBERS = ("VCPUS", "MEM", "PID")
@@ -17,7 +21,7 @@ def list_lines(instances: Sequence[Instance]) -> list[str]:
     lines = ["  ".join(_cell(*cell) for cell in zip(_COLUMNS, row, widths, strict=True)).rstrip() for row in rows]
     failed = [instance.name for instance in instances if instance.last_failure]
     if failed:
-        lines += ["", f"! the last command failed: see `vmctl status {failed[0]}`"]
+        lines += ["", f"! a failure that still counts: see `vmctl status {failed[0]}`"]
     return lines
 
 
@@ -47,9 +51,10 @@ def status_lines(instance: Instance) -> list[str]:
     failure = instance.last_failure
     if failure:
         facts += [
-            ("Last failure", f"{failure.operation} at {failure.time}"),
+            ("Last failure", f"{_during(failure.operation)} at {failure.time}"),
             ("", f"{failure.code}: {failure.message}"),
             *(("", f"help: {advice}") for advice in failure.help),
+            *(("", line) for evidence in failure.evidence for line in _shown(evidence)),
         ]
     return [f"{f'{name}:' if name else '':<13} {value}" for name, value in facts]
 
@@ -76,6 +81,17 @@ def _readiness(instance: Instance) -> str:
     if not instance.alive:
         return "no"
     return "yes" if instance.record.progress.ready else "not yet"
+
+
+def _during(operation: str) -> str:
+    return "while it ran," if operation == INCIDENT else operation
+
+
+def _shown(evidence: Evidence) -> list[str]:
+    """A piece of evidence, a line each; its text is safe since it was made."""
+    head = f"evidence: {evidence.title}{f' ({evidence.path})' if evidence.path else ''}"
+    lines = [f"| {line}" for line in evidence.lines]
+    return [head, *lines, *([f"| not available: {evidence.error}"] if evidence.error else [])]
 
 
 def _accelerator(backend_data: object) -> str:

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -88,14 +89,17 @@ def test_a_flood_of_100_mb_stays_below_the_cap_and_what_is_kept_is_in_order(log:
     handle, cap = os.pidfd_open(writer.pid), 4_000_000
     # The real keeper looks every two seconds, which is often enough for a serial port, not for this writer.
     code = "import vm_manager.backends.qemu.log_keeper as k; k._POLL_S = 0.01; "
-    command = keeper_command(handle, [log.name], cap_bytes=cap)
+    end = os.open(log.parent / "end", os.O_WRONLY | os.O_CREAT, 0o600)
+    command = keeper_command(handle, end, [log.name], cap_bytes=cap)
     command[4] = command[4].replace("from vm_manager", code + "from vm_manager", 1)
     try:
-        keeper = subprocess.Popen(command, cwd=log.parent, pass_fds=(handle,))
+        keeper = subprocess.Popen(command, cwd=log.parent, pass_fds=(handle, end))
     finally:
         os.close(handle)
+        os.close(end)
     assert writer.wait(300) == 0
     assert keeper.wait(60) == 0
+    assert abs(float((log.parent / "end").read_text()) - time.time()) < 60
     sizes = {file.name: file.stat().st_size for file in log.parent.iterdir()}
     assert "console.log.3" in sizes
     assert sum(sizes.values()) <= 8 * (cap + (1 << 20)), sizes

@@ -38,7 +38,14 @@ def test_a_vm_in_a_list() -> None:
         "network": "user",
         "pid": 4711,
         "ssh": {"host": "127.0.0.1", "port": 40022, "user": "debian"},
-        "last_failure": {"time": "2026", "operation": "wait", "code": "code", "message": "message", "help": ["a", "b"]},
+        "last_failure": {
+            "time": "2026",
+            "operation": "wait",
+            "code": "code",
+            "message": "message",
+            "help": ["a", "b"],
+            "evidence": [],
+        },
     }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vm_manager.diagnostics.errors import BackendNotAvailable, QemuExited, QmpConnectFailed
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.backend import BackendData, Capabilities
-from vm_manager.domain.instance import Observation, VmState
+from vm_manager.domain.instance import Observation, Vitals, VmState
 from vm_manager.domain.spec import NetworkMode
 from vm_manager.state.files import write_atomically, write_private
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Diagnostic, Evidence
     from vm_manager.domain.deadline import CancelToken, Deadline
     from vm_manager.domain.events import EventSink
-    from vm_manager.domain.instance import BaseImage, InstanceRecord
+    from vm_manager.domain.instance import BaseImage, Incident, InstanceRecord
     from vm_manager.domain.spec import VmSpec
 
 _RUNS, _PAUSED = b"running\n", b"paused\n"
@@ -76,6 +76,18 @@ class NoopBackend:
     def require_alive(self, record: InstanceRecord, home: Path) -> None:
         if not _machine(home).exists():
             raise QemuExited("the machine is gone")
+
+    def incident(self, record: InstanceRecord, home: Path) -> Incident | None:
+        return None
+
+    def vitals(self, record: InstanceRecord, home: Path) -> Vitals | None:
+        return Vitals(0, 0) if _machine(home).exists() else None
+
+    def screen(self, record: InstanceRecord, home: Path) -> tuple[str, ...]:
+        return ()
+
+    def stall_limit_s(self, record: InstanceRecord) -> int:
+        return 1
 
     def boot_timeout_s(self, record: InstanceRecord) -> int:
         return 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.domain.backend import BackendData, Capabilities
-from vm_manager.domain.instance import Endpoint, Observation, VmState
+from vm_manager.domain.instance import Endpoint, Observation, Vitals, VmState
 from vm_manager.domain.spec import Accelerator, NetworkMode
 from vm_manager.state.layout import InstanceFiles
 
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Diagnostic, Evidence
     from vm_manager.domain.deadline import CancelToken, Deadline
     from vm_manager.domain.events import EventSink
-    from vm_manager.domain.instance import BaseImage, InstanceRecord
+    from vm_manager.domain.instance import BaseImage, Incident, InstanceRecord
     from vm_manager.domain.spec import VmSpec
 
 _LOOPBACK = "127.0.0.1"
 _NETWORKS = frozenset({NetworkMode.USER, NetworkMode.TAP, NetworkMode.NONE})  # VNICs are illumos's
 _BOOT_TIMEOUT_S = {Accelerator.KVM: 600, Accelerator.TCG: 1800}
+_STALL_LIMIT_S = {Accelerator.KVM: 120, Accelerator.TCG: 300}
 # RunStates of QEMU's QAPI in which the vCPUs do not run, and what vmctl calls the instance then.
 _STATES = {
     "paused": VmState.SUSPENDED,
@@ -102,7 +103,7 @@ class QemuBackend:
     def observe(self, record: InstanceRecord, home: Path) -> Observation:
         pid = lock_owner(InstanceFiles(home).pid)
         if pid is None:
-            return Observation(VmState.STOPPED if record.progress.started else VmState.PREPARED)
+            return _off(record, home)
 
         from vm_manager.backends.qemu.query import ask
 
@@ -121,14 +122,40 @@ class QemuBackend:
         return clear_rests(InstanceFiles(home))
 
     def require_alive(self, record: InstanceRecord, home: Path) -> None:
-        if lock_owner(InstanceFiles(home).pid) is not None:
-            return
-        from vm_manager.diagnostics.errors import QemuExited
-        from vm_manager.host.process import describe_status
+        from vm_manager.backends.qemu.incidents import exited, living_incident
 
+        files = InstanceFiles(home)
+        if lock_owner(files.pid) is None:
+            child = self._children.get(home)
+            raise exited(record.name, files, child.wait() if child else None)
+        if incident := living_incident(record.name, files):
+            raise incident.error
+
+    def incident(self, record: InstanceRecord, home: Path) -> Incident | None:
+        from vm_manager.backends.qemu.incidents import ending, living_incident
+
+        files = InstanceFiles(home)
+        if lock_owner(files.pid) is not None:
+            return living_incident(record.name, files)
         child = self._children.get(home)
-        how = describe_status(child.wait()) if child else "is gone"
-        raise QemuExited("QEMU {how}", {"how": how}, evidence=self.evidence(record, home))
+        return ending(record.name, files, child.poll() if child else None) if record.progress.started else None
+
+    def vitals(self, record: InstanceRecord, home: Path) -> Vitals | None:
+        from vm_manager.backends.qemu.history import read_history
+        from vm_manager.backends.qemu.query import disk_operations
+
+        operations = disk_operations(home)
+        if operations is None:
+            return None
+        return Vitals(operations, read_history(InstanceFiles(home).events_log).resets)
+
+    def screen(self, record: InstanceRecord, home: Path) -> tuple[str, ...]:
+        from vm_manager.backends.qemu.screen import read_screen
+
+        return read_screen(home)
+
+    def stall_limit_s(self, record: InstanceRecord) -> int:
+        return _STALL_LIMIT_S[QemuData.of(record).accelerator or Accelerator.TCG]
 
     def boot_timeout_s(self, record: InstanceRecord) -> int:
         return _BOOT_TIMEOUT_S[QemuData.of(record).accelerator or Accelerator.TCG]
@@ -139,14 +166,9 @@ class QemuBackend:
         return connect_console(record.name, home)
 
     def evidence(self, record: InstanceRecord, home: Path) -> tuple[Evidence, ...]:
-        from vm_manager.host.text import tail
+        from vm_manager.backends.qemu.incidents import log_evidence
 
-        files = InstanceFiles(home)
-        found = (
-            tail(files.qemu_log, kind="qemu_log", title="QEMU's log"),
-            tail(files.console_log, kind="console", title="the guest's console"),
-        )
-        return tuple(evidence for evidence in found if evidence)
+        return log_evidence(InstanceFiles(home))
 
     def _reap(self, home: Path) -> None:
         for children in (self._children, self._keepers):
@@ -158,6 +180,14 @@ class QemuBackend:
 def factory() -> QemuBackend:
     """The backend, for the registry."""
     return QemuBackend()
+
+
+def _off(record: InstanceRecord, home: Path) -> Observation:
+    if not record.progress.started:
+        return Observation(VmState.PREPARED)
+    from vm_manager.backends.qemu.incidents import own_end
+
+    return Observation(VmState.STOPPED, detail=own_end(InstanceFiles(home)))
 
 
 def _endpoint(port: int | None) -> Endpoint | None:

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from vm_manager.backends.qemu.accelerator import Choice
+from vm_manager.backends.qemu.history import TRACED
 from vm_manager.backends.qemu.sockets import (
     AGENT_SOCKET,
     CONSOLE_CHARDEV,
@@ -108,10 +109,15 @@ def _control() -> list[str]:
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         # A panicked guest stays to be looked at; by default QEMU would exit with 0.
         "-action", "panic=pause",
-        # Gives every event a time, even when nobody listens.
-        "-trace", "monitor_protocol_event_emit,file=events.log",
+        # What happens gets a time, even when nobody listens.
+        *_traces(),
         "-msg", "timestamp=on",
     ]  # fmt: skip
+
+
+def _traces() -> list[str]:
+    *others, last = TRACED
+    return [word for event in (*others, f"{last},file=events.log") for word in ("-trace", event)]
 
 
 def _socket(name: str, path: str) -> str:

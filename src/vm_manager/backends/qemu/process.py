@@ -51,19 +51,23 @@ def spawn(argv: Sequence[str], files: InstanceFiles) -> subprocess.Popen[bytes]:
 
 def spawn_keeper(child: subprocess.Popen[bytes], files: InstanceFiles) -> subprocess.Popen[bytes]:
     """Start the keeper of the logs of a QEMU that is our child. Raises: `OSError`."""
+    # A new file: the keeper of the run before may still be about to write.
+    files.end.unlink(missing_ok=True)
+    end = private(str(files.end), os.O_WRONLY | os.O_CREAT)
     handle = os.pidfd_open(child.pid)
     try:
         return subprocess.Popen(
-            keeper_command(handle, [log.name for log in files.machine_logs]),
+            keeper_command(handle, end, [log.name for log in files.machine_logs]),
             cwd=files.home,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            pass_fds=(handle,),
+            pass_fds=(handle, end),
         )
     finally:
         os.close(handle)
+        os.close(end)
 
 
 @contextmanager

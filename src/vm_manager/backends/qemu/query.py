@@ -42,6 +42,33 @@ def ask(home: Path, guest_port: int) -> Answer | None:
     )
 
 
+def disk_operations(home: Path) -> int | None:
+    """How many reads, writes and flushes the guest's disks have done; None when QEMU does not answer in time."""
+    try:
+        with _session(home) as channel:
+            devices = _execute(channel, "query-blockstats")
+            return sum(_operations(device["stats"]) for device in devices) if isinstance(devices, list) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _operations(stats: dict[str, int]) -> int:
+    return stats["rd_operations"] + stats["wr_operations"] + stats["flush_operations"]
+
+
+def physical_memory(home: Path, start: int, halfwords: int) -> bytes | None:
+    """Guest memory by physical address, in units of two bytes; None when QEMU does not answer in time."""
+    command = f"xp /{halfwords}hx {start:#x}"
+    try:
+        with _session(home) as channel:
+            dump = str(_execute(channel, "human-monitor-command", {"command-line": command}))
+        # `00000000000b8000: 0x0753 0x0765 …`
+        words = [word for line in dump.splitlines() for word in line.partition(":")[2].split()]
+        return b"".join(int(word, 16).to_bytes(2, "little") for word in words)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None
+
+
 def console_is_taken(home: Path, chardev: str) -> bool:
     """Whether somebody is connected to the socket of a character device; False when QEMU does not say."""
     try:

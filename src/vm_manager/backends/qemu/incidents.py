@@ -1,0 +1,175 @@
+"""What befell a machine while nobody watched: found in what QEMU, the host and its kernel have left behind."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from vm_manager.backends.qemu.history import History, read_history
+from vm_manager.diagnostics.errors import GuestPanicked, QemuExited, QemuIoError
+from vm_manager.diagnostics.model import Evidence
+from vm_manager.domain.instance import Incident
+from vm_manager.host.console_log import panic_evidence
+from vm_manager.host.facts import booted_at, free_bytes
+from vm_manager.host.kernel_log import out_of_memory_kill
+from vm_manager.host.process import describe_status
+from vm_manager.host.text import tail
+from vm_manager.state.layout import InstanceFiles
+
+_MIB = 1024 * 1024
+
+
+def living_incident(name: str, files: InstanceFiles) -> Incident | None:
+    """Why QEMU, which lives, has stopped the machine by itself; None when it has not."""
+    history = read_history(files.events_log)
+    match history.state:
+        case "guest-panicked":
+            panicked = GuestPanicked(
+                "the guest's kernel panicked",
+                help=(f"`vmctl restart {name}` boots it anew; until then it is kept as it is, to be looked at",),
+                evidence=panic_evidence(files.console_log),
+            )
+            return Incident(_iso(history.since), panicked)
+        case "io-error":
+            return Incident(_iso(history.since), _io_error(name, files))
+    return None
+
+
+def ending(name: str, files: InstanceFiles, status: int | None = None) -> Incident | None:
+    """How QEMU, which is gone, ended; None when its guest powered itself off, or it was asked to end by its monitor.
+
+    status: its exit status, where this process was its parent.
+    """
+    history = read_history(files.events_log)
+    logs = log_evidence(files)
+    if history.ended_by_signal and history.ended is not None:
+        error = QemuExited(
+            "QEMU was ended by a signal",
+            help=(f"QEMU's log names who sent it; `vmctl start {name}` boots the VM again",),
+            evidence=logs,
+        )
+        return Incident(_iso(history.ended), error)
+    if history.ended is not None:
+        return None
+    if status is not None:
+        gone = QemuExited("QEMU {how}", {"how": describe_status(status), "status": status}, evidence=logs)
+        return Incident(_iso(_end_seen(files) or _last_sign(files)), gone)
+    return _vanished(name, files, logs)
+
+
+def own_end(files: InstanceFiles) -> str | None:
+    """When the guest powered itself off without being asked, in words; None when that is not how it ended."""
+    history = read_history(files.events_log)
+    return f"the guest powered itself off at {_words(history.ended)}" if _by_guest(history) else None
+
+
+def exited(name: str, files: InstanceFiles, status: int | None) -> QemuExited:
+    """The failure of whoever waited for a machine that is gone. status: see `ending`."""
+    if _by_guest(read_history(files.events_log)):
+        return QemuExited(
+            "the guest powered itself off",
+            help=(f"its console shows why; `vmctl start {name}` boots it again",),
+            evidence=log_evidence(files),
+        )
+    found = ending(name, files, status)
+    if found and isinstance(found.error, QemuExited):
+        return found.error
+    return QemuExited("QEMU was told to quit by its monitor", evidence=log_evidence(files))
+
+
+def log_evidence(files: InstanceFiles) -> tuple[Evidence, ...]:
+    """The ends of QEMU's log and of the guest's console."""
+    found = (
+        tail(files.qemu_log, kind="qemu_log", title="QEMU's log"),
+        tail(files.console_log, kind="console", title="the guest's console"),
+    )
+    return tuple(evidence for evidence in found if evidence)
+
+
+def _by_guest(history: History) -> bool:
+    return history.ended is not None and history.ended_by_guest
+
+
+def _io_error(name: str, files: InstanceFiles) -> QemuIoError:
+    free = free_bytes(files.home)
+    space = f"{free // _MIB} MiB are free where the VM's disk is" if free is not None else "the disk's space is unknown"
+    return QemuIoError(
+        "the guest is paused: its disk could not be written or read",
+        help=(f"make space (`df -h '{files.home}'` shows how much there is), then `vmctl resume {name}`",),
+        evidence=(Evidence("probe", "this host", (space,)),),
+    )
+
+
+def _vanished(name: str, files: InstanceFiles, logs: tuple[Evidence, ...]) -> Incident:
+    """Without a word: only what saw it end, what it last wrote, and what the kernel says tell anything."""
+    killed, kernel = _killed_by_kernel(files)
+    if killed is not None:
+        error = QemuExited(
+            "the kernel killed QEMU, as memory ran out",
+            help=(f"free memory on this host, or give the VM less, then `vmctl start {name}`",),
+            evidence=(*kernel, *logs),
+        )
+        return Incident(_iso(killed), error)
+    seen, last = _end_seen(files), _last_sign(files)
+    if seen is not None:
+        error = QemuExited(
+            "QEMU vanished at {when}",
+            {"when": _words(seen)},
+            help=(f"it was killed or crashed without a word; `vmctl start {name}` boots the VM again",),
+            evidence=(*kernel, *logs),
+        )
+        return Incident(_iso(seen), error)
+    booted = booted_at()
+    with_host = booted is not None and booted > last
+    error = QemuExited(
+        "QEMU vanished between {last} and {until}",
+        {"last": _words(last), "until": _words(booted if with_host else time.time())},
+        help=(f"`vmctl start {name}` boots the VM again",),
+        notes=("this host was started anew then, and QEMU had ended with it",) if with_host else (),
+        evidence=(*kernel, *logs),
+    )
+    return Incident(_iso(last), error)
+
+
+def _end_seen(files: InstanceFiles) -> float | None:
+    """When its keeper saw QEMU end; None when that was killed, too."""
+    try:
+        return float(files.end.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _killed_by_kernel(files: InstanceFiles) -> tuple[float | None, tuple[Evidence, ...]]:
+    try:
+        # QEMU that is killed leaves its pid file behind.
+        pid, started = int(files.pid.read_text()), files.pid.stat().st_mtime
+    except (OSError, ValueError):
+        return None, ()
+    try:
+        found = out_of_memory_kill(pid, started)
+    except OSError as error:
+        return None, (Evidence("kernel_log", "the kernel's log", error=error.strerror),)
+    if found is None:
+        return None, ()
+    return found[0], (Evidence("kernel_log", "the kernel's log", (found[1],)),)
+
+
+def _last_sign(files: InstanceFiles) -> float:
+    """When QEMU is known to have lived last: it writes to these, and nobody else does while the machine is off."""
+    return max(_mtime(path) for path in (files.overlay, files.console_log, files.qemu_log, files.events_log))
+
+
+def _mtime(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def _words(seconds: float | None) -> str:
+    return datetime.fromtimestamp(seconds or 0.0, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
