@@ -70,6 +70,7 @@ clean:
 
 bench: venv
 	@$(BIN)/python benchmarks/startup.py
+	@$(BIN)/python benchmarks/upload.py
 	@$(BIN)/python benchmarks/images.py
 
 docs: venv

@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from oci_registry import digest_of, running_registry
 from servers import nginx
 
 PAIRS = 3
@@ -25,11 +26,15 @@ VMCTL = str(Path(sys.executable).with_name("vmctl"))
 
 def main() -> None:
     """Print a line per way to fetch an image: its median ratio, and what it is to stay below."""
-    missing = [tool for tool in ("nginx", "curl", "zstd") if shutil.which(tool) is None]
+    missing = [tool for tool in ("nginx", "docker-registry", "curl", "zstd") if shutil.which(tool) is None]
     if missing:
         print(f"images: not measured, without {', '.join(missing)}")  # noqa: T201
         return
-    with tempfile.TemporaryDirectory() as directory, served(Path(directory)) as (base, url, digest):
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        served(Path(directory)) as (base, url, digest),
+        pushed(base / "www" / "large.raw", base / "registry") as (reference, blob),
+    ):
         rows = [
             (
                 "image pull, 1 GiB, sha512 / curl | tee | sha512sum",
@@ -42,6 +47,12 @@ def main() -> None:
                 f"{VMCTL} -q image pull {url}/large.raw.zst",
                 f"curl -s {url}/large.raw.zst | zstd -q -d -o out",
                 1.3,
+            ),
+            (
+                "image pull from a registry / curl | tee | sha256sum",
+                f"{VMCTL} -q image pull {reference}",
+                f"curl -s {blob} | tee out | sha256sum",
+                1.2,
             ),
         ]
         for title, left, right, budget in rows:
@@ -72,6 +83,15 @@ def served(base: Path) -> Iterator[tuple[Path, str, str]]:
         file.write((root / "large.raw").open("rb").read(100 * MIB))
     with nginx(root, base / "nginx") as url:
         yield base, url, hashed.hexdigest()
+
+
+@contextmanager
+def pushed(disk: Path, home: Path) -> Iterator[tuple[str, str]]:
+    """A registry with the disk; yields its reference, and the URL of the layer."""
+    content = disk.read_bytes()
+    with running_registry(home) as registry:
+        registry.push("disk", "1", content)
+        yield f"{registry.reference}/disk:1", f"http://{registry.host}/v2/disk/blobs/{digest_of(content)}"
 
 
 def seconds(command: str, base: Path) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from driver import Vmctl, listening
@@ -118,9 +119,28 @@ def test_errors_of_cloud_init_are_reported_not_passed_over(vmctl: Vmctl, debian_
     prove(result, "vm_manager::cloudinit::failed", evidence="locale")
     assert "locale" in result.stderr.split("evidence: cloud-init status")[1]
     assert "about to fail" in result.stderr
+    assert "cloud-init failed in the guest: locale, runcmd\n" in result.stderr
+    # The line of the user-data, but none of its values.
+    assert re.search(r"--> \S*user-data\.yaml:2:1\n", result.stderr)
+    assert "en_US" not in result.stderr.split("= vm:")[0]
     # Raw user-data is untouched, and the host key is pinned all the same, by vendor-data.
     assert "could not be verified" not in result.stderr
     assert vmctl("list").stdout.splitlines()[1].split()[:2] == ["broken", "running!"]
+
+    # A guest whose cloud-init has found no seed leaves these files; no real one could be logged in to.
+    edit = "sudo sed -i.kept 's/DataSourceNoCloud[^\"]*/DataSourceNone/' /run/cloud-init/*.json"
+    vmctl("ssh", "broken", "--", edit)
+    result = vmctl("up", status=10)
+    assert result.code == "vm_manager::cloudinit::failed"
+    assert "did not find its seed" in result.stderr
+    vmctl("ssh", "broken", "--", "cd /run/cloud-init && for f in result status; do sudo mv $f.json.kept $f.json; done")
+
+    file = vmctl.directory / "VMFile.kdl"
+    file.write_text(file.read_text().replace("cloud-init {", 'cloud-init { on-error "warn";'))
+    result = vmctl("up")
+    assert result.stdout == "broken: ready\n"
+    assert "warning[vm_manager::cloudinit::failed]: cloud-init failed in the guest: locale, runcmd\n" in result.stderr
+    assert vmctl("up").stdout == "broken: already running\n"
 
 
 def generate_key(path: Path) -> None:

@@ -50,14 +50,16 @@ def flood(vmctl: Vmctl) -> Vmctl:
 
 @contextmanager
 def terminal(vmctl: Vmctl, program: str, *args: str) -> Iterator[Any]:
-    """A program on a terminal that stays open behind it, so that its settings can be looked at afterwards."""
+    """A program on a terminal that stays open behind it, so that its settings can be looked at afterwards.
+
+    So it never comes to an end of file: its end is to be waited for.
+    """
     child = pexpect.spawn(
         program,
         list(args),
         cwd=str(vmctl.directory),
         env=vmctl.environment(TERM="xterm-256color"),
-        timeout=LIMIT_S,
-        echo=True,
+        timeout=120,
     )
     keep = os.open(f"/proc/{child.pid}/fd/0", os.O_RDWR | os.O_NOCTTY)
     try:
@@ -89,7 +91,6 @@ def test_keys_and_answers_pass_through_and_ctrl_bracket_leaves_the_terminal_as_i
         child.expect_exact("zweite Zeile ✓\r".encode())
         child.sendcontrol("]")
         child.expect_exact(b"left the console of VM 'vm'")
-        child.expect(pexpect.EOF)
         child.wait()
         assert child.exitstatus == 0
         assert settings(child) == before
@@ -103,7 +104,6 @@ def test_a_signal_ends_it_and_the_terminal_is_as_it_was(echo: Vmctl, number: sig
         wait_for(lambda: is_raw(child), "the raw terminal")
         child.kill(number)
         child.expect_exact(b"interrupted")
-        child.expect(pexpect.EOF)
         child.wait()
         assert child.exitstatus == 130
         assert settings(child) == before
@@ -115,7 +115,6 @@ def test_qemus_death_ends_it_and_the_terminal_is_as_it_was(echo: Vmctl) -> None:
         wait_for(lambda: is_raw(child), "the raw terminal")
         os.kill(qemu_processes(echo.data)[0], signal.SIGKILL)
         child.expect_exact(b"VM 'vm' has closed its console")
-        child.expect(pexpect.EOF)
         child.wait()
         assert child.exitstatus == 0
         assert settings(child) == before
@@ -176,7 +175,7 @@ def test_a_console_that_is_stopped_leaves_the_guest_alone_and_comes_back(echo: V
         shell.expect_exact(b"looked-at")
         # The shell's line editor sets the terminal for itself; programs find what they would have found before.
         assert (echo.directory / "stopped").read_text() == (echo.directory / "before").read_text()
-        shell.sendline(b"bg")
+        shell.sendline(b"bg; sleep 1; jobs")
         shell.expect_exact(b"Stopped")
         assert not console_is_taken(home, "console")
         shell.sendline(b"fg")
@@ -224,35 +223,46 @@ def test_a_flooding_guest_neither_waits_for_a_terminal_nor_fills_the_host(flood:
     wait_for(lambda: not Path(f"/proc/{mine[0]}").exists(), "the keeper to end")
 
 
+@contextmanager
+def following(vmctl: Vmctl, *args: str) -> Iterator[subprocess.Popen[str]]:
+    """`vmctl log -f`, ended and closed afterwards."""
+    follower = vmctl.start("log", "vm", "-f", *args)
+    with follower:
+        try:
+            yield follower
+        finally:
+            follower.kill()
+
+
 def test_a_followed_log_goes_on_over_a_restart_and_ends_with_ctrl_c(echo: Vmctl) -> None:
     home = echo.home("vm")
-    follower = echo.start("log", "vm", "-f", "--console", "-n", "0")
-    assert follower.stdout is not None
+    with following(echo, "--console", "-n", "0") as follower:
+        assert follower.stdout is not None
 
-    def say(text: bytes) -> None:
-        subprocess.run(
-            [str(VMCTL), "console", "vm"], env=echo.environment(), input=text, stdout=subprocess.DEVNULL, check=True
-        )
+        def say(text: bytes) -> None:
+            subprocess.run(
+                [str(VMCTL), "console", "vm"], env=echo.environment(), input=text, stdout=subprocess.DEVNULL, check=True
+            )
 
-    assert follower.stderr is not None
-    follower.stderr.readline()  # "is empty so far": it follows
-    say(b"before \x1b[31m the restart\n")
-    assert follower.stdout.readline() == "before  the restart\n"
-    echo("down", "--timeout", "0")
-    echo("up")
-    assert (home / "console.log.1").read_bytes() == b"before \x1b[31m the restart\n"
-    say(b"after\xff it\n")
-    assert follower.stdout.readline() == "after\ufffd it\n"
-    follower.send_signal(signal.SIGINT)
-    assert follower.wait(LIMIT_S) == 130
+        assert follower.stderr is not None
+        follower.stderr.readline()  # "is empty so far": it follows
+        say(b"before \x1b[31m the restart\n")
+        assert follower.stdout.readline() == "before  the restart\n"
+        echo("down", "--timeout", "0")
+        echo("up")
+        assert (home / "console.log.1").read_bytes() == b"before \x1b[31m the restart\n"
+        say(b"after\xff it\n")
+        assert follower.stdout.readline() == "after\ufffd it\n"
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(LIMIT_S) == 130
 
 
 def test_nobody_reading_a_followed_log_ends_it_silently(flood: Vmctl) -> None:
-    follower = flood.start("log", "vm", "-f")
-    assert follower.stdout is not None
-    follower.stdout.readline()
-    follower.stdout.close()
-    assert follower.wait(LIMIT_S) == 141
+    with following(flood) as follower:
+        assert follower.stdout is not None
+        follower.stdout.readline()
+        follower.stdout.close()
+        assert follower.wait(LIMIT_S) == 141
 
 
 def test_the_shell_of_a_real_guest(vmctl: Vmctl, tiny: TinyGuest) -> None:

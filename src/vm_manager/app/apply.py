@@ -20,9 +20,9 @@ from vm_manager.diagnostics.errors import (
 )
 from vm_manager.domain.backend import Backend
 from vm_manager.domain.deadline import Deadline
-from vm_manager.domain.instance import InstanceRecord, Progress
-from vm_manager.domain.plan import Action, Operation
-from vm_manager.domain.spec import VmSpec
+from vm_manager.domain.instance import InstanceRecord
+from vm_manager.domain.plan import Action, Operation, WaitFor
+from vm_manager.domain.spec import OnError, VmSpec
 from vm_manager.planning.changes import startable
 from vm_manager.state.files import written_bytes
 from vm_manager.vmfile.load import Project
@@ -84,9 +84,9 @@ class Run:
             case Action.SUSPEND:
                 self._suspend()
             case Action.WAIT:
-                self._wait()
+                self._wait(operation.wait_for)
             case Action.PROVISION:
-                self._provision(operation.first_step)
+                self._provision(operation.steps)
             case Action.STOP:
                 self._stop()
             case Action.DESTROY:
@@ -139,9 +139,7 @@ class Run:
             require_base(record)
             # Before the machine runs: should we die in between, a fresh boot must not pass for a ready guest.
             before = record.progress
-            started = replace(
-                Progress(started=True), reached=before.reached, host_key_verified=before.host_key_verified
-            )
+            started = replace(before, started=True, ready=False, steps_done=0)
             spec = startable(record.spec, self._wanted.spec) if self._wanted else record.spec
             record = replace(record, spec=spec, progress=started)
             services.store.write(record)
@@ -164,26 +162,32 @@ class Run:
             self._services.backend(record.backend).suspend(record, self._services.home(record.name))
         self._done.append("suspended")
 
-    def _wait(self) -> None:
+    def _wait(self, goal: WaitFor) -> None:
         services = self._services
         record = services.store.read(self._vm)
         spec = self._wanted.spec if self._wanted else record.spec
-        with step(services, record.name, "wait", "waiting for the guest", "ready"):
+        ready = goal is WaitFor.READY
+        outcome = "ready" if ready else "reachable by SSH"
+        on_error = spec.cloud_init.on_error if spec.cloud_init else OnError.FAIL
+        with step(services, record.name, "wait", "waiting for the guest", outcome):
             try:
-                wait_for_guest(services, record, self._wait_timeout_s or spec.boot_timeout_s)
+                timeout_s = self._wait_timeout_s or spec.boot_timeout_s
+                wait_for_guest(services, record, timeout_s, on_error=on_error, login_only=not ready)
             except CloudInitFailed:
                 raise  # it brings its own evidence; the console shows nothing that is not in it
             except (GuestError, SshError) as error:
                 backend = services.backend(record.backend)
                 raise error.enrich(evidence=backend.evidence(record, services.home(record.name))) from error.__cause__
-        services.note_progress(record, replace(record.progress, ready=True, reached=True, host_key_verified=True))
-        self._done.append("ready")
+        reached = record.progress.reached or ready
+        progress = replace(record.progress, ready=ready, reached=reached, host_key_verified=True)
+        services.note_progress(record, progress)
+        self._done.append(outcome)
 
-    def _provision(self, first: int) -> None:
+    def _provision(self, chosen: Sequence[int]) -> None:
         project, spec = self._new.project, self._new.spec
         assert project is not None, "only VMFiles have provisioners"
-        run_steps(self._services, self._services.store.read(self._vm), spec, project, first)
-        self._done.append(f"provisioned ({steps(len(spec.provisioners) - first)})")
+        run_steps(self._services, self._services.store.read(self._vm), spec, project, chosen)
+        self._done.append(f"provisioned ({steps(len(chosen))})")
 
     def _stop(self) -> None:
         services = self._services

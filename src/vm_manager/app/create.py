@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from vm_manager.app.inputs import digests
 from vm_manager.app.progress import download_progress
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import BaseChanged, BaseMissing
@@ -53,6 +54,7 @@ def _create(services: Services, spec: VmSpec, origin: str, staging: Path) -> Non
         base_image=base,
         backend=backend.name,
         seeded=spec.has_seed,
+        inputs=digests(spec),
     )
     # First of all, so that whoever looks meanwhile sees what is being made.
     services.store.write_new(record, staging)
@@ -101,13 +103,16 @@ def _write_seed(spec: VmSpec, files: InstanceFiles, instance_id: str) -> None:
 
     host = generate_key_pair(spec.name)
     identity = (host.private, host.public)
-    if spec.cloud_init and spec.cloud_init.user_data:
-        user_data = _read(spec.cloud_init.user_data)
-        documents = seed_documents(spec, instance_id=instance_id, host_key=identity, user_data=user_data)
-    else:
-        user_data = None
-        login_key = _login_key(spec, files)
-        documents = seed_documents(spec, instance_id=instance_id, host_key=identity, login_key=login_key)
+    named = spec.cloud_init
+    user_data = _read(named.user_data) if named and named.user_data else None
+    documents = seed_documents(
+        spec,
+        instance_id=instance_id,
+        host_key=identity,
+        login_key=_login_key(spec, files) if user_data is None else "",
+        user_data=user_data,
+        network_config=_read(named.network_config) if named and named.network_config else None,
+    )
     write_seed(files.seed, documents.files())
     pinned = host_keys_of(user_data) or (host.public,)
     with os_errors(files.home):

@@ -9,6 +9,7 @@ from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.ownership import note_orphans, orphans, require_own
 from vm_manager.app.services import Services
 from vm_manager.planning.down import plan_down
+from vm_manager.planning.order import needs_for_down
 from vm_manager.vmfile.load import Project
 
 
@@ -21,7 +22,7 @@ def down(
     with_orphans: bool = False,
     timeout_s: float = STOP_TIMEOUT_S,
 ) -> tuple[Outcome, ...]:
-    """Stop the VMs of a VMFile, and with `destroy` remove them. Idempotent.
+    """Stop the VMs of a VMFile, dependants first, and with `destroy` remove them. Idempotent.
 
     with_orphans: also those that were made from this VMFile and that it defines no more.
     timeout_s: how long a guest may take to shut down before it is made to.
@@ -37,4 +38,4 @@ def down(
         require_own(instances.values(), project.path)
         plan = plan_down([name for name in wanted if name not in failures], instances, destroy=destroy)
         work = lambda vm: Run(services, vm, stop_timeout_s=timeout_s).apply(plan.of(vm))  # noqa: E731
-        return on_each(services, plan.vms, work, failures)
+        return on_each(services, plan.vms, work, failures, needs=needs_for_down(project.specs))

@@ -1,10 +1,11 @@
-"""The same work on several VMs at once: a thread each, one cancel token for all, every failure reported."""
+"""The same work on several VMs at once, in the order of what needs what: a thread each, one cancel token, every failure told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import Interrupted, Partial, VmError
@@ -12,39 +13,83 @@ from vm_manager.diagnostics.errors import Interrupted, Partial, VmError
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the work on one VM ended. summary: what was done, past tense; error: why not, or None."""
+    """How the work on one VM ended. summary: what was done, past tense; error: why not, or None.
+
+    skipped: nothing was done, because a VM that this one depends on failed or was skipped.
+    """
 
     vm: str
     summary: str
     error: VmError | None = None
+    skipped: bool = False
 
 
 def on_each(
-    services: Services, vms: Sequence[str], work: Callable[[str], str], failures: Mapping[str, VmError] | None = None
+    services: Services,
+    vms: Sequence[str],
+    work: Callable[[str], str],
+    failures: Mapping[str, VmError] | None = None,
+    *,
+    needs: Mapping[str, Collection[str]] | None = None,
+    parallel: int | None = None,
 ) -> tuple[Outcome, ...]:
-    """Do `work` for every VM at once; it returns what it did. One that fails does not stop the others.
+    """Do `work` for every VM, as many at once as can be; it returns what it did. One that fails stops only those that need it.
 
     failures: VMs that could not even be looked at; their outcomes come last.
+    needs: by VM, others of `vms` whose work must have succeeded before its own begins; without a circle.
+    parallel: how many at once at the most; None: all.
     Raises: `vmctl::interrupted` after Ctrl-C, when every thread has ended.
     """
+    failures, needs = failures or {}, needs or {}
 
     def guarded(vm: str) -> Outcome:
         try:
+            services.cancel.raise_if_cancelled()
             return Outcome(vm, work(vm))
         except VmError as error:
             return Outcome(vm, "failed", error)
 
-    with ThreadPoolExecutor(max_workers=max(1, len(vms)), thread_name_prefix="vm") as pool:
-        futures: list[Future[Outcome]] = [pool.submit(guarded, vm) for vm in vms]
+    outcomes: dict[str, Outcome] = {}
+    failed = set(failures)
+    order = TopologicalSorter({vm: [other for other in needs.get(vm, ()) if other in vms] for vm in vms})
+    order.prepare()
+    with ThreadPoolExecutor(max_workers=max(1, parallel or len(vms)), thread_name_prefix="vm") as pool:
+        running: set[Future[Outcome]] = set()
         try:
-            wait(futures)
+            while order.is_active():
+                for vm in order.get_ready():
+                    missing = [other for other in needs.get(vm, ()) if other in failed]
+                    if missing:
+                        running.add(_completed(_skipped(vm, missing)))
+                    else:
+                        running.add(pool.submit(guarded, vm))
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for outcome in (future.result() for future in done):
+                    outcomes[outcome.vm] = outcome
+                    if outcome.error or outcome.skipped:
+                        failed.add(outcome.vm)
+                    order.done(outcome.vm)
         except KeyboardInterrupt:
             services.cancel.cancel()
-            wait(futures)
+            wait(running)
             raise Interrupted("interrupted") from None
-    outcomes = tuple(future.result() for future in futures)
     services.cancel.raise_if_cancelled()
-    return (*outcomes, *(Outcome(vm, "failed", error) for vm, error in (failures or {}).items()))
+    return (*(outcomes[vm] for vm in vms), *(Outcome(vm, "failed", error) for vm, error in failures.items()))
+
+
+def _skipped(vm: str, missing: Sequence[str]) -> Outcome:
+    names = " and ".join(f"'{name}'" for name in missing)
+    return Outcome(
+        vm,
+        f"skipped: it depends on {names}, which failed or {'were' if len(missing) > 1 else 'was'} skipped",
+        skipped=True,
+    )
+
+
+def _completed(outcome: Outcome) -> Future[Outcome]:
+    future: Future[Outcome] = Future()
+    future.set_result(outcome)
+    return future
 
 
 def failure_of(outcomes: Sequence[Outcome]) -> VmError | None:

@@ -51,7 +51,7 @@ def pull(services: Services, url: str, *, name: str, sha256: str | None, sha512:
 
     Raises: `image::download_failed`, `oci::pull_failed`, `image::checksum_mismatch`, `vmctl::usage`.
     """
-    image = image_at(url, sha256=sha256, sha512=sha512)
+    image = image_from(url, sha256, sha512)
     wanted = image.url or ""
     cache = ImageCache(services.store.data.images)
     subject = name or name_of(wanted)
@@ -159,11 +159,8 @@ def prune(services: Services, *, dry_run: bool) -> Pruned:
     return Pruned(unused, tuple(leftovers), freed, dry_run)
 
 
-def image_at(url: str, *, sha256: str | None = None, sha512: str | None = None) -> ImageSource:
-    """An image as it is named on a command line. url: or the path of a file.
-
-    Raises: `vmctl::usage`, `vmctl::create::image_not_found`, `oci::pull_failed` for a reference that is none.
-    """
+def image_from(url: str, sha256: str | None, sha512: str | None) -> ImageSource:
+    """The image at a URL, or a path. Raises: `vmctl::usage`, `vmctl::create::image_not_found`."""
     for option, value, form in (("--sha256", sha256, forms.SHA256), ("--sha512", sha512, forms.SHA512)):
         if value is not None and not form.check(value):
             raise Usage("{option} takes {form}", {"option": option, "form": form.title}, help=(_COPY,))

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from vm_manager.app.images import Pruned, Pulled
     from vm_manager.app.log import Log, LogLine, Silence
     from vm_manager.app.options import NewVm
+    from vm_manager.app.up import UpOptions
     from vm_manager.domain.events import Event, EventSink
     from vm_manager.domain.image import CachedImage, ImageReport
+    from vm_manager.domain.plan import Plan
     from vm_manager.vmfile.load import Project
 
 
@@ -80,28 +82,32 @@ class Manager:
         with self._errors.boundary():
             return load(file, platform=self._services.platform())
 
-    def up(
-        self, project: Project, names: Sequence[str] = (), *, provision: bool = True, adopting: bool = False
-    ) -> tuple[Outcome, ...]:
-        """Create, start, wait and provision. adopting: take over VMs that were made elsewhere.
+    def up(self, project: Project, names: Sequence[str] = (), options: UpOptions | None = None) -> tuple[Outcome, ...]:
+        """Create, start, wait and provision, in the order of what depends on what.
 
-        Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmfile::validation` for what cannot be run yet.
+        Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmctl::usage` for provisioners and dependants that would not
+        be waited for, `vmfile::validation` for what cannot be run yet.
         """
-        from vm_manager.app.up import up
+        from vm_manager.app.up import UpOptions, up
 
         with self._errors.boundary():
-            return self._reported(up(self._services, project, names, provision=provision, adopting=adopting))
+            return self._reported(up(self._services, project, names, options or UpOptions()))
 
     def reload(
-        self, project: Project, names: Sequence[str] = (), *, provision: bool = True, stop_timeout_s: float = 30.0
+        self, project: Project, names: Sequence[str] = (), options: UpOptions | None = None
     ) -> tuple[Outcome, ...]:
-        """Replace VMs by new ones. Raises: as `up`."""
-        from vm_manager.app.up import reload
+        """Replace VMs by new ones, each made completely before the old one is ended. Raises: as `up`."""
+        from vm_manager.app.up import UpOptions, reload
 
         with self._errors.boundary():
-            return self._reported(
-                reload(self._services, project, names, provision=provision, stop_timeout_s=stop_timeout_s)
-            )
+            return self._reported(reload(self._services, project, names, options or UpOptions()))
+
+    def plan(self, project: Project, names: Sequence[str] = (), options: UpOptions | None = None) -> Plan:
+        """What `up` would do; nothing is locked or changed. Raises: as `up`, and the failure of a VM that cannot be read."""
+        from vm_manager.app.up import UpOptions, plan
+
+        with self._errors.boundary():
+            return plan(self._services, project, names, options or UpOptions())
 
     def down(
         self,
@@ -123,15 +129,18 @@ class Manager:
                 down(self._services, project, names, destroy=destroy, with_orphans=with_orphans, timeout_s=timeout_s)
             )
 
-    def provision(self, project: Project, names: Sequence[str] = ()) -> tuple[Outcome, ...]:
-        """Run the provisioners of running VMs again.
+    def provision(
+        self, project: Project, names: Sequence[str] = (), *, number: int | None = None
+    ) -> tuple[Outcome, ...]:
+        """Run the provisioners of running VMs again, or only the one of a single VM with this number, from 1.
 
-        Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`, `vmfile::validation` for what cannot be run yet.
+        Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`, `vmctl::usage` for a step that does not exist,
+        `vmfile::validation` for what cannot be run yet.
         """
         from vm_manager.app.provision import provision
 
         with self._errors.boundary():
-            return self._reported(provision(self._services, project, names))
+            return self._reported(provision(self._services, project, names, number=number))
 
     def create(self, new: NewVm, *, start: bool = False) -> tuple[Outcome, ...]:
         """Make one VM without a VMFile, and with `start` bring it up.

@@ -10,23 +10,29 @@ from vm_manager.app.ownership import require_own
 from vm_manager.app.reach import open_session, require_running
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
-from vm_manager.diagnostics.errors import ProvisionFailed, QemuExited, SshFailed
+from vm_manager.diagnostics.errors import Interrupted, ProvisionFailed, QemuExited, SshFailed, Usage, VmError
 from vm_manager.diagnostics.model import Label
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.spec import VmSpec
 from vm_manager.guest.provision import Provisioning
+from vm_manager.planning.steps import after_step, steps_to_do
 from vm_manager.vmfile.load import Project
 
 
-def provision(services: Services, project: Project, names: Sequence[str]) -> tuple[Outcome, ...]:
-    """Run all provisioners of running VMs again, whatever has run before.
+def provision(
+    services: Services, project: Project, names: Sequence[str], *, number: int | None = None
+) -> tuple[Outcome, ...]:
+    """Run the provisioners of running VMs again, but for those that run once and have succeeded.
 
-    Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`, `state::locked`, `vmfile::validation` for what cannot be run
-    yet; failures of the steps are in the outcomes.
+    number: of the only step to run, from 1, whether or not it runs once; for a single VM.
+    Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`, `state::locked`, `vmctl::usage` for a step that does not
+    exist, `vmfile::validation` for what cannot be run yet; failures of the steps are in the outcomes.
     """
     project.require_runnable(names)
     specs = {spec.name: spec for spec in project.select(names)}
+    if number is not None:
+        _require_step(tuple(specs.values()), number)
     with services.locked(specs, "vmctl provision"):
         for name in specs:
             services.store.require(name)
@@ -36,28 +42,53 @@ def provision(services: Services, project: Project, names: Sequence[str]) -> tup
             require_running(instance, "provisioning")
 
         def work(vm: str) -> str:
-            run_steps(services, instances[vm].record, specs[vm], project, 0)
-            return f"provisioned ({steps(len(specs[vm].provisioners))})"
+            record, spec = instances[vm].record, specs[vm]
+            if number is None:
+                again = replace(record.progress, steps_done=0)
+                record = services.note_progress(record, again)
+                chosen = steps_to_do(spec, again)
+            else:
+                chosen = (number - 1,)
+            run_steps(services, record, spec, project, chosen)
+            skipped = len(spec.provisioners) - len(chosen) if number is None else 0
+            runs = "runs" if skipped == 1 else "run"
+            note = f", {skipped} that {runs} once left out" if skipped else ""
+            return f"provisioned ({steps(len(chosen))}{note})"
 
         return on_each(services, tuple(instances), work, failures)
 
 
-def run_steps(services: Services, record: InstanceRecord, spec: VmSpec, project: Project, first: int) -> InstanceRecord:
-    """Run the provisioners of `spec` from index `first` on; how far they came is in the record at every moment.
+def _require_step(specs: Sequence[VmSpec], number: int) -> None:
+    if len(specs) != 1:
+        raise Usage(
+            "a single step is for a single VM, and {count} are selected",
+            {"count": len(specs)},
+            help=(f"name it, as in `vmctl provision {specs[0].name}`",),
+        )
+    count = len(specs[0].provisioners)
+    if not 1 <= number <= count:
+        known = f"its last one is step {count}" if count else "it has none: add a `provision` block to the VMFile"
+        raise Usage("VM '{name}' has no step {number}", {"name": specs[0].name, "number": number}, help=(known,))
+
+
+def run_steps(
+    services: Services, record: InstanceRecord, spec: VmSpec, project: Project, chosen: Sequence[int]
+) -> InstanceRecord:
+    """Run the provisioners of `spec` with these indexes; how far they came is in the record at every moment.
 
     Raises: `provision::failed`, labelled with the step in the VMFile, `ssh::failed`, `qemu::exited`.
     """
     backend, files = services.backend(record.backend), services.store.files(record.name)
-    count = len(spec.provisioners)
-    with step(services, record.name, "provision", f"provisioning ({steps(count - first)})", "provisioned"):
+    left = list(chosen)
+    with step(services, record.name, "provision", f"provisioning ({steps(len(chosen))})", "provisioned"):
 
-        def done(number: int) -> None:
-            nonlocal record, first
-            record, first = services.note_progress(record, replace(record.progress, steps_done=number)), number
+        def done(index: int) -> None:
+            nonlocal record
+            record = services.note_progress(record, after_step(spec, record.progress, index))
+            left.remove(index)
 
         try:
             with open_session(services, record) as session:
-                done(first)
                 run = Provisioning(
                     name=record.name,
                     session=session,
@@ -66,12 +97,13 @@ def run_steps(services: Services, record: InstanceRecord, spec: VmSpec, project:
                     deadline=Deadline(None, services.cancel),
                     require_alive=lambda: backend.require_alive(record, files.home),
                 )
-                run.run(spec.provisioners, first, done)
-        except (ProvisionFailed, SshFailed) as error:
-            span = spec.provisioners[first].span if first < count else None
-            if span:
-                error.enrich(labels=(Label(project.source, span, "this step"),))
-            _blame_the_dead(services, record, error)
+                run.run(spec.provisioners, chosen, done)
+        except VmError as error:
+            span = spec.provisioners[left[0]].span if left else None
+            if span and not isinstance(error, Interrupted):
+                error.enrich(labels=(Label(project.quotable, span, "this step"),))
+            if isinstance(error, (ProvisionFailed, SshFailed)):
+                _blame_the_dead(services, record, error)
             raise
     return record
 

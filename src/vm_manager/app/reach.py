@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import InvalidState, IpDiscoveryTimeout
+from vm_manager.diagnostics.model import Label
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Endpoint, Instance, InstanceRecord
+from vm_manager.domain.spec import OnError
 from vm_manager.guest.boot import Guest, wait_until_ready
+from vm_manager.guest.cloud_init_watch import CloudInitWatch
 from vm_manager.guest.credentials import Credentials, credentials_for
 from vm_manager.guest.ssh import SshSession
 
@@ -22,7 +27,7 @@ def require_running(instance: Instance, doing: str) -> None:
         raise InvalidState(
             "VM '{name}' is {state}; {doing} needs it running",
             {"name": instance.name, "state": instance.state, "doing": doing},
-            help=("start it with `vmctl up`",),
+            help=(f"start it with `vmctl start {instance.name}`",),
             subject=Subject(vm=instance.name),
         )
 
@@ -65,22 +70,40 @@ def open_session(services: Services, record: InstanceRecord) -> SshSession:
     )
 
 
-def wait_for_guest(services: Services, record: InstanceRecord, timeout_s: float | None) -> None:
+def wait_for_guest(
+    services: Services, record: InstanceRecord, timeout_s: float | None, *, on_error: OnError = OnError.FAIL,
+    login_only: bool = False,
+) -> None:  # fmt: skip
     """Return when the guest is ready.
 
-    timeout_s: None: as long as the accelerator makes reasonable.
+    timeout_s: None: as long as the accelerator makes reasonable. on_error: what a failure of cloud-init is.
+    login_only: return when a login works.
     Raises: see `wait_until_ready`.
     """
     backend, files = services.backend(record.backend), services.store.files(record.name)
     deadline = Deadline(timeout_s or backend.boot_timeout_s(record), services.cancel)
+    waits = record.seeded and not login_only
     guest = Guest(
         name=record.name,
         endpoint=lambda: endpoint_of(services, record),
         credentials=credentials(services, record),
         known_hosts=files.known_hosts,
         console_log=files.console_log,
-        has_seed=record.seeded,
+        cloud_init=CloudInitWatch(on_error, lambda keys: _in_user_data(record, keys)) if waits else None,
         host_key_verified=record.progress.host_key_verified,
         require_alive=lambda: backend.require_alive(record, files.home),
     )
     wait_until_ready(guest, deadline, services.emit)
+
+
+def _in_user_data(record: InstanceRecord, keys: Sequence[str]) -> Label | None:
+    """The first of these keys in the raw user-data, as long as that is what the VM was made with."""
+    from vm_manager.vmfile.user_data import find_key  # YAML takes long to import
+
+    path = Path((record.spec.cloud_init and record.spec.cloud_init.user_data) or "")
+    try:
+        if path.stat().st_mtime >= datetime.fromisoformat(record.created_at).timestamp() + 1:
+            return None
+        return find_key(path.read_bytes(), str(path), keys)
+    except OSError:
+        return None

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from vm_manager.app.apply import STOP_TIMEOUT_S, Run, Wanted
 from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.inputs import edited
 from vm_manager.app.ownership import adopt, note_orphans, require_own
 from vm_manager.app.services import Services
+from vm_manager.diagnostics.errors import Usage, VmError
+from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.backend import Backend
 from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import Instance
-from vm_manager.domain.plan import Action, Plan
+from vm_manager.domain.plan import Action, Plan, WaitFor
 from vm_manager.domain.spec import VmSpec
+from vm_manager.host.facts import read_host_facts
 from vm_manager.images.cache import ImageCache
+from vm_manager.planning.order import how_many_at_once, needs_for_up
 from vm_manager.planning.reload import plan_reload
 from vm_manager.planning.up import plan_up
 from vm_manager.vmfile.load import Project
@@ -22,43 +29,96 @@ from vm_manager.vmfile.load import Project
 _NEEDS_HOST = (Action.CREATE, Action.REPLACE, Action.START)
 
 
-def up(
-    services: Services,
-    project: Project,
-    names: Sequence[str],
-    *,
-    provision: bool = True,
-    adopting: bool = False,
-    timeout_s: float | None = None,
-) -> tuple[Outcome, ...]:
-    """Make the VMs of a VMFile exist, run, be ready and be provisioned, several at a time.
+@dataclass(frozen=True, kw_only=True)
+class UpOptions:
+    """How VMs are brought up.
 
-    adopting: take over VMs of these names that were made elsewhere.
-    timeout_s: how long each guest may take to get ready; None: see `Run`.
+    provision: False leaves out the provisioners. wait: for what; the next `up` waits for the rest.
+    adopting: take over VMs that were made elsewhere. parallel: how many VMs at once; None: what the host can take.
+    timeout_s: how long each guest may take to get ready; None: what its spec says, else what its accelerator makes reasonable.
+    stop_timeout_s: how long a guest that is replaced may take to shut down before it is made to.
+    """
+
+    provision: bool = True
+    wait: WaitFor = WaitFor.READY
+    adopting: bool = False
+    parallel: int | None = None
+    timeout_s: float | None = None
+    stop_timeout_s: float = STOP_TIMEOUT_S
+
+
+def up(services: Services, project: Project, names: Sequence[str], options: UpOptions) -> tuple[Outcome, ...]:
+    """Make VMs of a VMFile, and those that they depend on, exist, run, be ready and be provisioned, several at a time.
+
+    Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmctl::usage` for provisioners and dependants that would not be
+    waited for, `vmfile::validation` for what cannot be run yet; what fails for one VM is in its outcome.
+    """
+    specs = _wanted(project, names, options)
+    with services.locked([spec.name for spec in specs], "vmctl up"):
+        instances, failures = services.look_at(spec.name for spec in specs)
+        if options.adopting:
+            instances = adopt(services, instances, project.path)
+        require_own(instances.values(), project.path)
+        note_orphans(services, project, names)
+        plan = _plan(services, specs, instances, failures, _up_planner(instances, specs, options), options)
+        return _apply(services, project, specs, instances, failures, plan, options)
+
+
+def reload(services: Services, project: Project, names: Sequence[str], options: UpOptions) -> tuple[Outcome, ...]:
+    """Replace VMs of a VMFile by new ones, each prepared beside the old one before that is ended, and bring them up.
+
     Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmfile::validation` for what cannot be run yet; what fails for one
     VM is in its outcome.
     """
-    return _bring_up(
-        services, project, names, plan_up, "vmctl up", provision=provision, adopting=adopting, wait_timeout_s=timeout_s
-    )
+    project.require_runnable(names)
+    specs = project.select(names)
+    with services.locked([spec.name for spec in specs], "vmctl reload"):
+        instances, failures = services.look_at(spec.name for spec in specs)
+        require_own(instances.values(), project.path)
+        note_orphans(services, project, names)
+        plan = _plan(services, specs, instances, failures, plan_reload, options)
+        return _apply(services, project, specs, instances, failures, plan, options)
 
 
-def reload(
-    services: Services,
-    project: Project,
-    names: Sequence[str],
-    *,
-    provision: bool = True,
-    stop_timeout_s: float = STOP_TIMEOUT_S,
-) -> tuple[Outcome, ...]:
-    """Replace the VMs of a VMFile by new ones, each prepared beside the old one before that is ended, and bring them up.
+def plan(services: Services, project: Project, names: Sequence[str], options: UpOptions) -> Plan:
+    """What `up` would do. Takes no lock and changes nothing.
 
-    stop_timeout_s: how long an old guest may take to shut down before it is made to.
-    Raises: see `up`.
+    Raises: `vm::not_found`, `vm::foreign`, `vmctl::usage`, `vmfile::validation`; for a VM that cannot be looked at, its failure.
     """
-    return _bring_up(
-        services, project, names, plan_reload, "vmctl reload", provision=provision, stop_timeout_s=stop_timeout_s
-    )
+    specs = _wanted(project, names, options)
+    instances, failures = services.look_at(spec.name for spec in specs)
+    for failure in failures.values():
+        raise failure
+    if not options.adopting:
+        require_own(instances.values(), project.path)
+    note_orphans(services, project, names)
+    return _plan(services, specs, instances, {}, _up_planner(instances, specs, options), options)
+
+
+def _wanted(project: Project, names: Sequence[str], options: UpOptions) -> tuple[VmSpec, ...]:
+    specs = project.with_dependencies(names)
+    if options.provision:
+        _require_wait(specs, options.wait)
+    project.require_runnable([spec.name for spec in specs])
+    return specs
+
+
+def _require_wait(specs: Iterable[VmSpec], wait: WaitFor) -> None:
+    """Provisioners, and VMs that depend on others, need guests that are ready. Raises: `vmctl::usage`."""
+    for spec in specs:
+        if wait is not WaitFor.READY and (spec.provisioners or spec.depends_on):
+            has = "has provisioners, which need" if spec.provisioners else "depends on others, which needs"
+            raise Usage(
+                "VM '{name}' {has} more than --wait {wait}",
+                {"name": spec.name, "has": has, "wait": wait},
+                help=("add --no-provision, and leave the rest to the next `vmctl up`",),
+                subject=Subject(vm=spec.name),
+            )
+
+
+def _up_planner(instances: Mapping[str, Instance], specs: Iterable[VmSpec], options: UpOptions) -> _Planner:
+    known = {spec.name: edited(instances[spec.name].record, spec) for spec in specs if spec.name in instances}
+    return partial(plan_up, wait=options.wait, edited=known)
 
 
 class _Planner(Protocol):
@@ -73,44 +133,39 @@ class _Planner(Protocol):
     ) -> Plan: ...
 
 
-def _bring_up(
+def _plan(
+    services: Services,
+    specs: Sequence[VmSpec],
+    instances: Mapping[str, Instance],
+    failures: Mapping[str, VmError],
+    planner: _Planner,
+    options: UpOptions,
+) -> Plan:
+    todo = [spec for spec in specs if spec.name not in failures]
+    without = [spec.name for spec in todo if not _backend(services, spec, instances).capabilities().guests]
+    cached = _cached_urls(services, todo)
+    return planner(todo, instances, cached, without_guests=without, provision=options.provision)
+
+
+def _apply(
     services: Services,
     project: Project,
-    names: Sequence[str],
-    planner: _Planner,
-    command: str,
-    *,
-    provision: bool,
-    adopting: bool = False,
-    stop_timeout_s: float = STOP_TIMEOUT_S,
-    wait_timeout_s: float | None = None,
+    specs: Sequence[VmSpec],
+    instances: Mapping[str, Instance],
+    failures: Mapping[str, VmError],
+    plan: Plan,
+    options: UpOptions,
 ) -> tuple[Outcome, ...]:
-    project.require_runnable(names)
-    specs = {spec.name: spec for spec in project.select(names)}
-    with services.locked(specs, command):
-        instances, failures = services.look_at(specs)
-        if adopting:
-            instances = adopt(services, instances, project.path)
-        require_own(instances.values(), project.path)
-        note_orphans(services, project, names)
-        todo = [spec for spec in specs.values() if spec.name not in failures]
-        plan = planner(
-            todo,
-            instances,
-            _cached_urls(services, todo),
-            without_guests=[
-                spec.name for spec in todo if not _backend(services, spec, instances).capabilities().guests
-            ],
-            provision=provision,
-        )
-        _check_host(services, [specs[op.vm] for op in plan.operations if op.action in _NEEDS_HOST], instances)
+    by_name = {spec.name: spec for spec in specs}
+    _check_host(services, [by_name[op.vm] for op in plan.operations if op.action in _NEEDS_HOST], instances)
 
-        def work(vm: str) -> str:
-            wanted = Wanted(specs[vm], str(project.path), project)
-            run = Run(services, vm, wanted, stop_timeout_s=stop_timeout_s, wait_timeout_s=wait_timeout_s)
-            return run.apply(plan.of(vm))
+    def work(vm: str) -> str:
+        wanted = Wanted(by_name[vm], str(project.path), project)
+        run = Run(services, vm, wanted, stop_timeout_s=options.stop_timeout_s, wait_timeout_s=options.timeout_s)
+        return run.apply(plan.of(vm))
 
-        return on_each(services, plan.vms, work, failures)
+    parallel = options.parallel or how_many_at_once(specs, read_host_facts())
+    return on_each(services, plan.vms, work, failures, needs=needs_for_up(specs), parallel=parallel)
 
 
 def _cached_urls(services: Services, specs: Iterable[VmSpec]) -> frozenset[str]:

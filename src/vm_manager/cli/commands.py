@@ -51,6 +51,7 @@ def commands() -> tuple[LazyCommand, ...]:
             "down", "Stop the VMs of the VMFile; their disks are kept, unless they are to be destroyed.", "down:down"
         ),
         LazyCommand("reload", "Replace the VMs of the VMFile by new ones, and bring these up.", "up:reload"),
+        LazyCommand("plan", "Show what `vmctl up` would do, and why; nothing is changed.", "plan:plan"),
         LazyCommand("provision", "Run the provisioners of running VMs again.", "provision:provision"),
         LazyCommand("validate", "Check the VMFile, and show every problem at once.", "validate:validate"),
         LazyCommand("create", "Make one VM from options, without a VMFile.", "create:create"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,6 +45,17 @@ StopTimeoutOption = Annotated[
 ]
 NoProvisionOption = Annotated[bool, typer.Option("--no-provision", help="Leave out the provisioners.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+
+
+def one_of(words: Sequence[str]) -> Callable[[str], str]:
+    """A callback for an option that takes one of these words. Raises: `typer.BadParameter`."""
+
+    def check(value: str) -> str:
+        if value not in words:
+            raise typer.BadParameter(f"it is {', '.join(words[:-1])} or {words[-1]}")
+        return value
+
+    return check
 
 
 def selected(names: Sequence[str] | None, options: Sequence[str] | None) -> list[str]:
@@ -105,7 +116,8 @@ def work(*, json: bool) -> Iterator[Work]:
         current.terminal.say_raw(document(vms=items, diagnostics=diagnostic_items(failures)))
     elif not current.quiet:
         for outcome in command.outcomes:
-            if outcome.error is None:
+            # The failure of a single VM is told by its diagnostic.
+            if outcome.error is None or len(command.outcomes) > 1:
                 current.terminal.say(f"{outcome.vm}: {outcome.summary}")
     if failure is not None:
         raise failure

@@ -145,6 +145,7 @@ _TABLE = (
          (
           "--backend or VMCTL_BACKEND has a typing mistake",
           "the backend belongs to another operating system",
+          "the VM's backend cannot do what was asked: noop VMs have no console",
          ),
          "choose another backend with `--backend`, for example `--backend qemu`"),
     Code("vm_manager::vmfile::not_found", 16, 3, _EXPECTED, Fault.USAGE,
@@ -218,7 +219,7 @@ _TABLE = (
          ),
          "rename the VM in one of the two VMFiles"),
     Code("vm_manager::state::locked", 26, 5, _EXPECTED, Fault.USAGE,
-         "Another vmctl command is working on the VM.",
+         "Another vmctl command is working on the VM, or is at its console.",
          (
           "the same command runs in another terminal",
          ),
@@ -282,6 +283,8 @@ _TABLE = (
          (
           "a command or module of the user-data failed",
           "the image lacks what a module needs",
+          "the user-data, or a part of it, is not YAML that cloud-init can read",
+          "cloud-init did not find the seed: it is not told to look for NoCloud, or its kernel has no driver for it",
          ),
          "correct the user-data, then create the VM anew with `vmctl down --destroy` and `vmctl up`"),
     Code("vm_manager::ssh::auth_failed", 35, 11, _FAILURE, Fault.GUEST,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -38,6 +39,17 @@ class Source:
 
     name: str
     text: str = field(repr=False)
+
+    def without(self, spans: Iterable[Span]) -> Source:
+        """The same text with the characters of these spans hidden; everything stays in its place."""
+        text = list(self.text)
+        for span in spans:
+            hidden = ("…" if at == span.start else " " for at in range(span.start, span.end))
+            text[span.start : span.end] = [
+                there if there in "\r\n" else shown
+                for there, shown in zip(text[span.start : span.end], hidden, strict=True)
+            ]
+        return Source(self.name, "".join(text))
 
     @cached_property
     def _line_starts(self) -> list[int]:

@@ -52,7 +52,8 @@ class Progress:
     ready: it has been ready since its last start.
     reached: it has been ready at least once, so that a later start can be expected to get there, too.
     host_key_verified: its SSH host key has been seen to be the pinned one, or was pinned at first sight.
-    steps_done: provisioners that have succeeded since its last start.
+    steps_done: provisioners that have succeeded since its last start, from the first on without a gap.
+    once_done: the identities of provisioners that run once and have succeeded since the VM was made.
     """
 
     started: bool = False
@@ -60,6 +61,7 @@ class Progress:
     reached: bool = False
     host_key_verified: bool = False
     steps_done: int = 0
+    once_done: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,8 @@ class InstanceRecord:
     origin: the real path of the VMFile it came from, or `CREATED_BY_HAND`.
     instance_id: unique per creation; cloud-init runs its first-boot modules once per instance id.
     created_at: UTC, ISO 8601.
-    seeded: whether it was made with a cloud-init seed.
+    seeded: whether it was made with a cloud-init seed. inputs: the SHA-256 of each file that went into it, by its word in the
+    VMFile.
     backend_data: the backend's own versioned section.
     """
 
@@ -81,6 +84,7 @@ class InstanceRecord:
     base_image: BaseImage
     backend: str
     seeded: bool = False
+    inputs: Mapping[str, str] = field(default_factory=dict)
     backend_data: Mapping[str, object] = field(default_factory=dict)
     progress: Progress = Progress()
     schema: int = RECORD_SCHEMA

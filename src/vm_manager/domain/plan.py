@@ -24,19 +24,28 @@ class Action(StrEnum):
     NOTHING = "nothing"
 
 
+class WaitFor(StrEnum):
+    """How long `up` waits for a guest. READY: until it is ready; SSH: until a login works; NONE: until QEMU runs."""
+
+    READY = "ready"
+    SSH = "ssh"
+    NONE = "none"
+
+
 @dataclass(frozen=True)
 class Operation:
     """One thing to do to one VM, and why.
 
-    first_step: for PROVISION, the index of the first provisioner to run.
+    steps: for PROVISION, the indexes of the provisioners to run. wait_for: for WAIT, what ends it.
     span: the VMFile's block that wants it.
     """
 
     vm: str
     action: Action
     cause: str
-    first_step: int = 0
+    steps: tuple[int, ...] = ()
     span: Span | None = None
+    wait_for: WaitFor = WaitFor.READY
 
     def __str__(self) -> str:
         return f"instance {self.vm}: {self.action} — {self.cause}"

@@ -6,10 +6,13 @@ from; they take no part in comparisons, so that moving a block in the file chang
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vm_manager.diagnostics.spans import Span
+
+_TITLE_CHARS = 72
 
 
 class Accelerator(StrEnum):
@@ -40,6 +43,13 @@ class ProvisionerKind(StrEnum):
     FILE = "file"
 
 
+class OnError(StrEnum):
+    """What a failure of cloud-init is. FAIL: one of `up`; WARN: a warning, for images that always complain."""
+
+    FAIL = "fail"
+    WARN = "warn"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageSource:
     """The base image: an absolute `path`, or a `url` that is fetched into the cache; exactly one of them.
@@ -67,11 +77,15 @@ class CloudInit:
 
     ssh_key: absolute path of the public key that may log in, or None: a pair is generated.
     user_data: absolute path of raw user-data that replaces vmctl's own, or None.
+    network_config: absolute path of cloud-init's network configuration, or None.
+    on_error: what a module that fails does to `up`; nothing of the VM itself, so it takes no part in comparisons.
     """
 
     hostname: str
     ssh_key: str | None = None
     user_data: str | None = None
+    network_config: str | None = None
+    on_error: OnError = field(default=OnError.FAIL, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +101,10 @@ class SshAccess:
 class Provisioner:
     """One provisioning step.
 
-    shell: exactly one of `inline` (a command line) and `script` (an absolute path).
-    file: `source` (an absolute path) and `destination` (an absolute path in the guest).
+    shell: exactly one of `inline` (a command line) and `script` (an absolute path); env: names and values; once: not run
+    again after it has succeeded.
+    file: `source` (the absolute path of a file or directory) and `destination` (an absolute path in the guest); mode: None
+    for the source's; owner: `user` or `user:group`, None for whoever writes it.
     span: the step in the VMFile.
     """
 
@@ -97,6 +113,10 @@ class Provisioner:
     script: str | None = None
     source: str | None = None
     destination: str | None = None
+    env: tuple[tuple[str, str], ...] = ()
+    once: bool = False
+    mode: int | None = None
+    owner: str | None = None
     span: Span | None = field(default=None, compare=False)
 
     @property
@@ -104,7 +124,15 @@ class Provisioner:
         """The step in a few words, for displays."""
         if self.kind is ProvisionerKind.FILE:
             return f"file {self.destination}"
-        return f"script {self.script}" if self.script else f"shell {' '.join((self.inline or '').split())}"
+        if self.script:
+            return f"script {self.script}"
+        command = " ".join((self.inline or "").split())
+        return f"shell {command if len(command) <= _TITLE_CHARS else f'{command[:_TITLE_CHARS]}…'}"
+
+    @property
+    def identity(self) -> str:
+        """What tells it from other steps, wherever it stands: a step that is written anew is another one."""
+        return hashlib.sha256(repr((self.inline, self.script, self.env)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +141,7 @@ class VmSpec:
 
     memory_mib, disk_bytes (None: as large as the image), boot_timeout_s (None: by accelerator).
     cpu: QEMU's name of a CPU model, or None for the accelerator's default.
+    depends_on: names of VMs of the same VMFile that must be ready before this one starts.
     """
 
     name: str
@@ -127,6 +156,7 @@ class VmSpec:
     cloud_init: CloudInit | None = None
     ssh: SshAccess | None = None
     provisioners: tuple[Provisioner, ...] = ()
+    depends_on: tuple[str, ...] = ()
     span: Span | None = field(default=None, compare=False)
 
     @property

@@ -1,11 +1,10 @@
 """From power-on to ready: which phase the guest is in, and why it came no further.
 
-Ready means: with a seed, cloud-init is done; without one, a login works.
+Ready means: with a seed, cloud-init is done; without one, or where no more is asked for, a login works.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
@@ -17,7 +16,6 @@ from pathlib import Path
 from vm_manager.diagnostics.errors import (
     AuthFailed,
     BootTimeout,
-    CloudInitFailed,
     HostKeyMismatch,
     SshFailed,
     VmError,
@@ -26,6 +24,7 @@ from vm_manager.diagnostics.model import Evidence, Subject
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import EventSink, GuestOutput, PhaseReached, Stream, Warned
 from vm_manager.domain.instance import Endpoint
+from vm_manager.guest.cloud_init_watch import CloudInitWatch, await_cloud_init
 from vm_manager.guest.credentials import Credentials
 from vm_manager.guest.openssh import known_hosts_text
 from vm_manager.guest.ssh import SshSession, offered_host_key
@@ -40,16 +39,6 @@ _PAUSE_S = 0.2
 # account in images whose sshd does not wait for it.
 _AUTH_GRACE_S = 45.0
 _CONSOLE_CHUNK = 64 * 1024
-# An early stage's error ends `--wait` of older versions (22.4) although later stages still run: result.json is written last.
-_CLOUD_INIT_STATUS = """
-cloud-init status --wait >/dev/null
-case $? in 126 | 127) exit 127 ;; esac
-n=0
-while test ! -e /run/cloud-init/result.json -a ! -e /run/cloud-init/disabled -a $n -lt 240; do n=$((n + 1)); sleep 0.5; done
-cloud-init status --format json
-"""
-# Without the tables of addresses and keys, which come last and would push out what matters.
-_CLOUD_INIT_LOG = "sudo -n grep -v '^ci-info:' /var/log/cloud-init-output.log | tail -n 15"
 
 
 class Phase(StrEnum):
@@ -101,6 +90,7 @@ class Guest:
 
     endpoint: looked up at every attempt, None while it has no address.
     require_alive: raises when the machine is gone.
+    cloud_init: how to wait for cloud-init; None when a login is enough.
     host_key_verified: whether a connection with the pinned key has been made before.
     """
 
@@ -109,7 +99,7 @@ class Guest:
     credentials: Credentials
     known_hosts: Path
     console_log: Path
-    has_seed: bool
+    cloud_init: CloudInitWatch | None
     host_key_verified: bool
     require_alive: Callable[[], None]
 
@@ -125,9 +115,9 @@ def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
         wait.look()
         try:
             with wait.login() as session:
-                if guest.has_seed:
+                if guest.cloud_init:
                     wait.enter(Phase.CLOUD_INIT)
-                    _await_cloud_init(session, wait)
+                    await_cloud_init(session, guest.cloud_init, deadline, wait.look, wait.warn)
                 return
         except SshFailed as error:
             # Not yet up, or rebooting in the middle of it.
@@ -253,47 +243,3 @@ def probe(endpoint: Endpoint) -> Phase:
         return Phase.BOOT
     except OSError:
         return Phase.SSHD
-
-
-def _await_cloud_init(session: SshSession, wait: _Wait) -> None:
-    """Return when cloud-init is done. Source: `cloud-init status --help`; exit status 2 means recoverable errors (23.4).
-
-    Raises: `cloudinit::failed`, `ssh::failed`, `TimeoutError` at the deadline.
-    """
-    status, stdout, stderr = session.capture(_CLOUD_INIT_STATUS, wait.deadline, wait.look)
-    if status in (126, 127):
-        finding = CloudInitFailed(
-            "there is no cloud-init in the guest, so nothing of its seed has been applied",
-            help=("nothing, if the image is meant to be so: the guest counts as ready when a login works",),
-        )
-        wait.warn(finding)
-        return
-    if status == 0:
-        return
-    errors = _errors(stdout) or tuple(stderr.splitlines()[-5:])
-    log = session.capture(_CLOUD_INIT_LOG, wait.deadline, wait.look)[1]
-    evidence = (
-        Evidence("cloud_init", "cloud-init status", errors),
-        Evidence("cloud_init", "/var/log/cloud-init-output.log", tuple(log.splitlines())),
-    )
-    finding = CloudInitFailed(
-        "cloud-init ended with errors in the guest", evidence=tuple(found for found in evidence if found.lines)
-    )
-    if status != 2:
-        raise finding
-    wait.warn(finding)
-
-
-def _errors(report: str) -> tuple[str, ...]:
-    try:
-        document = json.loads(report)
-    except ValueError:
-        return tuple(report.splitlines()[-5:])
-    if not isinstance(document, dict):
-        return ()
-    # The guest's word: nothing about its shape is certain.
-    errors, recoverable = document.get("errors"), document.get("recoverable_errors")
-    found = [str(error) for error in errors] if isinstance(errors, list) else []
-    for level, messages in recoverable.items() if isinstance(recoverable, dict) else ():
-        found += [f"{level}: {message}" for message in (messages if isinstance(messages, list) else [messages])]
-    return tuple(found) or (str(document.get("detail", document.get("status"))),)

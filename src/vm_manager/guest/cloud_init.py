@@ -19,25 +19,35 @@ class SeedDocuments:
     meta_data: bytes
     user_data: bytes
     vendor_data: bytes
+    network_config: bytes | None = None
 
     def files(self) -> dict[str, bytes]:
         """File name → content."""
-        return {"meta-data": self.meta_data, "user-data": self.user_data, "vendor-data": self.vendor_data}
+        files = {"meta-data": self.meta_data, "user-data": self.user_data, "vendor-data": self.vendor_data}
+        return files if self.network_config is None else {**files, "network-config": self.network_config}
 
 
 def seed_documents(
-    spec: VmSpec, *, instance_id: str, host_key: tuple[str, str], login_key: str = "", user_data: bytes | None = None
+    spec: VmSpec,
+    *,
+    instance_id: str,
+    host_key: tuple[str, str],
+    login_key: str = "",
+    user_data: bytes | None = None,
+    network_config: bytes | None = None,
 ) -> SeedDocuments:
     """The documents for a guest.
 
     instance_id: cloud-init runs once-per-instance modules when it changes.
     host_key: the guest's own SSH identity, private and public.
     login_key: the public key that may log in, for vmctl's own user-data; user_data: raw user-data that replaces it.
+    network_config: passed through; None: cloud-init's own, DHCP on every card.
     """
     return SeedDocuments(
         meta_data=_yaml({"instance-id": instance_id, "local-hostname": spec.hostname}),
         user_data=user_data if user_data is not None else _cloud_config(_user_config(spec, login_key)),
         vendor_data=_cloud_config(_host_key_config(*host_key)),
+        network_config=network_config,
     )
 
 

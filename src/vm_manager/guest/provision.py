@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Sequence
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
 
 from vm_manager.diagnostics.errors import ProvisionFailed, VmError
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
-from vm_manager.domain.events import EventSink, GuestOutput, StepFinished, StepStarted, Stream
+from vm_manager.domain.events import EventSink, Progressed, StepFinished, StepStarted
 from vm_manager.domain.spec import Provisioner, ProvisionerKind
-from vm_manager.guest.ssh import SshSession
-from vm_manager.state.files import private
-from vm_manager.state.log_rotation import CAP_BYTES, rotate
+from vm_manager.guest.remote_scripts import (
+    RUN,
+    SAVE,
+    Placement,
+    directory_of,
+    file_script,
+    inline_script,
+    place_directory,
+    place_file,
+    remove,
+    run_content,
+    run_in,
+)
+from vm_manager.guest.sources import directory_chunks, file_chunks, source_of
+from vm_manager.guest.ssh import Ended, SshSession
+from vm_manager.guest.step_output import ProvisionLog, Secrets, StepOutput
 
-_TAIL_LINES = 10
-_TAIL_CHARS = 4096
-_WORK_DIR = "/tmp/vmctl.XXXXXXXXXX"
+# An upload that takes no longer than this needs no bar.
+_TELL_AFTER_S = 1.0
+_TELL_EVERY_S = 0.25
+_COMMAND_CHARS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,178 +51,147 @@ class Provisioning:
     deadline: Deadline
     require_alive: Callable[[], None]
 
-    def run(self, steps: Sequence[Provisioner], first: int, done: Callable[[int], None]) -> None:
-        """Run the steps from index `first` on; `done` is told the number of steps that have succeeded after each.
+    def run(self, all_steps: Sequence[Provisioner], chosen: Sequence[int], done: Callable[[int], None]) -> None:
+        """Run the steps with these indexes; `done` is told each one's after it has succeeded.
 
         Raises: `provision::failed` with the step, its command, its status and its last lines; `ssh::failed` when the
         connection is lost, which is no failure of the command.
         """
-        with _Log(self.log) as log:
-            for index in range(first, len(steps)):
-                number = f"{index + 1}/{len(steps)}"
-                title = steps[index].title
-                self.emit(StepStarted(self.name, "provision", f"step {number}: {title}"))
-                log.line(f"=== step {number}: {title}")
+        with ProvisionLog(self.log) as log:
+            for index in chosen:
+                step, number = all_steps[index], f"{index + 1}/{len(all_steps)}"
+                self.emit(StepStarted(self.name, "provision", f"step {number}: {step.title}"))
+                log.line(f"=== step {number}: {step.title}")
                 started_s = self.deadline.elapsed_s
-                self._step(steps[index], index + 1, log)
-                done(index + 1)
+                _Step(self, step, index + 1, log).run()
+                done(index)
                 elapsed_s = self.deadline.elapsed_s - started_s
                 log.line(f"=== step {number}: succeeded in {elapsed_s:.1f} s")
                 self.emit(StepFinished(self.name, "provision", f"step {number} succeeded", elapsed_s))
 
-    def _step(self, step: Provisioner, number: int, log: _Log) -> None:
-        heard = _Heard(self.name, self.emit, log)
+
+class _Step:
+    """One step while it runs."""
+
+    def __init__(self, run: Provisioning, step: Provisioner, number: int, log: ProvisionLog) -> None:
+        self._run, self._step, self._number, self._log = run, step, number, log
+        self._secrets = Secrets(value for _, value in step.env)
+        self._output = StepOutput(run.name, run.emit, log, self._secrets)
+
+    def run(self) -> None:
+        """Run it. Raises: see `Provisioning.run`."""
+        step, log = self._step, self._log
         try:
             if step.kind is ProvisionerKind.FILE:
-                status, command = self._put_file(step, heard)
+                ended = self._put()
             elif step.script:
-                status, command = self._run_script(Path(step.script), heard)
+                ended = self._script(Path(step.script))
             else:
-                command = step.inline or ""
-                status = self._remote(command, heard)
+                ended = self._remote(RUN, [inline_script(step.inline or "", step.env).encode()])
         except VmError as error:
-            log.line(f"=== step {number}: {error}")
-            raise error.enrich(notes=(f"during provisioning step {number}: {step.title}",)) from error.__cause__
-        if status != 0:
-            how = f"exited with {status}" if status > 0 else "was ended by a signal"
-            log.line(f"=== step {number}: {how}")
+            log.line(f"=== step {self._number}: {self._secrets.hidden_in(str(error))}")
+            raise error.enrich(
+                notes=(f"during provisioning step {self._number}: {self._command}",)
+            ) from error.__cause__
+        if ended.left_behind:
+            log.line("=== something that the step started still holds its output open, and is not waited for")
+        if ended.status != 0:
+            raise self._failure(ended)
+
+    def _script(self, script: Path) -> Ended:
+        with os_errors(script):
+            content = script.read_bytes()
+        directory = self._save(content)
+        try:
+            return self._remote(run_in(directory), [file_script(script.name, self._step.env).encode()])
+        finally:
+            self._remove(directory)
+
+    def _put(self) -> Ended:
+        """Send a file or directory, and have the guest put it into place once all of it has come."""
+        step, source = self._step, source_of(Path(self._step.source or ""))
+        destination = step.destination or ""
+        if destination.endswith("/") and not source.is_directory:
+            destination += source.path.name
+        placement = Placement(destination=destination.rstrip("/") or "/", owner=step.owner)
+        chunks: Iterable[bytes]
+        if source.is_directory:
+            script, chunks = place_directory(placement), directory_chunks(source.path, step.mode)
+        else:
+            mode = source.mode if step.mode is None else step.mode
+            script = place_file(placement, source.size_bytes, mode)
+            chunks = file_chunks(source.path, source.size_bytes)
+        directory = self._save(script.encode())
+        return self._remote(run_content(directory), self._told(chunks, source.size_bytes))
+
+    def _told(self, chunks: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
+        """Hand the chunks on, and tell how far a long upload has come."""
+        sent, told = 0, time.monotonic() + _TELL_AFTER_S - _TELL_EVERY_S
+        for chunk in chunks:
+            yield chunk
+            sent = min(size_bytes, sent + len(chunk))
+            if time.monotonic() - told >= _TELL_EVERY_S:
+                told = time.monotonic()
+                self._run.emit(Progressed(self._run.name, "upload", sent, size_bytes, "bytes"))
+
+    def _save(self, content: bytes) -> str:
+        status, stdout, stderr = self._run.session.capture(SAVE, self._run.deadline, self._tick, [content])
+        directory = directory_of(stdout)
+        if status != 0 or directory is None:
+            said = Evidence("guest", "what the guest said", tuple(stderr.splitlines()[-5:]))
             raise ProvisionFailed(
-                "provisioning step {number} {how}",
-                {"number": number, "how": how},
-                help=(
-                    f"correct the step, then `vmctl up` goes on from step {number}",
-                    f"look around in the guest: `vmctl ssh {self.name}`",
-                ),
-                notes=(f"command: {command}",),
-                evidence=(heard.evidence(self.log),),
+                "no temporary directory could be made in the guest",
+                help=("make room in the guest's /tmp, and let the user write there",),
+                evidence=(said,) if said.lines else (),
             )
+        return directory
 
-    def _remote(self, command: str, heard: _Heard) -> int:
-        return self.session.run(command, heard, self.deadline, self.require_alive)
+    def _remove(self, directory: str) -> None:
+        """Also after a failure; but when the connection is lost, that is what is to be told."""
+        try:
+            self._run.session.capture(remove(directory), self._run.deadline, self._run.require_alive)
+        except VmError as error:
+            self._log.line(f"=== {directory} is left in the guest: {error}")
 
-    def _run_script(self, script: Path, heard: _Heard) -> tuple[int, str]:
-        with _WorkDirectory(self) as directory:
-            remote = f"{directory}/{script.name}"
-            self._upload(script, remote, 0o700)
-            return self._remote(shlex.quote(remote), heard), str(script)
+    def _remote(self, command: str, input: Iterable[bytes]) -> Ended:
+        return self._run.session.run(command, self._output, self._run.deadline, self._tick, input)
 
-    def _put_file(self, step: Provisioner, heard: _Heard) -> tuple[int, str]:
-        """Upload beside nothing, then move into place in one step, through sudo where the user may not write."""
-        source, destination = Path(step.source or ""), step.destination or ""
-        with os_errors(source):
-            mode = source.stat().st_mode & 0o777
-        with _WorkDirectory(self) as directory:
-            self._upload(source, f"{directory}/file", mode)
-            script = _INSTALL.format(
-                source=shlex.quote(f"{directory}/file"), destination=shlex.quote(destination), mode=f"{mode:o}"
-            )
-            return self._remote(f"sh -c {shlex.quote(script)}", heard), f"put {source} to {destination}"
+    def _tick(self) -> None:
+        self._log.look()
+        self._run.require_alive()
 
-    def _upload(self, source: Path, remote: str, mode: int) -> None:
-        with os_errors(source), source.open("rb") as file:
-            try:
-                self.session.upload(file, remote, mode)
-            except OSError as error:
-                raise ProvisionFailed("{path} could not be written in the guest", {"path": remote}) from error
+    @property
+    def _command(self) -> str:
+        step = self._step
+        if step.kind is ProvisionerKind.FILE:
+            return f"put {step.source} to {step.destination}"
+        text = " ".join(self._secrets.hidden_in(step.script or step.inline or "").split())
+        return text if len(text) <= _COMMAND_CHARS else f"{text[:_COMMAND_CHARS]}…"
 
-
-# cp(1) goes to the destination's directory; mv(1) within one directory is rename(2), so nobody sees half a file. In words
-# that the smallest of guests knows: BusyBox may come without install(1).
-_INSTALL = """
-destination={destination}
-directory=$(dirname -- "$destination")
-run=
-if ! mkdir -p -- "$directory" 2>/dev/null || ! [ -w "$directory" ]; then run='sudo -n'; $run mkdir -p -- "$directory" || exit; fi
-if [ -d "$destination" ]; then echo "$destination is a directory" >&2; exit 1; fi
-new=$destination.vmctl-new
-$run cp -- {source} "$new" && $run chmod {mode} "$new" && $run mv -f -- "$new" "$destination"
-"""
-
-
-class _WorkDirectory:
-    """A fresh directory in the guest that only the user may enter, gone afterwards."""
-
-    def __init__(self, provisioning: Provisioning) -> None:
-        self._session, self._deadline = provisioning.session, provisioning.deadline
-
-    def __enter__(self) -> str:
-        status, path, stderr = self._session.capture(f"umask 077 && mktemp -d {_WORK_DIR}", self._deadline)
-        if status != 0:
-            said = Evidence("guest", "mktemp", tuple(stderr.splitlines()))
-            raise ProvisionFailed("no temporary directory could be made in the guest", evidence=(said,))
-        self._path = path.strip()
-        return self._path
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._session.capture(f"rm -rf -- {shlex.quote(self._path)}", self._deadline)
-
-
-class _Heard:
-    """What a step says: passed on, logged, and its end kept for the diagnostic."""
-
-    def __init__(self, name: str, emit: EventSink, log: _Log) -> None:
-        self._name, self._emit, self._log, self._tail = name, emit, log, ""
-
-    def __call__(self, stream: Stream, text: str) -> None:
-        self._emit(GuestOutput(self._name, stream, text))
-        self._log.text(stream, text)
-        self._tail = (self._tail + text)[-_TAIL_CHARS:]
-
-    def evidence(self, log: Path) -> Evidence:
-        lines = self._tail.splitlines()
-        return Evidence(
-            "provision", "the step's last lines", tuple(lines[-_TAIL_LINES:]), str(log), len(lines) > _TAIL_LINES
+    def _failure(self, ended: Ended) -> ProvisionFailed:
+        name, notes = self._run.name, () if ended.signal else _meaning(ended.status)
+        how = "was ended by {signal}" if ended.signal else "exited with {status}"
+        error = ProvisionFailed(
+            f"provisioning step {{number}} {how}",
+            {"number": self._number, "status": ended.status, **({"signal": ended.signal} if ended.signal else {})},
+            help=(
+                f"correct the step, then `vmctl up` goes on from step {self._number}",
+                f"look around in the guest: `vmctl ssh {name}`",
+            ),
+            notes=(f"command: {self._command}", *notes),
+            evidence=(self._output.evidence(),),
         )
+        self._log.line(f"=== step {self._number}: {error}")
+        return error
 
 
-class _Log:
-    """`provision.log`: every line with its time and stream."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Self:
-        self._open()
-        self._partial = {Stream.STDOUT: "", Stream.STDERR: ""}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._flush_partial()
-        self._file.close()
-
-    def _open(self) -> None:
-        with os_errors(self._path):
-            self._file: IO[str] = open(self._path, "a", encoding="utf-8", opener=private)  # noqa: SIM115
-            self._size = self._path.stat().st_size
-
-    def line(self, text: str) -> None:
-        """Write a line of vmctl's own."""
-        self._flush_partial()
-        self._write(text)
-
-    def text(self, stream: Stream, text: str) -> None:
-        """Write what a step said, line by line."""
-        *lines, self._partial[stream] = (self._partial[stream] + text).split("\n")
-        for line in lines:
-            self._write(f"{stream}: {line}")
-
-    def _flush_partial(self) -> None:
-        for stream, rest in self._partial.items():
-            if rest:
-                self._write(f"{stream}: {rest}")
-            self._partial[stream] = ""
-
-    def _write(self, text: str) -> None:
-        if self._size > CAP_BYTES:
-            self._file.close()
-            with os_errors(self._path):
-                rotate(str(self._path))
-            self._open()
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._size += self._file.write(f"{now} {text}\n")
-        self._file.flush()
+def _meaning(status: int) -> tuple[str, ...]:
+    """What a status says by the conventions of shells. Source: POSIX, Shell Command Language, 2.8.2."""
+    if status == 126:
+        return ("status 126: the guest found the command, but could not execute it",)
+    if status == 127:
+        return ("status 127: the guest knows no such command, or not the interpreter in the script's first line",)
+    try:
+        return (f"status {status}: a command of the step was ended by {signal.Signals(status - 128).name}",)
+    except ValueError:
+        return ()

@@ -1,18 +1,22 @@
-"""SSH into a guest from Python, by paramiko: verified connections, commands with live output, uploads."""
+"""SSH into a guest from Python, by paramiko: verified connections, and commands with live input and output."""
 
 from __future__ import annotations
 
 import codecs
 import logging
+import re
 import select
 import socket
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 import paramiko
+from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_REQUEST
 
 from vm_manager.diagnostics.errors import AuthFailed, HostKeyMismatch, NoKey, SshFailed
 from vm_manager.diagnostics.os_errors import os_errors
@@ -26,10 +30,29 @@ _log = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 30.0
 _POLL_S = 0.1
 _CHUNK = 64 * 1024
-# How long a finished command's output is still read while something it left behind holds it open.
-_LINGER_S = 1.0
+# A guest that restarts says no farewell: only who speaks to it learns that it knows the connection no more.
+_KEEPALIVE_S = 15
+# Something that a finished command left behind may hold its output open for ever. What the command itself wrote comes at
+# once and in one go, and is no more than the connection's window and the pipe behind it hold.
+_QUIET_S = 1.0
+_LINGER_S = 10.0
+_UNDER_WAY_BYTES = 3 * 1024**2
 
 Output = Callable[[Stream, str], None]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended.
+
+    status: its exit status, or 128 and more when a signal ended it, as a shell would say. signal: that signal's name, such
+    as SIGKILL, or None.
+    left_behind: whether something that it started still held its output open, and was not waited for.
+    """
+
+    status: int
+    signal: str | None = None
+    left_behind: bool = False
 
 
 class SshSession:
@@ -37,8 +60,11 @@ class SshSession:
 
     def __init__(self, client: paramiko.SSHClient) -> None:
         self._client = client
-        # One for all uploads: Dropbear ends the connection when a channel is opened while one of SFTP is being closed.
-        self._sftp: paramiko.SFTPClient | None = None
+        self._signals: dict[int, str] = {}
+        transport = client.get_transport()
+        if transport is not None:
+            transport.set_keepalive(_KEEPALIVE_S)
+            _hear_signals(transport, self._signals)
 
     @classmethod
     def connect(cls, endpoint: Endpoint, *, alias: str, credentials: Credentials, known_hosts: Path) -> Self:
@@ -78,35 +104,53 @@ class SshSession:
     ) -> None:
         self._client.close()
 
-    def run(self, command: str, output: Output, deadline: Deadline, tick: Callable[[], None] = lambda: None) -> int:
-        """Run a command line in the guest without input; its output is handed over as it arrives.
+    def run(
+        self,
+        command: str,
+        output: Output,
+        deadline: Deadline,
+        tick: Callable[[], None] = lambda: None,
+        input: Iterable[bytes] = (),
+    ) -> Ended:
+        """Run a command line in the guest; its output is handed over as it arrives, with whole characters only.
 
+        input: what it reads, and then the end; a command that ends before it has read all of it is given no more.
         tick: called several times a second, and may raise to end the wait.
-        Returns its exit status, -1 when a signal ended it. Raises: `ssh::failed` when the connection is lost.
+        Returns when the command has ended and its output has, too, or has been quiet for a second: what it left running in
+        the background is not waited for.
+        Whatever else ends the wait, such as Ctrl-C, also ends the command, as far as the server lets us.
+        Raises: `ssh::failed` when the connection is lost, which is no end of the command; `TimeoutError` at the deadline.
         """
         with _lost_connections():
             channel = self._open_channel()
             channel.exec_command(command)
-            channel.shutdown_write()
-        return _Listener(channel, output).until_exit(deadline, tick)
+        conversation = _Conversation(channel, output, deadline, tick)
+        try:
+            conversation.feed(input)
+            left_behind = conversation.until_end()
+            return self._ended(channel, left_behind)
+        except BaseException:
+            _terminate(channel)
+            raise
+        finally:
+            with suppress(paramiko.SSHException, OSError, EOFError):
+                channel.close()
 
     def capture(
-        self, command: str, deadline: Deadline, tick: Callable[[], None] = lambda: None
+        self, command: str, deadline: Deadline, tick: Callable[[], None] = lambda: None, input: Iterable[bytes] = ()
     ) -> tuple[int, str, str]:
-        """Run a command line; its exit status, standard output and standard error. Raises: `ssh::failed`."""
+        """Run a command line; its exit status, standard output and standard error. Raises: see `run`."""
         heard: dict[Stream, list[str]] = {Stream.STDOUT: [], Stream.STDERR: []}
-        status = self.run(command, lambda stream, text: heard[stream].append(text), deadline, tick)
-        return status, "".join(heard[Stream.STDOUT]), "".join(heard[Stream.STDERR])
+        ended = self.run(command, lambda stream, text: heard[stream].append(text), deadline, tick, input)
+        return ended.status, "".join(heard[Stream.STDOUT]), "".join(heard[Stream.STDERR])
 
-    def upload(self, source: BinaryIO, destination: str, mode: int) -> None:
-        """Write a file in the guest, as the user logged in. Raises: `ssh::failed`, `OSError` for the guest's refusal."""
-        try:
-            if self._sftp is None:
-                self._sftp = self._client.open_sftp()
-            self._sftp.putfo(source, destination)
-            self._sftp.chmod(destination, mode)
-        except (paramiko.SSHException, EOFError) as error:
-            raise SshFailed("the SSH connection was lost during an upload", retryable=True) from error
+    def _ended(self, channel: paramiko.Channel, left_behind: bool) -> Ended:
+        name = self._signals.pop(channel.get_id(), None)
+        if name is not None:
+            return Ended(128 + _SIGNAL_NUMBERS.get(name, 0), f"SIG{name}", left_behind)
+        if channel.exit_status == -1:
+            raise SshFailed("the SSH connection was lost", retryable=True)
+        return Ended(channel.exit_status, None, left_behind)
 
     def _open_channel(self) -> paramiko.Channel:
         transport = self._client.get_transport()
@@ -136,50 +180,139 @@ def _lost_connections() -> Iterator[None]:
         raise SshFailed("the SSH connection was lost", retryable=True) from error
 
 
-class _Listener:
-    """Reads both outputs of a running command as they come."""
+def _terminate(channel: paramiko.Channel) -> None:
+    """Send SIGTERM to the command (RFC 4254, section 6.9): OpenSSH to all of its process group, Dropbear to it alone.
 
-    def __init__(self, channel: paramiko.Channel, output: Output) -> None:
-        self._channel = channel
-        self._output = output
+    OpenSSH does nothing for root, as it has no process of less rights then that could.
+    """
+    message = paramiko.Message()
+    message.add_byte(cMSG_CHANNEL_REQUEST)
+    message.add_int(channel.remote_chanid)
+    message.add_string("signal")
+    message.add_boolean(False)
+    message.add_string("TERM")
+    transport = channel.get_transport()
+    with suppress(paramiko.SSHException, OSError, EOFError):
+        transport._send_user_message(message)  # type: ignore[attr-defined]
+
+
+def _hear_signals(transport: paramiko.Transport, signals: dict[int, str]) -> None:
+    """Note by channel which signal ended its command; paramiko passes over `exit-signal` (RFC 4254, section 6.10)."""
+    table = dict(transport._channel_handler_table)  # type: ignore[attr-defined]
+    usual = table[MSG_CHANNEL_REQUEST]
+
+    def request(channel: paramiko.Channel, message: paramiko.Message) -> None:
+        if message.get_text() == "exit-signal":
+            message.get_boolean()
+            name = re.sub("[^A-Z0-9]", "", message.get_text())[:10]
+            signals[channel.get_id()] = name or "UNKNOWN"
+            # The channel itself may stay open for as long as something holds the command's output.
+            channel.status_event.set()
+            return
+        message.rewind()
+        message.get_int()  # the channel's number, which the caller has read
+        usual(channel, message)
+
+    transport._channel_handler_table = {**table, MSG_CHANNEL_REQUEST: request}  # type: ignore[attr-defined]
+
+
+# The names that RFC 4254 gives, with Linux's numbers.
+_SIGNAL_NUMBERS = {
+    "HUP": 1, "INT": 2, "QUIT": 3, "ILL": 4, "ABRT": 6, "FPE": 8, "KILL": 9, "USR1": 10, "SEGV": 11, "USR2": 12,
+    "PIPE": 13, "ALRM": 14, "TERM": 15,
+}  # fmt: skip
+
+
+class _Conversation:
+    """Talks to a running command: gives it its input and reads both outputs as they come."""
+
+    def __init__(self, channel: paramiko.Channel, output: Output, deadline: Deadline, tick: Callable[[], None]) -> None:
+        self._channel, self._output, self._deadline, self._tick = channel, output, deadline, tick
         # A character may arrive in two halves.
         decoder = codecs.getincrementaldecoder("utf-8")
         self._decoders = {Stream.STDOUT: decoder("replace"), Stream.STDERR: decoder("replace")}
+        self._heard_bytes = 0
 
-    def until_exit(self, deadline: Deadline, tick: Callable[[], None]) -> int:
+    def feed(self, chunks: Iterable[bytes]) -> None:
+        """Send all of the input and its end, as long as the command wants it."""
+        channel = self._channel
+        channel.settimeout(_POLL_S)
+        attended = time.monotonic()
+        for chunk in chunks:
+            rest = chunk
+            while rest:
+                sent = self._send(rest)
+                if sent is None:
+                    return
+                rest = rest[sent:]
+                if time.monotonic() - attended > _POLL_S:
+                    self._attend()
+                    attended = time.monotonic()
+        with suppress(paramiko.SSHException, OSError, EOFError):
+            channel.shutdown_write()
+
+    def _send(self, data: bytes) -> int | None:
+        """How many bytes were taken; None when the command, or the connection, has ended."""
+        if self._channel.exit_status_ready():
+            return None
+        try:
+            return self._channel.send(data)
+        except TimeoutError:
+            return 0
+        except (paramiko.SSHException, OSError, EOFError):
+            return None
+
+    def until_end(self) -> bool:
+        """Return when the command has ended; whether something that it left behind holds its output open."""
         channel = self._channel
         while not channel.exit_status_ready():
             self._listen()
-            tick()
-            if deadline.expired:
-                raise TimeoutError("the command did not end in time")
-        linger = Deadline(_LINGER_S, deadline.cancel)
-        while not channel.eof_received and not linger.expired:
+            self._attend()
+        limit, quiet = (Deadline(seconds, self._deadline.cancel) for seconds in (_LINGER_S, _QUIET_S))
+        heard = self._heard_bytes
+        while not (channel.eof_received or channel.closed or limit.expired or quiet.expired):
+            before = self._heard_bytes
             self._listen()
+            if self._heard_bytes > before:
+                quiet = Deadline(_QUIET_S, self._deadline.cancel)
+            if self._heard_bytes - heard > _UNDER_WAY_BYTES:
+                break
         self._drain()
-        transport = channel.get_transport()
-        if channel.exit_status == -1 and not transport.is_active():
-            raise SshFailed("the SSH connection was lost", retryable=True)
-        channel.close()
-        return channel.exit_status
+        for stream, decoder in self._decoders.items():
+            if text := decoder.decode(b"", final=True):
+                self._output(stream, text)
+        return not (channel.eof_received or channel.closed)
+
+    def _attend(self) -> None:
+        """Read what has come, and see whether to go on."""
+        self._drain()
+        self._tick()
+        if self._deadline.expired:
+            raise TimeoutError("the command did not end in time")
 
     def _listen(self) -> None:
-        # The channel's descriptor is readable when either stream has data or has ended.
-        select.select([self._channel], [], [], _POLL_S)
+        if self._channel.eof_received:
+            # The descriptor stays readable from then on; the exit status is all that is still to come.
+            self._channel.status_event.wait(_POLL_S)
+        else:
+            # Readable when either stream has data or has ended.
+            select.select([self._channel], [], [], _POLL_S)
         self._drain()
 
     def _drain(self) -> None:
-        channel = self._channel
-        while channel.recv_ready():
+        # Not for ever: a flood must not keep the caller from looking at its deadline.
+        ends = self._heard_bytes + _UNDER_WAY_BYTES
+        while self._channel.recv_ready() and self._heard_bytes < ends:
             with _lost_connections():
-                data = channel.recv(_CHUNK)
+                data = self._channel.recv(_CHUNK)
             self._say(Stream.STDOUT, data)
-        while channel.recv_stderr_ready():
+        while self._channel.recv_stderr_ready() and self._heard_bytes < ends:
             with _lost_connections():
-                data = channel.recv_stderr(_CHUNK)
+                data = self._channel.recv_stderr(_CHUNK)
             self._say(Stream.STDERR, data)
 
     def _say(self, stream: Stream, data: bytes) -> None:
+        self._heard_bytes += len(data)
         text = self._decoders[stream].decode(data)
         if text:
             self._output(stream, text)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
-from vm_manager.domain.instance import Instance, VmState
-from vm_manager.domain.plan import Action, Operation, Plan
+from vm_manager.domain.instance import Instance, Progress, VmState
+from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
 from vm_manager.domain.spec import VmSpec
 from vm_manager.planning.changes import changed_at_creation, changed_at_start, startable
+from vm_manager.planning.steps import steps_to_do
 
+_Edited = Mapping[str, tuple[str, ...]]
 _IN_THE_GUEST = (Action.WAIT, Action.PROVISION)
 
 
@@ -19,13 +23,16 @@ def plan_up(
     *,
     without_guests: Collection[str] = (),
     provision: bool = True,
+    wait: WaitFor = WaitFor.READY,
+    edited: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> Plan:
     """The operations that make every VM of `specs` exist, run, be ready and be provisioned.
 
     instances: what there is, by name.
     cached_urls: the image URLs that need no download.
     without_guests: names whose backend runs no guests that could be waited for and provisioned.
-    provision: False leaves out the provisioners.
+    edited: by name, what names a file that was edited since the VM was made, in the VMFile's words.
+    provision: False leaves out the provisioners. wait: for what; with less than READY nothing is provisioned.
     """
     operations: list[Operation] = []
     for wanted in specs:
@@ -36,19 +43,19 @@ def plan_up(
             if spec.image.url and spec.image.url not in cached_urls:
                 operations.append(_operation(spec, Action.FETCH, "the image is not in the cache"))
             operations.append(_operation(spec, Action.CREATE, "does not exist"))
-        todo = [*_run(wanted, instance), *_reach(spec, instance, provision)]
+        todo = [*_run(wanted, instance, edited), *_reach(spec, instance, provision, wait)]
         if spec.name in without_guests:
             todo = [operation for operation in todo if operation.action not in _IN_THE_GUEST]
-        operations += todo or [_operation(wanted, Action.NOTHING, _already_running(wanted, instance))]
+        operations += todo or [_operation(wanted, Action.NOTHING, _already_running(wanted, instance, edited))]
     return Plan(tuple(operations))
 
 
-def _run(spec: VmSpec, instance: Instance | None) -> Iterable[Operation]:
+def _run(spec: VmSpec, instance: Instance | None, edited: _Edited) -> Iterable[Operation]:
     """Power on."""
     if instance is None:
         yield _operation(spec, Action.START, "is new")
     elif not instance.alive:
-        yield _operation(spec, Action.START, f"{_why_start(instance)}{_kept(spec, instance)}")
+        yield _operation(spec, Action.START, f"{_why_start(instance)}{_kept(spec, instance, edited)}")
     elif instance.state is VmState.SUSPENDED:
         yield _operation(spec, Action.RESUME, "is suspended")
 
@@ -57,33 +64,35 @@ def _why_start(instance: Instance) -> str:
     return "could not be started before" if instance.state is VmState.FAILED else f"is {instance.state}"
 
 
-def _reach(spec: VmSpec, instance: Instance | None, provision: bool) -> Iterable[Operation]:
+def _reach(spec: VmSpec, instance: Instance | None, provision: bool, wait: WaitFor) -> Iterable[Operation]:
     """Wait and provision, as far as each is still to be done since the last start."""
-    if not spec.is_reachable:
+    if not spec.is_reachable or wait is WaitFor.NONE:
         return
     progress = instance.record.progress if instance and instance.alive else None
     seeded = instance.record.seeded if instance else spec.has_seed
     can_log_in = seeded or spec.ssh or spec.provisioners
     if can_log_in and not (progress and progress.ready):
-        yield _operation(spec, Action.WAIT, "is not ready yet" if progress else "is being started")
-    done = progress.steps_done if progress else 0
-    if provision and done < len(spec.provisioners):
-        cause = f"{len(spec.provisioners) - done} of {len(spec.provisioners)} steps to do"
-        yield _operation(spec, Action.PROVISION, cause, first_step=done)
+        why = "is not ready yet" if progress else "is being started"
+        yield replace(_operation(spec, Action.WAIT, why), wait_for=wait)
+    # A machine that is started anew may have lost what its steps had done, but for those that run once.
+    reached = instance.record.progress if instance else Progress()
+    steps = steps_to_do(spec, reached if progress else replace(reached, steps_done=0))
+    if provision and steps and wait is WaitFor.READY:
+        yield _operation(spec, Action.PROVISION, f"{len(steps)} of {len(spec.provisioners)} steps to do", steps)
 
 
-def _already_running(spec: VmSpec, instance: Instance | None) -> str:
+def _already_running(spec: VmSpec, instance: Instance | None, edited: _Edited) -> str:
     if instance is None:
         return "already running"
     changed = changed_at_start(instance.record.spec, spec)
-    restart = f"; {', '.join(changed)} changed: takes effect after `vmctl down`" if changed else ""
-    return f"already running{restart}{_kept(spec, instance)}"
+    restart = f"; {', '.join(changed)} changed: takes effect on restart (`vmctl down`, `vmctl up`)" if changed else ""
+    return f"already running{restart}{_kept(spec, instance, edited)}"
 
 
-def _kept(spec: VmSpec, instance: Instance) -> str:
-    changed = changed_at_creation(instance.record.spec, spec)
-    return f"; {', '.join(changed)} changed: takes effect after `vmctl down --destroy`" if changed else ""
+def _kept(spec: VmSpec, instance: Instance, edited: _Edited) -> str:
+    changed = dict.fromkeys((*changed_at_creation(instance.record.spec, spec), *edited.get(spec.name, ())))
+    return f"; {', '.join(changed)} changed: needs `vmctl reload`" if changed else ""
 
 
-def _operation(spec: VmSpec, action: Action, cause: str, first_step: int = 0) -> Operation:
-    return Operation(spec.name, action, cause, first_step, spec.span)
+def _operation(spec: VmSpec, action: Action, cause: str, steps: tuple[int, ...] = ()) -> Operation:
+    return Operation(spec.name, action, cause, steps, spec.span)

@@ -7,7 +7,6 @@ import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from vm_manager.diagnostics.safe_text import safe_lines
 from vm_manager.domain.events import (
     Event,
     GuestOutput,
@@ -21,6 +20,7 @@ from vm_manager.domain.events import (
     Warned,
 )
 from vm_manager.ui.formats import ErrorFormat
+from vm_manager.ui.guest_lines import GuestLines, Output, Piece
 from vm_manager.ui.ndjson import event_line
 from vm_manager.ui.rate import Rate, bar, duration
 from vm_manager.ui.terminal import Terminal
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-_REFRESH_PER_S = 8
+_REFRESH_PER_S = 10
+_UNFINISHED_S = 0.1
 _MIB = 1024 * 1024
 
 
@@ -85,35 +86,69 @@ class JsonDisplay:
 
 
 class PlainDisplay:
-    """A line per event on standard error; the guest's output by whole lines, behind the VM's name."""
+    """A line per event on standard error; the guest's output behind the VM's name, unfinished lines after a moment, too."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
         self._lock = threading.Lock()
-        self._output = _Lines()
+        self._output = GuestLines()
+        self._open: Output | None = None
+        self._timer: threading.Timer | None = None
         self._told_percent: dict[str, int] = {}
+        # Log lines know of no line that is still open, and the runner's commands are looked for in whole lines.
+        self._shows_unfinished = terminal.format is not ErrorFormat.GITHUB and not terminal.verbose
 
     def __enter__(self) -> PlainDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for vm, line in self._output.rest():
-            self._terminal.tell(f"{vm} | {line}")
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._write(self._output.end())
+            self._close()
 
     def __call__(self, event: Event) -> None:
         """Write the event's lines."""
         with self._lock:
             if isinstance(event, Warned):
+                self._close()
                 self._terminal.show(event.diagnostic)
             elif isinstance(event, GuestOutput):
                 # The console is in console.log; line after line of it would bury everything else.
                 if event.stream is not Stream.CONSOLE:
-                    for line in self._output.add(event):
-                        self._terminal.tell(f"{event.vm} | {line}")
+                    self._write(self._output.add(event))
+                    self._look_again()
             elif text := self._describe(event):
-                for vm, line in self._output.rest(event.vm):
-                    self._terminal.tell(f"{vm} | {line}")
+                self._write(self._output.end(event.vm))
+                self._close()
                 self._terminal.tell(f"{event.vm}: {text}")
+
+    def _look_again(self) -> None:
+        if self._timer is None and self._shows_unfinished and self._output.waiting:
+            self._timer = threading.Timer(_UNFINISHED_S, self._show_unfinished)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _show_unfinished(self) -> None:
+        with self._lock:
+            self._timer = None
+            self._write(self._output.begin())
+
+    def _write(self, pieces: list[Piece]) -> None:
+        for piece in pieces:
+            if piece.continues and piece.output == self._open:
+                self._terminal.tell_part(piece.text, ends=piece.ends)
+            elif piece.text or not piece.continues:
+                self._close()
+                self._terminal.tell_part(f"{piece.output[0]} | {piece.text}", ends=piece.ends)
+            self._open = None if piece.ends else piece.output
+
+    def _close(self) -> None:
+        """End the line that is open: something else is to be written."""
+        if self._open is not None:
+            self._open = None
+            self._terminal.tell_part("")
 
     def _describe(self, event: Event) -> str | None:
         match event:
@@ -151,7 +186,7 @@ class LiveDisplay:
         self._terminal = terminal
         self._lock = threading.Lock()
         self._rows: dict[str, _Row] = {}
-        self._output = _Lines()
+        self._output = GuestLines()
         # A command that is over in a blink draws nothing.
         self._live = Live(
             get_renderable=self._table, console=terminal.err, refresh_per_second=_REFRESH_PER_S, transient=True
@@ -163,7 +198,7 @@ class LiveDisplay:
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            rest = [self._said(vm, line) for vm, line in self._output.rest()]
+            rest = self._said(self._output.end())
         self._print(rest)
         self._live.stop()
 
@@ -183,20 +218,22 @@ class LiveDisplay:
     def _take_in(self, event: Event, row: _Row) -> list[Text]:
         """Change the picture; the lines that are to scroll by above it."""
         if isinstance(event, GuestOutput):
-            lines = self._output.add(event)
+            pieces = self._output.add(event)
             if event.stream is not Stream.CONSOLE:
-                return [self._said(event.vm, line) for line in lines]
-            row.detail = lines[-1] if lines else row.detail
+                # A question without line end, say, is seen in the VM's own line.
+                row.detail = self._output.unfinished((event.vm, event.stream))
+                return self._said(pieces)
+            row.detail = pieces[-1].text if pieces else row.detail
             return []
         row.update(event)
         if not isinstance(event, StepFinished):
             return []
-        return [*(self._said(vm, line) for vm, line in self._output.rest(event.vm)), self._done(event)]
+        return [*self._said(self._output.end(event.vm)), self._done(event)]
 
-    def _said(self, vm: str, line: str) -> Text:
+    def _said(self, pieces: list[Piece]) -> list[Text]:
         from rich.text import Text
 
-        return Text.assemble((f"{vm} │ ", "cyan"), line)
+        return [Text.assemble((f"{piece.output[0]} │ ", "cyan"), piece.text) for piece in pieces]
 
     def _noticed(self, event: Noticed) -> Text:
         from rich.text import Text
@@ -210,8 +247,11 @@ class LiveDisplay:
         return Text.assemble(("✔ ", "green"), (event.vm, "bold"), f" {event.outcome} ", took)
 
     def _print(self, lines: list[Text]) -> None:
-        for line in lines:
-            self._live.console.print(line, soft_wrap=True)
+        from rich.text import Text
+
+        if lines:
+            # Together: each call draws the picture below anew.
+            self._live.console.print(Text("\n").join(lines), soft_wrap=True)
 
     def _table(self) -> Table:
         from rich.table import Table
@@ -268,29 +308,6 @@ class _Row:
         if event.total and (left_s := self._rate.left_s(event.total)) is not None:
             parts.append(f"{duration(left_s)} left")
         return " ".join(parts)
-
-
-class _Lines:
-    """Puts the pieces that a guest's streams arrive in back together into lines."""
-
-    def __init__(self) -> None:
-        self._partial: dict[tuple[str, Stream], str] = {}
-
-    def add(self, event: GuestOutput) -> list[str]:
-        key = (event.vm, event.stream)
-        text = self._partial.pop(key, "") + event.text
-        *lines, rest = text.split("\n")
-        # A guest that never ends its line must not fill our memory.
-        if len(rest) > 64 * 1024:
-            lines, rest = [*lines, rest], ""
-        if rest:
-            self._partial[key] = rest
-        return safe_lines("\n".join(lines)) if lines else []
-
-    def rest(self, of: str | None = None) -> list[tuple[str, str]]:
-        """What is left without a line end, of one VM or of all."""
-        keys = [key for key in self._partial if (of is None or key[0] == of) and key[1] is not Stream.CONSOLE]
-        return [(key[0], line) for key in keys for line in safe_lines(self._partial.pop(key))]
 
 
 def _amount(event: Progressed) -> str:

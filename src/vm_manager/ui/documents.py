@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from vm_manager.diagnostics.errors import VmError
 from vm_manager.diagnostics.model import Diagnostic, Evidence, Label, Suggestion
@@ -11,6 +12,9 @@ from vm_manager.diagnostics.registry import Code
 from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.domain.events import StepFailed, StepFinished
 from vm_manager.domain.instance import Endpoint, Instance, LastFailure
+
+if TYPE_CHECKING:
+    from vm_manager.domain.plan import Operation
 
 SCHEMA = 1
 
@@ -70,6 +74,17 @@ def outcome_item(
 def _phase(step: StepFinished | StepFailed) -> dict[str, object]:
     outcome = "failed" if isinstance(step, StepFailed) else step.outcome
     return {"name": step.step, "outcome": outcome, "elapsed_s": round(step.elapsed_s, 3)}
+
+
+def operation_item(operation: Operation, source: Source) -> dict[str, object]:
+    """An operation of a plan, with the line of the VMFile that wants it."""
+    return {
+        "vm": operation.vm,
+        "action": operation.action.value,
+        "cause": operation.cause,
+        "file": source.name,
+        "line": source.position(operation.span.start)[0] if operation.span else None,
+    }
 
 
 def diagnostic_item(diagnostic: Diagnostic) -> dict[str, object]:

@@ -82,7 +82,7 @@ class _Session:
         self._interactive = os.isatty(stdin)
         self._unsent = bytearray()
         self._input_over: End | None = None
-        self._active_s = time.monotonic()
+        self._over_since_s = self._active_s = time.monotonic()
 
     def run(self, connection: socket.socket) -> End | None:
         """Until the console ends, or None when a signal arrived; the connection is closed then."""
@@ -156,13 +156,13 @@ class _Session:
         self._unsent += data
         if leaving or not data:
             self._input_over = End.LEFT if self._interactive else End.ANSWERED
-            self._active_s = time.monotonic()
+            self._over_since_s = self._active_s = time.monotonic()
 
     def _is_over(self, end: End) -> bool:
-        idle_s = time.monotonic() - self._active_s
+        now_s = time.monotonic()
         if end is End.LEFT:
-            return not self._unsent or idle_s > _LAST_S
-        return not self._unsent and idle_s > _QUIET_S
+            return not self._unsent or now_s - self._over_since_s > _LAST_S
+        return not self._unsent and now_s - self._active_s > _QUIET_S
 
 
 class _RawTerminal:

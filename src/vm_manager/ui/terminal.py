@@ -79,6 +79,11 @@ class Terminal:
             line = log_line("info", "vmctl", line)
         self.tell_raw(self._harmless(safe_line(line)))
 
+    def tell_part(self, text: str, *, ends: bool = True) -> None:
+        """A part of a line for people on standard error. ends: whether it is the last one."""
+        with suppress(OSError):  # nobody reads it any more; the exit status still tells
+            print(self._harmless(safe_line(text)), file=sys.stderr, end="\n" if ends else "", flush=True)  # noqa: T201
+
     def tell_raw(self, line: str) -> None:
         """A line of our own making on standard error."""
         with suppress(OSError):  # nobody reads it any more; the exit status still tells

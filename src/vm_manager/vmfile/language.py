@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vm_manager.domain.spec import Accelerator, NetworkMode, ProvisionerKind
+from vm_manager.domain.spec import Accelerator, NetworkMode, OnError, ProvisionerKind
 from vm_manager.vmfile import forms
 from vm_manager.vmfile.grammar import Argument, Choice, Complaint, Entry, Flag, Number, Size, Text, Type, Word, Written
 
@@ -104,10 +104,9 @@ CLOUD_INIT = Entry(
         Entry(name="ssh-key", help="the public key that may log in", arguments=_one(Text(), "file"),
               default="a key pair is made for this VM", also=("public-key", "authorized-key")),
         Entry(name="user-data", help="raw user-data instead of vmctl's own", arguments=_one(Text(), "file")),
-        Entry(name="network-config", help="cloud-init's network configuration", arguments=_one(Text(), "file"),
-              works=False),
+        Entry(name="network-config", help="cloud-init's network configuration", arguments=_one(Text(), "file")),
         Entry(name="on-error", help="what a module that fails does to `up`",
-              arguments=_one(Word(words=("fail", "warn"), later=frozenset({"warn"}))), default='"fail"'),
+              arguments=_one(Word(words=tuple(OnError))), default='"fail"'),
     ),
 )  # fmt: skip
 
@@ -132,18 +131,19 @@ PROVISION = Entry(
     entries=(
         Entry(name="inline", help="a command line", arguments=_one(Text()), only=_SHELL, also=("command",)),
         Entry(name="script", help="a script of the host", arguments=_one(Text(), "file"), only=_SHELL, also=("path",)),
-        Entry(name="env", help="an environment variable of the step", only=_SHELL, many=True, works=False,
+        Entry(name="env", help="an environment variable of the step", only=_SHELL, many=True,
               arguments=(Argument(name="name", type=Text(form=forms.VARIABLE)),
                          Argument(name="value", type=Text(empty=True)))),
         Entry(name="run", help="whether it is run again once it has succeeded", only=_SHELL,
-              arguments=_one(Word(words=("always", "once"), later=frozenset({"once"}))), default='"always"'),
-        Entry(name="source", help="a file of the host", arguments=_one(Text(), "file"), only=_FILE, required=True,
+              arguments=_one(Word(words=("always", "once"))), default='"always"'),
+        Entry(name="source", help="a file or a directory of the host", arguments=_one(Text(), "file"), only=_FILE, required=True,
               also=("src",)),
         Entry(name="destination", help="where it goes in the guest", arguments=_one(Text(form=forms.GUEST_PATH)),
               only=_FILE, required=True, also=("dest", "dst", "target")),
-        Entry(name="mode", help="its mode", arguments=_one(Text(form=forms.MODE)), only=_FILE, works=False,
-              default="the source's"),
-        Entry(name="owner", help="its owner", arguments=_one(Text(form=forms.OWNER)), only=_FILE, works=False),
+        Entry(name="mode", help="its mode; of a directory, that of the files in it", only=_FILE,
+              arguments=_one(Text(form=forms.MODE)), default="the source's"),
+        Entry(name="owner", help="its owner", arguments=_one(Text(form=forms.OWNER)), only=_FILE,
+              default="whoever may write there: the user, or root"),
     ),
     choices=(
         Choice(
@@ -184,7 +184,7 @@ VM = Entry(
               default='"host" under KVM, "max" under TCG'),
         Entry(name="boot-timeout", help="how long the guest may take to be ready",
               arguments=_one(Number(low=1, high=24 * 3600, unit="seconds")), default="600 under KVM, 1800 under TCG"),
-        Entry(name="depends-on", help="VMs that must be ready before this one starts", many=True, works=False,
+        Entry(name="depends-on", help="VMs that must be ready before this one starts", many=True,
               arguments=(Argument(name="vm", type=Text(), many=True),), also=("depends", "needs", "after")),
         NETWORK, DRIVE, MOUNT, CLOUD_INIT, SSH, PROVISION,
     ),

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vm_manager.diagnostics.errors import VmFileNotFound, VmFileParseFailed, VmNotFound
 from vm_manager.diagnostics.model import Diagnostic, Subject
-from vm_manager.diagnostics.spans import Source
+from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.domain.names import closest
 from vm_manager.domain.platform import Platform
 from vm_manager.domain.spec import VmSpec
-from vm_manager.vmfile.blocks import Later
+from vm_manager.vmfile.blocks import Block, Later
 from vm_manager.vmfile.decode import decode
 from vm_manager.vmfile.parse import parse
 from vm_manager.vmfile.pending import later_of, refuse_later
@@ -33,11 +33,13 @@ class Project:
     path: its real path, which VMs that were made from it keep as their origin.
     found_above: whether it was found in a parent of the working directory.
     warnings: what is allowed, but probably not what is wanted, in the order of the file.
+    quotable: the source without the values of environment variables, which may be secrets: for what is shown of a run.
     later: by VM, what it uses that this version cannot run yet.
     """
 
     path: Path
     source: Source
+    quotable: Source
     specs: tuple[VmSpec, ...]
     found_above: bool = False
     warnings: tuple[Diagnostic, ...] = ()
@@ -57,6 +59,20 @@ class Project:
                     subject=Subject(vm=name),
                 )
         return tuple(spec for spec in self.specs if not names or spec.name in names)
+
+    def with_dependencies(self, names: Sequence[str]) -> tuple[VmSpec, ...]:
+        """The VMs of these names and all that they depend on, in the file's order, or all when no name is given.
+
+        Raises: `vm::not_found`.
+        """
+        found = {spec.name for spec in self.select(names)}
+        specs = {spec.name: spec for spec in self.specs}
+        pending = list(found)
+        while pending:
+            new = set(specs[pending.pop()].depends_on) - found
+            found |= new
+            pending += new
+        return tuple(spec for spec in self.specs if spec.name in found)
 
     def require_runnable(self, names: Sequence[str]) -> None:
         """Refuse what this version of vmctl cannot run yet, in all VMs of these names at once.
@@ -87,11 +103,19 @@ def load(file: Path | None = None, *, directory: Path | None = None, platform: P
     return Project(
         path=real,
         source=source,
+        quotable=source.without(_secret_spans(vms)),
         specs=tuple(resolve(vm, real.parent) for vm in vms),
         found_above=file is None and real.parent != start.resolve(),
         warnings=problems.warnings,
         later={vm.text: tuple(later_of(vm)) for vm in vms},
     )
+
+
+def _secret_spans(vms: Sequence[Block]) -> Iterator[Span]:
+    for vm in vms:
+        for step in vm.all("provision"):
+            for variable in step.all("env"):
+                yield from (value.span for value in variable.values[1:] if value)
 
 
 def _working_directory() -> Path:

@@ -9,6 +9,7 @@ from vm_manager.domain.spec import (
     CloudInit,
     ImageSource,
     NetworkMode,
+    OnError,
     Provisioner,
     ProvisionerKind,
     SshAccess,
@@ -44,6 +45,7 @@ class _Resolver:
             cloud_init=self._cloud_init(cloud_init, vm.text) if cloud_init else None,
             ssh=self._ssh(ssh) if ssh else None,
             provisioners=tuple(map(self._provisioner, vm.all("provision"))),
+            depends_on=_dependencies(vm),
             span=vm.span,
         )
 
@@ -63,6 +65,8 @@ class _Resolver:
             hostname=block.value("hostname", str, name),
             ssh_key=self._path(block, "ssh-key"),
             user_data=self._path(block, "user-data"),
+            network_config=self._path(block, "network-config"),
+            on_error=OnError(block.value("on-error", str, OnError.FAIL)),
         )
 
     def _ssh(self, block: Block) -> SshAccess:
@@ -79,6 +83,10 @@ class _Resolver:
             script=self._path(step, "script"),
             source=self._path(step, "source"),
             destination=_text(step, "destination"),
+            env=tuple(map(_variable, step.all("env"))),
+            once=step.value("run", str, "always") == "once",
+            mode=_mode(step),
+            owner=_text(step, "owner"),
             span=step.span,
         )
 
@@ -87,9 +95,24 @@ class _Resolver:
         return None if text is None else str(absolute(text, self._directory))
 
 
+def _dependencies(vm: Block) -> tuple[str, ...]:
+    named = (value.value for block in vm.all("depends-on") for value in block.values if value)
+    return tuple(dict.fromkeys(name for name in named if isinstance(name, str)))
+
+
 def _text(block: Block, name: str) -> str | None:
     found = block.get(name, str)
     return found.value if found else None
+
+
+def _variable(block: Block) -> tuple[str, str]:
+    name, value = (str(found.value) if found else "" for found in block.values)
+    return name, value
+
+
+def _mode(step: Block) -> int | None:
+    text = _text(step, "mode")
+    return None if text is None else int(text, 8)
 
 
 def _number(block: Block, name: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import yaml
 
@@ -95,15 +96,33 @@ def _check_yaml(text: str, name: str) -> list[Flaw]:
     return []
 
 
+def find_key(content: bytes, name: str, keys: Sequence[str]) -> Label | None:
+    """The first of these keys that stands at the top of a file of user-data; None when it is no cloud-config."""
+    text = _text(content)
+    if text is None or not text.lstrip().lower().startswith(_CLOUD_CONFIG) or _check_yaml(text, name):
+        return None
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    places = {key.value: key for key, _ in root.value} if isinstance(root, yaml.MappingNode) else {}
+    for key in keys:
+        if key in places:
+            span = Span(places[key].start_mark.index, places[key].end_mark.index)
+            return Label(_without_values(text, name), span, "failed in the guest")
+    return None
+
+
+def _without_values(text: str, name: str) -> Source:
+    """Values of user-data may be secrets: a snippet shows the keys alone."""
+    return Source(
+        name, re.sub(r"(?m)^([^\s#:][^:\n]*:)[^\n]+$", lambda m: f"{m[1]}{'…':{len(m[0]) - len(m[1])}}", text)
+    )
+
+
 def _unknown_keys(text: str, name: str) -> list[Flaw]:
     """Keys at the top that no module of cloud-init reads."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if not isinstance(root, yaml.MappingNode):
         return []
-    # Values of user-data may be secrets: a snippet shows the keys alone.
-    shown = Source(
-        name, re.sub(r"(?m)^([^\s#:][^:\n]*:)[^\n]+$", lambda m: f"{m[1]}{'…':{len(m[0]) - len(m[1])}}", text)
-    )
+    shown = _without_values(text, name)
     flaws = []
     for key, _ in root.value:
         if isinstance(key, yaml.ScalarNode) and key.value not in _KEYS:

@@ -87,3 +87,62 @@ def test_failures_of_several_rows_are_partial() -> None:
     failure = failure_of(_outcomes(DiskFull("a"), VmNotFound("b")))
     assert failure
     assert (failure.diagnostic.code, failure.exit_code) == ("vmctl::partial", 1)
+
+
+# What needs what
+
+
+def test_what_others_need_is_done_first(services: Services) -> None:
+    order: list[str] = []
+
+    def work(vm: str) -> str:
+        order.append(vm)
+        return "done"
+
+    on_each(services, ["web", "cache", "db"], work, needs={"web": ("cache", "db"), "cache": ("db",)})
+    assert order == ["db", "cache", "web"]
+
+
+def test_a_failure_skips_those_that_need_it_and_those_that_need_them_and_no_others(services: Services) -> None:
+    def work(vm: str) -> str:
+        if vm == "db":
+            raise VmNotFound("gone")
+        return "done"
+
+    outcomes = on_each(services, ["front", "web", "db", "mail"], work, needs={"web": ("db",), "front": ("web",)})
+    assert [(outcome.vm, outcome.skipped, outcome.error is None) for outcome in outcomes] == [
+        ("front", True, True),
+        ("web", True, True),
+        ("db", False, False),
+        ("mail", False, True),
+    ]
+    assert outcomes[1].summary == "skipped: it depends on 'db', which failed or was skipped"
+    failure = failure_of(outcomes)
+    assert isinstance(failure, VmNotFound)
+
+
+def test_what_cannot_even_be_looked_at_is_missed_by_those_that_need_it(services: Services) -> None:
+    outcomes = on_each(services, ["web"], lambda vm: "done", {"db": DiskFull("full")}, needs={"web": ("db",)})
+    assert [(outcome.vm, outcome.skipped) for outcome in outcomes] == [("web", True), ("db", False)]
+
+
+def test_needs_outside_the_selection_do_not_count(services: Services) -> None:
+    (outcome,) = on_each(services, ["web"], lambda vm: "done", needs={"web": ("db",)})
+    assert outcome.summary == "done"
+
+
+def test_no_more_at_once_than_allowed(services: Services) -> None:
+    running, most, lock = 0, 0, threading.Lock()
+
+    def work(vm: str) -> str:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        threading.Event().wait(0.02)
+        with lock:
+            running -= 1
+        return "done"
+
+    on_each(services, [f"vm{number}" for number in range(9)], work, parallel=3)
+    assert most == 3

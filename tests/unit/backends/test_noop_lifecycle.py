@@ -120,7 +120,9 @@ def test_two_creations_are_two_instances(world: _World) -> None:
 def test_changed_memory_is_taken_up_by_the_next_start(world: _World) -> None:
     world.up(world.project(_ONE))
     changed = world.project('vm "web" { image "../disk.img"; memory 128 }')
-    assert world.up(changed) == {"web": "already running; memory changed: takes effect after `vmctl down`"}
+    assert world.up(changed) == {
+        "web": "already running; memory changed: takes effect on restart (`vmctl down`, `vmctl up`)"
+    }
     assert world.vms.status("web").record.spec.memory_mib == 1024
     world.down(changed)
     world.up(changed)

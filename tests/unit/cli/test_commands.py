@@ -307,7 +307,7 @@ def test_annotations_of_a_workflow_mark_each_line(vmctl: _Vmctl) -> None:
 
 def test_validate_accepts_what_up_and_provision_refuse(vmctl: _Vmctl) -> None:
     vmctl("up")
-    text = 'vm "web" {{ image "disk.img"{} }}\nvm "db" {{ image "disk.img"; drive "a" size=1; depends-on "web" }}\n'
+    text = 'vm "web" {{ image "disk.img"{} }}\nvm "db" {{ image "disk.img"; drive "a" size=1; arch "aarch64" }}\n'
     vmctl.vmfile(text.format(""))
     assert vmctl("validate").status == 0
     for command in ("up", "provision"):
@@ -325,3 +325,132 @@ def test_the_backend_decides_what_is_right(vmctl: _Vmctl) -> None:
     vmctl.vmfile('vm "web" { image "disk.img"; mount "." "/srv" }\n')
     assert vmctl("validate").status == 3
     assert vmctl("validate", "--backend", "qemu").status == 0
+
+
+_STEP = 'vm "web" { image "disk.img"; provision "shell" { inline "true"; }; }\n'
+
+
+@pytest.mark.parametrize("goal", ["ssh", "none"])
+def test_provisioners_need_a_guest_that_is_waited_for(vmctl: _Vmctl, goal: str) -> None:
+    vmctl.vmfile(_STEP)
+    refused = vmctl("up", "--wait", goal)
+    assert refused.status == 2
+    assert f"VM 'web' has provisioners, which need more than --wait {goal}" in refused.stderr
+    assert vmctl("list", "--quiet").stdout == ""
+    assert vmctl("up", "--wait", goal, "--no-provision").stdout == "web: created, started\n"
+
+
+def test_a_word_that_nothing_waits_for_is_refused(vmctl: _Vmctl) -> None:
+    refused = vmctl("up", "--wait", "soon")
+    assert refused.status == 2
+    assert "it is ready, ssh or none" in refused.stderr
+
+
+def test_a_step_must_exist_and_be_of_one_vm(vmctl: _Vmctl) -> None:
+    vmctl.vmfile(_STEP + 'vm "db" { image "disk.img"; }\n')
+    for arguments, said in (
+        (("--step", "1"), "a single step is for a single VM, and 2 are selected"),
+        (("--step", "2", "web"), "VM 'web' has no step 2"),
+        (("--step", "1", "db"), "VM 'db' has no step 1"),
+        (("--step", "0", "web"), "0 is not in the range"),
+    ):
+        refused = vmctl("provision", *arguments)
+        assert refused.status == 2
+        assert said in refused.stderr
+
+
+# What depends on what, and plans
+
+
+_CHAIN = """
+vm "front" { image "disk.img"; depends-on "web"; }
+vm "web" { image "disk.img"; depends-on "db"; }
+vm "db" { image "disk.img"; }
+vm "mail" { image "disk.img"; }
+"""
+
+
+def test_up_of_one_vm_brings_up_what_it_depends_on_first(vmctl: _Vmctl) -> None:
+    vmctl.vmfile(_CHAIN)
+    told = vmctl("up", "web")
+    assert told.stdout == "web: created, started\ndb: created, started\n"
+    started = [line for line in told.stderr.splitlines() if line.endswith(": starting")]
+    assert started == ["db: starting", "web: starting"]
+
+
+def test_down_stops_dependants_first(vmctl: _Vmctl) -> None:
+    vmctl.vmfile(_CHAIN)
+    vmctl("up")
+    stopping = [line for line in vmctl("down").stderr.splitlines() if line.endswith(": stopping")]
+    assert [line for line in stopping if not line.startswith("mail")] == [
+        "front: stopping",
+        "web: stopping",
+        "db: stopping",
+    ]
+
+
+def test_a_failure_skips_dependants_and_lets_the_others_finish(vmctl: _Vmctl) -> None:
+    vmctl.vmfile(_CHAIN)
+    vmctl("up")
+    vmctl("down")
+    (vmctl.data / "vms" / "db" / "machine").mkdir()
+    result = vmctl("up")
+    assert result.status == 14
+    assert result.stdout.splitlines() == [
+        "front: skipped: it depends on 'web', which failed or was skipped",
+        "web: skipped: it depends on 'db', which failed or was skipped",
+        "db: failed",
+        "mail: started",
+    ]
+    document = json.loads(vmctl("up", "--json").stdout)
+    assert [vm["outcome"].split(":")[0] for vm in document["vms"]] == [
+        "skipped",
+        "skipped",
+        "failed",
+        "already running",
+    ]
+
+
+def test_a_plan_says_what_would_be_done_and_why_and_changes_nothing(vmctl: _Vmctl) -> None:
+    vmctl.vmfile('vm "web" {\n    image "disk.img"\n}\nvm "db" { image "disk.img"; }\n')
+    for command in (("plan",), ("up", "--dry-run")):
+        shown = vmctl(*command)
+        assert shown.status == 0
+        assert shown.stdout.splitlines() == [
+            "web: create — does not exist  (VMFile.kdl:1)",
+            "web: start — is new  (VMFile.kdl:1)",
+            "db: create — does not exist  (VMFile.kdl:4)",
+            "db: start — is new  (VMFile.kdl:4)",
+        ]
+    assert not (vmctl.data / "vms").exists()
+    vmctl("up", "web")
+    document = json.loads(vmctl("plan", "--json").stdout)
+    assert document["operations"][0] == {
+        "vm": "web",
+        "action": "nothing",
+        "cause": "already running",
+        "file": "VMFile.kdl",
+        "line": 1,
+    }
+    assert vmctl("plan").stdout.splitlines()[0] == "web: nothing to do — already running  (VMFile.kdl:1)"
+
+
+def test_a_plan_names_what_was_edited_and_what_takes_it_up(vmctl: _Vmctl) -> None:
+    (vmctl.directory / "user-data").write_text("#cloud-config\npackages: [htop]\n")
+    vmctl.vmfile('vm "web" { image "disk.img"; cloud-init { user-data "user-data"; } }\n')
+    vmctl("up")
+    (vmctl.directory / "user-data").write_text("#cloud-config\npackages: [nginx]\n")
+    assert "user-data changed: needs `vmctl reload`" in vmctl("plan").stdout
+    vmctl.vmfile('vm "web" { image "disk.img"; memory 64; disk 1; cloud-init { user-data "user-data"; } }\n')
+    (line,) = vmctl("plan").stdout.splitlines()
+    assert "memory changed: takes effect on restart (`vmctl down`, `vmctl up`)" in line
+    assert "disk, user-data changed: needs `vmctl reload`" in line
+    vmctl("reload")
+    assert vmctl("plan").stdout == "web: nothing to do — already running  (VMFile.kdl:1)\n"
+
+
+def test_a_plan_that_cannot_be_made_is_a_document_all_the_same(vmctl: _Vmctl) -> None:
+    vmctl.vmfile('vm "web" {\n')
+    result = vmctl("plan", "--json")
+    assert result.status == 3
+    assert json.loads(result.stdout)["diagnostics"][0]["code"] == "vm_manager::vmfile::parse_failed"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vm_manager.diagnostics.safe_text import safe_line, safe_lines
+from vm_manager.diagnostics.safe_text import is_safe, safe_line, safe_lines
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,8 @@ def test_nothing_gets_through(text: str) -> None:
 def test_a_long_line_of_unfinished_escapes_takes_no_long_time() -> None:
     assert safe_line("\x1b[" * 100_000) == ""
     assert safe_line("\x1b]" * 100_000) == ""
+
+
+@given(st.text(st.characters(exclude_characters="\n"), max_size=20))
+def test_the_quick_look_passes_nothing_that_would_be_changed(text: str) -> None:
+    assert not is_safe(text) or safe_line(text) == text

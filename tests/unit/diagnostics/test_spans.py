@@ -50,3 +50,11 @@ def test_a_span_that_ends_before_it_begins_is_refused(start: int, end: int) -> N
 def test_a_thousand_positions_in_a_long_text_are_quick() -> None:
     source = Source("f", "x\n" * 200_000)
     assert [source.position(offset)[0] for offset in range(0, 400_000, 400)] == list(range(1, 200_001, 200))
+
+
+def test_what_is_hidden_leaves_everything_else_in_its_place() -> None:
+    source = Source("f", 'env "A" "two\r\nlines"; more')
+    hidden = source.without((Span(8, 20), Span(3, 3)))
+    assert hidden.text == 'env "A" …   \r\n      ; more'
+    assert len(hidden.text) == len(source.text)
+    assert hidden.position(22) == source.position(22)

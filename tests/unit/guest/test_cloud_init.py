@@ -69,6 +69,14 @@ def test_raw_user_data_is_passed_through_to_the_byte(raw: bytes) -> None:
     assert _documents(spec(), raw).user_data == raw
 
 
+def test_a_network_configuration_is_passed_through_and_without_one_there_is_no_file() -> None:
+    assert "network-config" not in _documents(spec()).files()
+    documents = seed_documents(
+        spec(), instance_id="i-1", host_key=(_PRIVATE, _PUBLIC), network_config=b"version: 2\r\n"
+    )
+    assert documents.files()["network-config"] == b"version: 2\r\n"
+
+
 @pytest.mark.parametrize("user_data", [None, b"#!/bin/sh\n"])
 def test_the_host_key_comes_with_the_vendor_data_whatever_the_user_data_is(user_data: bytes | None) -> None:
     assert _config(_documents(spec(), user_data).vendor_data) == {

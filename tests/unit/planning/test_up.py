@@ -9,8 +9,16 @@ import pytest
 
 from unit.samples import SHELL, instance, spec
 from vm_manager.domain.instance import Instance, LastFailure, Observation, Progress, VmState
-from vm_manager.domain.plan import Action
-from vm_manager.domain.spec import Accelerator, CloudInit, ImageSource, NetworkMode, VmSpec
+from vm_manager.domain.plan import Action, WaitFor
+from vm_manager.domain.spec import (
+    Accelerator,
+    CloudInit,
+    ImageSource,
+    NetworkMode,
+    Provisioner,
+    ProvisionerKind,
+    VmSpec,
+)
 from vm_manager.planning.up import plan_up
 
 _URL = "https://example.org/debian.qcow2"
@@ -85,7 +93,39 @@ def test_interrupted_provisioning_goes_on_from_where_it_stopped() -> None:
     there = instance(wanted, progress=Progress(started=True, ready=True, steps_done=1))
     plan = plan_up([wanted], {"web": there}, ())
     assert [str(operation) for operation in plan.operations] == ["instance web: provision — 2 of 3 steps to do"]
-    assert plan.operations[0].first_step == 1
+    assert plan.operations[0].steps == (1, 2)
+
+
+_ONCE = Provisioner(kind=ProvisionerKind.SHELL, inline="make db", once=True)
+
+
+@pytest.mark.parametrize("state", [VmState.RUNNING, VmState.STOPPED])
+def test_steps_that_run_once_and_have_are_not_in_the_plan(state: VmState) -> None:
+    wanted = spec(provisioners=(SHELL, _ONCE, SHELL))
+    progress = Progress(started=True, ready=True, steps_done=1, once_done=(_ONCE.identity,))
+    plan = plan_up([wanted], {"web": instance(wanted, state, progress=progress)}, ())
+    last = plan.operations[-1]
+    assert last.steps == ((2,) if state is VmState.RUNNING else (0, 2))
+    assert last.cause == f"{len(last.steps)} of 3 steps to do"
+
+
+def test_a_vm_whose_only_steps_run_once_and_have_is_left_alone() -> None:
+    wanted = spec(provisioners=(_ONCE,))
+    progress = Progress(started=True, ready=True, once_done=(_ONCE.identity,))
+    assert _plan(wanted, instance(wanted, progress=progress)) == ["instance web: nothing — already running"]
+
+
+def test_with_less_to_wait_for_less_is_done() -> None:
+    wanted = spec(provisioners=(SHELL,))
+    assert _plan(wanted, wait=WaitFor.SSH) == [
+        "instance web: create — does not exist",
+        "instance web: start — is new",
+        "instance web: wait — is being started",
+    ]
+    assert _plan(wanted, wait=WaitFor.NONE)[-1] == "instance web: start — is new"
+    there = instance(wanted, progress=Progress(started=True))
+    assert _plan(wanted, there, wait=WaitFor.NONE) == ["instance web: nothing — already running"]
+    assert _plan(wanted, there)[0] == "instance web: wait — is not ready yet"
 
 
 def test_a_suspended_vm_is_resumed() -> None:
@@ -146,7 +186,7 @@ def test_several_vms_come_in_the_order_of_the_file() -> None:
 )
 def test_a_running_vm_says_what_a_restart_takes_up(changes: dict[str, Any], words: str) -> None:
     assert _plan(spec(**changes), instance()) == [
-        f"instance web: nothing — already running; {words} changed: takes effect after `vmctl down`"
+        f"instance web: nothing — already running; {words} changed: takes effect on restart (`vmctl down`, `vmctl up`)"
     ]
 
 
@@ -159,7 +199,7 @@ def test_a_running_vm_says_what_a_restart_takes_up(changes: dict[str, Any], word
     ],
 )
 def test_what_is_fixed_at_creation_needs_a_new_vm(changes: dict[str, Any], words: str) -> None:
-    kept = f"{words} changed: takes effect after `vmctl down --destroy`"
+    kept = f"{words} changed: needs `vmctl reload`"
     wanted = spec(**changes)
     assert _plan(wanted, instance()) == [f"instance web: nothing — already running; {kept}"]
     assert _plan(wanted, instance(observed=VmState.STOPPED))[0] == f"instance web: start — is stopped; {kept}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -177,3 +179,108 @@ def _drain(descriptor: int) -> None:
             pass
     except OSError:
         return  # a terminal whose other side is closed gives EIO
+
+
+def _eventually(capsys: pytest.CaptureFixture[str], expected: str, shown: str = "") -> str:
+    """What standard error has had, as soon as it is that; a generous limit."""
+    ends = time.monotonic() + 60
+    while shown != expected and time.monotonic() < ends:
+        time.sleep(0.01)
+        shown += capsys.readouterr().err
+    assert shown == expected
+    return shown
+
+
+def test_the_beginning_of_a_line_is_shown_before_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    with PlainDisplay(Terminal()) as display:
+        display(_said("web", "Continue? "))
+        shown = _eventually(capsys, "web | Continue? ")
+        display(_said("web", "[y/"))
+        shown = _eventually(capsys, "web | Continue? [y/", shown)
+        display(_said("web", "N] n\nnext"))
+        shown = _eventually(capsys, "web | Continue? [y/N] n\nweb | next", shown)
+        display(_said("web", "error\n", Stream.STDERR))
+        display(_said("web", " line\n"))
+        shown = _eventually(capsys, f"{shown}\nweb | error\nweb |  line\n", shown)
+        display(_said("web", "last"))
+        shown = _eventually(capsys, f"{shown}web | last", shown)
+    _eventually(capsys, f"{shown}\n", shown)
+
+
+def test_an_event_ends_a_line_that_is_open(capsys: pytest.CaptureFixture[str]) -> None:
+    with PlainDisplay(Terminal()) as display:
+        display(_said("web", "working ..."))
+        shown = _eventually(capsys, "web | working ...")
+        display(Warned(None, KvmUnusable("no KVM", help=("a",)).as_warning()))
+        display(_said("web", "\n"))
+        display(_said("web", "a"))
+        shown = _eventually(
+            capsys,
+            "web | working ...\nwarning[vm_manager::host::kvm_unusable]: no KVM\n  = help: a\nweb | a",
+            shown,
+        )
+        display(StepFinished("web", "provision", "provisioned", 1.0))
+    _eventually(capsys, f"{shown}\nweb: provisioned (1.0 s)\n", shown)
+
+
+def test_a_bar_that_starts_over_is_shown_when_it_begins_and_when_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    with PlainDisplay(Terminal()) as display:
+        display(_said("web", "\r 1%"))
+        shown = _eventually(capsys, "web |  1%")
+        for percent in range(2, 6):
+            display(_said("web", f"\r {percent}%"))
+            time.sleep(0.15)
+        display(_said("web", "\r99%\r\n"))
+        _eventually(capsys, "web |  1%\nweb | 99%\n", shown)
+
+
+def test_an_escape_sequence_that_comes_in_halves_is_dropped_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    with PlainDisplay(Terminal()) as display:
+        display(_said("web", "a\x1b[3"))
+        shown = _eventually(capsys, "web | a")
+        display(_said("web", "1mred\x1b"))
+        shown = _eventually(capsys, "web | ared", shown)
+        display(_said("web", "[0m\n"))
+        _eventually(capsys, "web | ared\n", shown)
+
+
+def test_where_lines_are_read_by_a_runner_they_come_whole(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with PlainDisplay(Terminal(error_format="github")) as display:
+        display(_said("web", "##["))
+        time.sleep(0.3)
+        assert capsys.readouterr().err == ""
+        display(_said("web", "error]x\n"))
+    assert "##[" not in capsys.readouterr().err
+
+
+_ASKING = """
+import sys, time
+from vm_manager.domain.events import GuestOutput, StepStarted, Stream
+from vm_manager.ui.display import LiveDisplay
+from vm_manager.ui.terminal import Terminal
+
+with LiveDisplay(Terminal()) as display:
+    display(StepStarted("web", "provision", "provisioning"))
+    display(GuestOutput("web", Stream.STDOUT, "one\\nContinue? \\x1b]0;title\\x07"))
+    sys.stdin.readline()
+"""
+
+
+def test_a_question_is_seen_in_the_live_display_while_it_waits_for_its_answer() -> None:
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", _ASKING],
+        stdin=subprocess.PIPE, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    try:
+        while b"Continue?" not in shown:
+            shown += os.read(ours, 65536)
+    finally:
+        child.communicate(b"\n", timeout=60)
+        os.close(ours)
+    assert re.search("web │ (\x1b\\[[0-9;]*m)*one".encode(), shown)
+    assert b"title" not in shown

@@ -104,6 +104,37 @@ def test_what_is_typed_before_the_key_that_leaves_is_sent_and_what_follows_it_re
         os.read(slave, 100)
 
 
+def test_the_key_leaves_a_guest_that_takes_nothing_and_never_stops_talking(
+    line: tuple[socket.socket, socket.socket], terminal: tuple[int, int]
+) -> None:
+    (ours, guest), (master, slave) = line, terminal
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+    def talk() -> None:
+        try:
+            while True:
+                guest.sendall(b"x" * 100)
+        except OSError:
+            return
+
+    def type_and_leave() -> None:
+        rest = memoryview(b"y" * 60_000 + b"\x1d")
+        while rest:
+            rest = rest[os.write(master, rest[:2000]) :]
+
+    before = termios.tcgetattr(slave)
+    tty.setraw(slave)  # or the terminal itself would echo and wait for lines until we are there
+    threads = [threading.Thread(target=work) for work in (talk, type_and_leave)]
+    for thread in threads:
+        thread.start()
+    with open(os.devnull, "wb") as nowhere:
+        assert attach(lambda: ours, slave, nowhere.fileno()).end is End.LEFT
+    termios.tcsetattr(slave, termios.TCSANOW, before)
+    guest.close()
+    for thread in threads:
+        thread.join()
+
+
 def test_a_terminal_is_as_it_was_after_an_exception(terminal: tuple[int, int]) -> None:
     before = termios.tcgetattr(terminal[1])
 

@@ -29,6 +29,7 @@ _FILES = {
     "typo.yaml": "#cloud-config\npackages: [nginx]\npasswrod: secret\nzzzzzz: 1\n",
     "bare.yaml": "packages: [nginx]\n",
     "cut.pub": "ssh-ed25519 AAAAC3NzaC1lZDI1 me@here\n",
+    "windows.sh": "#!/bin/sh\r\ntrue\r\n",
 }
 
 
@@ -143,6 +144,8 @@ BULLETS: dict[str, list[str]] = {
         vm('provision "file" { source "nginx.conf"; destination "/a"; owner "a b" }'),
         vm('provision "shell" { inline "a"; env "A-B" "c" }'),
         vm('provision "shell" { inline "a"; run "never" }'),
+        vm('provision "shell" { inline "a"; env "A" "1"; env "B" "2"; env "A" "3" }'),
+        vm('provision "shell" { script "windows.sh" }'),
     ],
     "keys": [
         vm('cloud-init { ssh-key "id.pub"; user-data "user-data.yaml" }'),

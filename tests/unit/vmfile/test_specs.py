@@ -13,6 +13,7 @@ from vm_manager.domain.spec import (
     CloudInit,
     ImageSource,
     NetworkMode,
+    OnError,
     Provisioner,
     ProvisionerKind,
     SshAccess,
@@ -36,6 +37,8 @@ vm "web" {{
         hostname "shop"
         ssh-key "id.pub"
         user-data "user-data.yaml"
+        network-config "net.yaml"
+        on-error "warn"
     }}
     ssh {{
         user "debian"
@@ -43,8 +46,8 @@ vm "web" {{
         port 2222
     }}
     provision "shell" {{ inline "echo hello" }}
-    provision "shell" {{ script "setup.sh" }}
-    provision "file"  {{ source "nginx.conf"; destination "/etc/nginx.conf" }}
+    provision "shell" {{ script "setup.sh"; run "once"; env "MODE" "dev"; env "EMPTY" "" }}
+    provision "file"  {{ source "nginx.conf"; destination "/etc/nginx.conf"; mode "0640"; owner "root:adm" }}
 }}
 """
 
@@ -62,15 +65,48 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         boot_timeout_s=900,
         network=NetworkMode.USER,
         cloud_init=CloudInit(
-            hostname="shop", ssh_key=f"{tmp_path}/id.pub", user_data=f"{tmp_path}/user-data.yaml"
+            hostname="shop", ssh_key=f"{tmp_path}/id.pub", user_data=f"{tmp_path}/user-data.yaml",
+            network_config=f"{tmp_path}/net.yaml",
         ),
         ssh=SshAccess(user="debian", private_key=f"{tmp_path}/id", port=2222),
         provisioners=(
             Provisioner(kind=ProvisionerKind.SHELL, inline="echo hello"),
-            Provisioner(kind=ProvisionerKind.SHELL, script=f"{tmp_path}/setup.sh"),
-            Provisioner(kind=ProvisionerKind.FILE, source=f"{tmp_path}/nginx.conf", destination="/etc/nginx.conf"),
+            Provisioner(
+                kind=ProvisionerKind.SHELL, script=f"{tmp_path}/setup.sh", once=True, env=(("MODE", "dev"), ("EMPTY", "")),
+            ),
+            Provisioner(
+                kind=ProvisionerKind.FILE, source=f"{tmp_path}/nginx.conf", destination="/etc/nginx.conf",
+                mode=0o640, owner="root:adm",
+            ),
         ),
     )  # fmt: skip
+    # It changes nothing of the VM, so it takes no part in the comparison above.
+    assert found.cloud_init
+    assert found.cloud_init.on_error is OnError.WARN
+
+
+def test_values_of_variables_are_hidden_where_a_run_is_shown(tmp_path: Path) -> None:
+    steps = 'provision "shell" { inline "a"; env "A" "s3cret"; env "B" #"""\n    s3\n    cret\n    """#; }'
+    text = f'vm "web" {{ {IMAGE}\n{steps}\n}}\nvm "db" {{ {IMAGE} }}'
+    project = loaded(tmp_path, text)
+    assert "s3" in project.source.text
+    assert "s3" not in project.quotable.text
+    assert "cret" not in project.quotable.text
+    assert len(project.quotable.text) == len(text)
+    assert project.quotable.text.count("\n") == text.count("\n")
+    assert project.quotable.text.endswith(f'vm "db" {{ {IMAGE} }}')
+
+
+@pytest.mark.parametrize(("written", "mode"), [("644", 0o644), ("0644", 0o644), ("4755", 0o4755), ("04755", 0o4755)])
+def test_modes_are_octal(tmp_path: Path, written: str, mode: int) -> None:
+    step = f'provision "file" {{ source "nginx.conf"; destination "/a"; mode "{written}" }}'
+    assert vm_of(tmp_path, step).provisioners[0].mode == mode
+
+
+def test_a_directory_is_a_source_too(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    step = 'provision "file" { source "site"; destination "/srv/site" }'
+    assert vm_of(tmp_path, step).provisioners[0].source == f"{tmp_path}/site"
 
 
 def test_nothing_but_an_image_is_needed(tmp_path: Path) -> None:

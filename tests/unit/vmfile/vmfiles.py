@@ -19,6 +19,7 @@ _FILES = {
     "disk.qcow2": b"disk",
     "setup.sh": b"#!/bin/sh\n",
     "nginx.conf": b"",
+    "net.yaml": b"version: 2\n",
     "id.pub": b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 me@here\n",
     "id": b"-----BEGIN OPENSSH PRIVATE KEY-----\n",
     "user-data.yaml": b"#cloud-config\npackages: [nginx]\n",

@@ -28,17 +28,28 @@ def _network_config(content: bytes, name: str) -> list[Flaw]:
     return check_network_config(content, name)
 
 
+def _script(content: bytes, name: str) -> list[Flaw]:
+    first = content.split(b"\n", 1)[0]
+    if not (first.startswith(b"#!") and first.endswith(b"\r")):
+        return []
+    help_text = (
+        "save it with the line ends of Unix: no system has an interpreter whose name ends with a carriage return"
+    )
+    return [Flaw(problem="has the line ends of Windows", help=help_text)]
+
+
 @dataclass(frozen=True)
 class FileRule:
     """The entry `name` of the blocks `block` (empty: the vm) names a file; what: as messages call it.
 
-    check: finds what is wrong with its content. directory: whether it is to be a directory instead.
+    check: finds what is wrong with its content. file, directory: whether it may be one.
     """
 
     block: str
     name: str
     what: str
     check: Callable[[bytes, str], list[Flaw]] | None = None
+    file: bool = True
     directory: bool = False
 
     def __call__(self, vm: Block, setting: Setting) -> None:
@@ -61,7 +72,7 @@ class FileRule:
 
     def _look(self, path: Path, text: str) -> list[Flaw]:
         try:
-            problem = _missing(path, directory=self.directory)
+            problem = self._missing(path)
             if problem is None and not os.access(path, os.R_OK):
                 problem = "may not be read"
             if problem or self.check is None:
@@ -72,21 +83,20 @@ class FileRule:
             return [Flaw(problem=(getattr(error, "strerror", None) or "cannot be read").lower())]
         return [Flaw(problem="is larger than 16 MiB")] if len(content) > _MAX_BYTES else self.check(content, text)
 
+    def _missing(self, path: Path) -> str | None:
+        if path.is_dir():
+            return None if self.directory else "is a directory"
+        if path.is_file():
+            return None if self.file else "is not a directory"
+        if path.exists():
+            return "is not a regular file"
+        return "does not exist"
+
 
 def _first(block: Block) -> Located[str] | None:
     """The first argument of the block itself."""
     value = block.values[0] if block.values else None
     return Located(value.value, value.span) if value and isinstance(value.value, str) else None
-
-
-def _missing(path: Path, *, directory: bool) -> str | None:
-    if path.is_dir():
-        return None if directory else "is a directory"
-    if path.is_file():
-        return "is not a directory" if directory else None
-    if path.exists():
-        return "is not a regular file"
-    return "does not exist"
 
 
 def _report(setting: Setting, what: str, found: Located[str], flaw: Flaw, path: Path) -> None:
@@ -100,11 +110,11 @@ def _report(setting: Setting, what: str, found: Located[str], flaw: Flaw, path: 
 
 FILE_RULES = (
     FileRule("", "image", "the image"),
-    FileRule("mount", "mount", "the directory to mount", directory=True),
+    FileRule("mount", "mount", "the directory to mount", file=False, directory=True),
     FileRule("cloud-init", "ssh-key", "the public key", check_public_key),
     FileRule("cloud-init", "user-data", "the user-data", _user_data),
     FileRule("cloud-init", "network-config", "the network configuration", _network_config),
     FileRule("ssh", "private-key", "the private key", check_private_key),
-    FileRule("provision", "script", "the script"),
-    FileRule("provision", "source", "the source"),
+    FileRule("provision", "script", "the script", _script),
+    FileRule("provision", "source", "the source", directory=True),
 )

@@ -41,4 +41,15 @@ def _provisioners_have_a_network(vm: Block, setting: Setting) -> None:
             )  # fmt: skip
 
 
-GUEST_RULES = (_key_is_injected, _provisioners_can_log_in, _provisioners_have_a_network)
+def _variables_stand_once(vm: Block, setting: Setting) -> None:
+    for step in vm.all("provision"):
+        first: dict[str, Block] = {}
+        for variable in step.all("env"):
+            if variable.text and first.setdefault(variable.text, variable) is not variable:
+                setting.problems.add(
+                    variable.name_span, f"the variable {variable.text} is given twice", "again here",
+                    "remove one of the two", related=((first[variable.text].name_span, "first here"),),
+                )  # fmt: skip
+
+
+GUEST_RULES = (_key_is_injected, _provisioners_can_log_in, _provisioners_have_a_network, _variables_stand_once)

@@ -1,0 +1,30 @@
+"""The files that a VM's seed is made from: whether they have been edited since."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+from vm_manager.domain.instance import InstanceRecord
+from vm_manager.domain.spec import VmSpec
+
+
+def digests(spec: VmSpec) -> dict[str, str]:
+    """The SHA-256 of each file that the cloud-init block names, by its word in the VMFile; without those that cannot be read."""
+    named = spec.cloud_init
+    if named is None:
+        return {}
+    words = {"ssh-key": named.ssh_key, "user-data": named.user_data, "network-config": named.network_config}
+    found = {}
+    for word, path in words.items():
+        with suppress(OSError):
+            if path is not None:
+                found[word] = sha256(Path(path).read_bytes()).hexdigest()
+    return found
+
+
+def edited(record: InstanceRecord, spec: VmSpec) -> tuple[str, ...]:
+    """The words whose files hold something else than when the VM was made."""
+    now = digests(spec)
+    return tuple(word for word, digest in record.inputs.items() if word in now and now[word] != digest)

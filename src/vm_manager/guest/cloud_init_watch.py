@@ -1,0 +1,108 @@
+"""Waiting for cloud-init, and holding it to account: what it could not do is a failure or a warning, and never passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vm_manager.diagnostics.errors import CloudInitFailed, VmError
+from vm_manager.diagnostics.model import Evidence, Label
+from vm_manager.domain.deadline import Deadline
+from vm_manager.domain.spec import OnError
+from vm_manager.guest.cloud_init_report import WAIT_SCRIPT, Outcome, Report, read_report
+from vm_manager.guest.ssh import SshSession
+
+_ERROR_LINES = 20
+# Without the tables of addresses and keys, which come last and would push out what matters.
+_OUTPUT_LOG = (
+    'sh -c \'log=/var/log/cloud-init-output.log; run=; test -r $log || run="sudo -n"; '
+    '$run grep -v "^ci-info:" $log | tail -n 15\''
+)
+
+
+@dataclass(frozen=True)
+class CloudInitWatch:
+    """on_error: what a failure is. locate: the first of these keys in the user-data, where it is vmctl's to know."""
+
+    on_error: OnError
+    locate: Callable[[Sequence[str]], Label | None]
+
+
+def await_cloud_init(
+    session: SshSession,
+    watch: CloudInitWatch,
+    deadline: Deadline,
+    tick: Callable[[], None],
+    warn: Callable[[VmError], None],
+) -> None:
+    """Return when cloud-init is done.
+
+    tick: called while it waits. warn: told what stops nothing.
+    Raises: `cloudinit::failed`, `ssh::failed`, `TimeoutError` at the deadline.
+    """
+    status, stdout, _ = session.capture("sh", deadline, tick, [WAIT_SCRIPT.encode()])
+    if status == 127:
+        warn(_unused("there is no cloud-init in the guest, so nothing of its seed has been applied"))
+        return
+    report = read_report(stdout)
+    if report.outcome is Outcome.DISABLED:
+        warn(_unused("cloud-init is disabled in the guest, so nothing of its seed has been applied"))
+        return
+    failure = _failure(report, watch)
+    if report.warnings:
+        warn(_warning(report))
+    if failure is None:
+        return
+    log = session.capture(_OUTPUT_LOG, deadline, tick)[1]
+    output = Evidence("cloud_init", "/var/log/cloud-init-output.log", tuple(log.splitlines()))
+    failure.enrich(evidence=(output,) if output.lines else ())
+    if watch.on_error is OnError.FAIL:
+        raise failure
+    warn(failure)
+
+
+def _failure(report: Report, watch: CloudInitWatch) -> CloudInitFailed | None:
+    evidence = _evidence(report.errors)
+    match report.outcome:
+        case Outcome.NO_SEED:
+            return CloudInitFailed(
+                "cloud-init did not find its seed in the guest",
+                help=(
+                    "let the image look for it: NoCloud has to be in cloud-init's datasource_list, and virtio-scsi "
+                    "CD-ROMs in its kernel",
+                ),
+                evidence=evidence,
+            )
+        case Outcome.DIED | Outcome.UNREADABLE:
+            return CloudInitFailed("cloud-init ended in the guest without a result", evidence=evidence)
+    if not report.errors:
+        return None
+    label = watch.locate(report.keys)
+    labels = (label,) if label else ()
+    if not report.modules:
+        return CloudInitFailed("cloud-init ended with errors in the guest", evidence=evidence, labels=labels)
+    modules = ", ".join(report.modules)
+    return CloudInitFailed(
+        "cloud-init failed in the guest: {modules}", {"modules": modules}, evidence=evidence, labels=labels
+    )
+
+
+def _warning(report: Report) -> CloudInitFailed:
+    return CloudInitFailed(
+        "cloud-init had recoverable errors in the guest",
+        help=("look at `cloud-init status --long` in the guest, and correct the user-data where it is to blame",),
+        evidence=_evidence(report.warnings),
+    )
+
+
+def _unused(message: str) -> CloudInitFailed:
+    return CloudInitFailed(
+        message, help=("nothing, if the image is meant to be so: the guest counts as ready when a login works",)
+    )
+
+
+def _evidence(texts: Sequence[str]) -> tuple[Evidence, ...]:
+    lines = [line for text in texts for line in text.splitlines()]
+    if not lines:
+        return ()
+    return (Evidence("cloud_init", "cloud-init status", tuple(lines[:_ERROR_LINES]), None, len(lines) > _ERROR_LINES),)
