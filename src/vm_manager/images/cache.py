@@ -135,6 +135,10 @@ class ImageCache:
             )
             origins.setdefault(data, []).append(origin)
             digests[data] = pointer.digest
+            if (home / "data").exists():
+                # What an early vmctl fetched from there; the URL may lead to another image since.
+                origins.setdefault(home / "data", [origin])
+                digests[home / "data"] = None
         for home in _directories(self._files.by_digest):
             digests[home / "data"] = home.name.replace("-", ":", 1)
         found = (self._described(data, digest, origins.get(data, [])) for data, digest in digests.items())
@@ -145,7 +149,7 @@ class ImageCache:
         path = Path(image.path)
         with os_errors(path):
             for home, pointer in list(self._pointers()):
-                if pointer.digest == image.digest if image.digest else home == path.parent:
+                if pointer.digest == image.digest and (image.digest or home == path.parent):
                     (home / "meta.json").unlink(missing_ok=True)
             path.unlink(missing_ok=True)
             if path.parent.parent == self._files.by_digest:

@@ -154,6 +154,12 @@ def test_what_an_early_vmctl_has_fetched_is_still_of_use(server: Server, tmp_pat
     assert (listed.name, listed.digest, listed.format) == ("image", None, "qcow2")
     assert _fetch(tmp_path, url, sha256=hashlib.sha256(server.image).hexdigest()).fetched
     assert (home / "data").exists(), "disks may stand on it"
+    cache = ImageCache(tmp_path)
+    old, new = sorted(cache.images(), key=lambda image: image.digest or "")
+    assert (old.path, old.name, new.name) == (str(home / "data"), "image", "image")
+    cache.remove(old)
+    assert cache.images() == (new,)
+    assert not (home / "data").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"url": 7}'])
