@@ -28,8 +28,6 @@ AWAITING = {
     "vm_manager::host::missing_firmware": "UEFI firmware",
     "vm_manager::network::port_in_use": "declared port forwards",
     "vm_manager::network::bridge_missing": "TAP networks",
-    "vm_manager::qemu::job_failed": "snapshots",
-    "vm_manager::qemu::migration_failed": "saved state and migration",
     "vm_manager::qemu::io_error": "the watcher of running guests",
     "vm_manager::guest::boot_failed": "boot forensics",
     "vm_manager::guest::panicked": "boot forensics",

@@ -43,6 +43,15 @@ class LazyCommand(TyperCommand):
         return get_command(app)
 
 
+class LazyGroup(LazyCommand):
+    """The same for a command with commands of its own; function: `module:app`."""
+
+    def load(self) -> Any:
+        """The group, made by Typer from its app."""
+        module, _, app = self._function.partition(":")
+        return get_command(getattr(import_module(f"vm_manager.cli.{module}"), app))
+
+
 def commands() -> tuple[LazyCommand, ...]:
     """All commands, in the order in which the help shows them."""
     return (
@@ -58,8 +67,9 @@ def commands() -> tuple[LazyCommand, ...]:
         LazyCommand("stop", "Shut VMs down; one that does not react in time is made to stop.", "lifecycle:stop"),
         LazyCommand("restart", "Stop VMs and start them again.", "lifecycle:restart"),
         LazyCommand("suspend", "Pause VMs: their virtual CPUs stand still, their memory stays.", "lifecycle:suspend"),
-        LazyCommand("resume", "Let suspended VMs go on.", "lifecycle:resume"),
+        LazyCommand("resume", "Let suspended VMs go on, also those that were saved to disk.", "lifecycle:resume"),
         LazyCommand("destroy", "Remove VMs, with their disks and keys, wherever they came from.", "lifecycle:destroy"),
+        LazyGroup("snapshot", "Keep states of a VM, and go back to them.", "snapshot:app"),
         LazyCommand("list", "List all VMs. With --quiet: their names only.", "list:list_vms"),
         LazyCommand("status", "Show everything known of a VM, with its last failure.", "status:status"),
         LazyCommand(

@@ -83,7 +83,7 @@ class RemoteCommand(VmctlCommand):
 
 
 class VmctlGroup(TyperGroup):
-    """The command line as a whole."""
+    """The command line as a whole, or a command with commands of its own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["params"] = [*(kwargs.get("params") or []), *_global_options()]
@@ -93,9 +93,11 @@ class VmctlGroup(TyperGroup):
         """The command of that name. Raises: `vmctl::usage`, with the name that was probably meant."""
         command = super().get_command(ctx, cmd_name)
         if command is None and not cmd_name.startswith("-") and not ctx.resilient_parsing:
-            near = _PEERS.get(cmd_name) or closest(cmd_name, tuple(self.commands))
-            meant = (f"did you mean `vmctl {near}`?",) if near else ()
-            raise Usage("there is no command '{name}'", {"name": cmd_name}, help=(*meant, "run `vmctl --help`"))
+            peer = _PEERS.get(cmd_name)
+            near = peer if peer in self.commands else closest(cmd_name, tuple(self.commands))
+            path = ctx.command_path
+            meant = (f"did you mean `{path} {near}`?",) if near else ()
+            raise Usage("there is no command '{name}'", {"name": cmd_name}, help=(*meant, f"run `{path} --help`"))
         return command
 
     def invoke(self, ctx: Any) -> Any:

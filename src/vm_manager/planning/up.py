@@ -47,6 +47,8 @@ def _run(spec: VmSpec, instance: Instance | None) -> Iterable[Operation]:
     """Power on."""
     if instance is None:
         yield _operation(spec, Action.START, "is new")
+    elif instance.saved:
+        yield _operation(spec, Action.RESTORE, f"is saved to disk{_changed(spec, instance)}")
     elif not instance.alive:
         yield _operation(spec, Action.START, f"{_why_start(instance)}{_kept(spec, instance)}")
     elif instance.state is VmState.SUSPENDED:
@@ -61,23 +63,34 @@ def _reach(spec: VmSpec, instance: Instance | None, provision: bool) -> Iterable
     """Wait and provision, as far as each is still to be done since the last start."""
     if not spec.is_reachable:
         return
-    progress = instance.record.progress if instance and instance.alive else None
+    progress = instance.record.progress if instance and (instance.alive or instance.saved) else None
     seeded = instance.record.seeded if instance else spec.has_seed
     can_log_in = seeded or spec.ssh or spec.provisioners
-    if can_log_in and not (progress and progress.ready):
-        yield _operation(spec, Action.WAIT, "is not ready yet" if progress else "is being started")
+    if can_log_in and not (progress and progress.ready and instance and instance.alive):
+        yield _operation(spec, Action.WAIT, _why_wait(instance))
     done = progress.steps_done if progress else 0
     if provision and done < len(spec.provisioners):
         cause = f"{len(spec.provisioners) - done} of {len(spec.provisioners)} steps to do"
         yield _operation(spec, Action.PROVISION, cause, first_step=done)
 
 
+def _why_wait(instance: Instance | None) -> str:
+    if instance and instance.saved:
+        return "is being restored"
+    return "is not ready yet" if instance and instance.alive else "is being started"
+
+
 def _already_running(spec: VmSpec, instance: Instance | None) -> str:
     if instance is None:
         return "already running"
+    return f"already running{_changed(spec, instance)}"
+
+
+def _changed(spec: VmSpec, instance: Instance) -> str:
+    """What was changed and is not taken up by a VM that goes on."""
     changed = changed_at_start(instance.record.spec, spec)
     restart = f"; {', '.join(changed)} changed: takes effect after `vmctl down`" if changed else ""
-    return f"already running{restart}{_kept(spec, instance)}"
+    return f"{restart}{_kept(spec, instance)}"
 
 
 def _kept(spec: VmSpec, instance: Instance) -> str:
