@@ -92,9 +92,19 @@ def run(argv: Sequence[str], log: Path, prepare: Callable[[], None] = lambda: No
 
 def import_once() -> None:
     """Import what commands need here, so that no fork has to."""
-    for module in ("cli.main", "cli.lifecycle", "cli.up", "app.options", "app.up", "app.lifecycle", "ui.display"):
+    for module in (
+        "cli.main",
+        "cli.lifecycle",
+        "cli.up",
+        "app.options",
+        "app.up",
+        "app.lifecycle",
+        "app.snapshots",
+        "cli.snapshot",
+        "ui.display",
+    ):
         import_module(f"vm_manager.{module}")
-    for module in ("launch", "shutdown", "query", "disks"):
+    for module in ("launch", "shutdown", "query", "disks", "saved_state", "snapshots"):
         import_module(f"vm_manager.backends.qemu.{module}")
 
 

@@ -20,8 +20,6 @@ AWAITING = {
     "vm_manager::host::missing_firmware": "UEFI firmware",
     "vm_manager::network::port_in_use": "declared port forwards",
     "vm_manager::network::bridge_missing": "TAP networks",
-    "vm_manager::qemu::job_failed": "snapshots",
-    "vm_manager::qemu::migration_failed": "saved state and migration",
 }
 
 # Where no command line can lead to it: a failing generator is passed in, in tests/unit/guest/test_keys.py.

@@ -13,11 +13,11 @@ import pytest
 
 from driver import qemu_processes, wait_for
 from vm_manager.backends.registry import load_backend
-from vm_manager.diagnostics.errors import QemuError, QemuExited
+from vm_manager.diagnostics.errors import QemuError, QemuExited, VmError
 from vm_manager.domain.backend import Backend
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import Event
-from vm_manager.domain.instance import BaseImage, InstanceRecord, Observation, Progress, VmState
+from vm_manager.domain.instance import BaseImage, InstanceRecord, Observation, Progress, Snapshot, VmState
 from vm_manager.domain.spec import Accelerator, ImageSource, VmSpec
 
 
@@ -49,6 +49,16 @@ class _Machine:
     def stop(self) -> None:
         # The firmware does not react to the power button: by force, at once.
         self.backend.stop(self.record, self.home, Deadline(0), self.events.append)
+
+    def save(self) -> None:
+        self.backend.save(self.record, self.home, CancelToken(), self.events.append)
+
+    def restore(self) -> None:
+        data = self.backend.restore(self.record, self.home, CancelToken(), self.events.append)
+        self.record = replace(self.record, backend_data=data)
+
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        return self.backend.snapshots(self.record, self.home)
 
     def look(self) -> Observation:
         return self.backend.observe(self.record, self.home)
@@ -126,6 +136,68 @@ def test_what_is_off_can_be_neither_suspended_nor_resumed(machine: _Machine) -> 
         with pytest.raises(QemuError):
             act(machine.record, machine.home)
     assert machine.state is VmState.PREPARED
+
+
+def test_saved_to_disk_it_is_off_and_restored_it_runs(machine: _Machine) -> None:
+    machine.start()
+    machine.save()
+    seen = machine.look()
+    assert (seen.state, seen.alive, seen.saved, seen.pid) == (VmState.SUSPENDED, False, True, None)
+    assert machine.backend.heal(machine.home) == ()
+    machine.restore()
+    assert (machine.state, machine.look().alive, machine.look().saved) == (VmState.RUNNING, True, False)
+    machine.stop()
+    assert machine.state is VmState.STOPPED
+
+
+def test_a_suspended_machine_can_be_saved_and_restored_it_runs(machine: _Machine) -> None:
+    machine.start()
+    machine.backend.suspend(machine.record, machine.home)
+    machine.save()
+    machine.restore()
+    assert machine.state is VmState.RUNNING
+
+
+def test_a_state_is_used_once(machine: _Machine) -> None:
+    machine.start()
+    machine.save()
+    machine.restore()
+    machine.stop()
+    with pytest.raises(VmError):
+        machine.restore()
+    assert machine.state is VmState.STOPPED
+
+
+def test_what_is_off_cannot_be_saved(machine: _Machine) -> None:
+    with pytest.raises(QemuError):
+        machine.save()
+    assert (machine.state, machine.look().saved) == (VmState.PREPARED, False)
+
+
+def test_a_snapshot_of_a_machine_that_runs_holds_its_memory(machine: _Machine) -> None:
+    machine.start()
+    machine.backend.create_snapshot(machine.record, machine.home, "one", CancelToken())
+    assert machine.state == VmState.RUNNING
+    machine.stop()
+    machine.backend.create_snapshot(machine.record, machine.home, "two", CancelToken())
+    one, two = machine.snapshots()
+    assert (one.tag, one.memory_bytes > 0, two.tag, two.memory_bytes) == ("one", True, "two", 0)
+    machine.backend.restore_snapshot(machine.record, machine.home, "two", CancelToken())
+    assert not machine.look().alive
+    for _ in range(2):  # from off, and while it runs
+        machine.backend.restore_snapshot(machine.record, machine.home, "one", CancelToken())
+        assert machine.state == VmState.RUNNING
+    machine.backend.delete_snapshot(machine.record, machine.home, "one", CancelToken())
+    machine.stop()
+    machine.backend.delete_snapshot(machine.record, machine.home, "two", CancelToken())
+    assert machine.snapshots() == ()
+
+
+def test_a_machine_that_stands_still_keeps_standing_after_a_snapshot(machine: _Machine) -> None:
+    machine.start()
+    machine.backend.suspend(machine.record, machine.home)
+    machine.backend.create_snapshot(machine.record, machine.home, "one", CancelToken())
+    assert machine.state is VmState.SUSPENDED
 
 
 def test_destroying_needs_no_state_and_no_record(machine: _Machine) -> None:

@@ -14,6 +14,10 @@ from driver import Vmctl
 from killer import Scenario
 
 _UP: tuple[tuple[str, ...], ...] = (("up",),)
+_TO_DISK = ("suspend", "--to-disk", "blank")
+_ANEW = ("start", "--discard-saved-state", "blank")
+_SNAPSHOT = ("snapshot", "create", "blank", "one")
+_GO_BACK = ("snapshot", "restore", "blank", "one")
 _CREATE = ("create", "--name", "blank", "--image", "blank.qcow2", "--memory", "32")
 _PULL = ("image", "pull", "blank.qcow2")
 
@@ -24,6 +28,13 @@ _SCENARIOS = {
     "down --destroy": Scenario(_UP, ("down", "--destroy"), ("down", "--destroy"), {}, 0),
     "reload": Scenario(_UP, ("reload", "--timeout", "0"), ("reload", "--timeout", "0"), {"blank": "running"}, 1),
     "suspend": Scenario(_UP, ("suspend", "blank"), ("suspend", "blank"), {"blank": "suspended"}, 1),
+    "suspend --to-disk": Scenario(_UP, _TO_DISK, _TO_DISK, {"blank": "suspended"}, 0),
+    "resume from disk": Scenario((*_UP, _TO_DISK), ("resume", "blank"), ("resume", "blank"), {"blank": "running"}, 1),
+    "start without the saved state": Scenario((*_UP, _TO_DISK), _ANEW, ("start", "blank"), {"blank": "running"}, 1),
+    "snapshot create": Scenario(_UP, _SNAPSHOT, _SNAPSHOT, {"blank": "running"}, 1, statuses=(0, 5)),
+    "snapshot restore": Scenario(
+        (*_UP, _SNAPSHOT, ("down", "--timeout", "0")), _GO_BACK, _GO_BACK, {"blank": "running"}, 1
+    ),
     "create": Scenario((), _CREATE, _CREATE, {"blank": "prepared"}, 0, statuses=(0, 5)),
     # Pruned before: what an earlier round has fetched would not be fetched again.
     "image pull": Scenario((("image", "prune"),), _PULL, _PULL, {}, 0),

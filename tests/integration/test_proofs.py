@@ -31,10 +31,10 @@ def blank(vmctl: Vmctl) -> Vmctl:
 
 
 @contextmanager
-def qmp(vmctl: Vmctl, name: str) -> Iterator[socket.socket]:
+def qmp(vmctl: Vmctl, name: str, vm: str = "blank") -> Iterator[socket.socket]:
     """A QMP session with a VM's QEMU, beside vmctl's own."""
     with socket.socket(socket.AF_UNIX) as connection:
-        directory = os.open(vmctl.home("blank"), os.O_PATH)
+        directory = os.open(vmctl.home(vm), os.O_PATH)
         connection.connect(f"/proc/self/fd/{directory}/{name}")
         os.close(directory)
         connection.makefile().readline()

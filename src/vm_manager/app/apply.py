@@ -86,6 +86,12 @@ class Run:
                 self._resume()
             case Action.SUSPEND:
                 self._suspend()
+            case Action.SAVE:
+                self._save()
+            case Action.RESTORE:
+                self._restore()
+            case Action.DISCARD:
+                self._discard()
             case Action.WAIT:
                 self._wait(operation.wait_for)
             case Action.PROVISION:
@@ -132,7 +138,8 @@ class Run:
             if old.alive:
                 self._stop()
             discarded = written_bytes(services.store.files(self._vm).overlay)
-        self._done.append(f"replaced by a new VM, discarding a disk with {discarded // _MIB} MiB of changes")
+            memory = " and its saved state" if old.saved else ""
+        self._done.append(f"replaced by a new VM, discarding a disk with {discarded // _MIB} MiB of changes{memory}")
 
     def _start(self) -> None:
         services = self._services
@@ -164,6 +171,30 @@ class Run:
         with step(self._services, record.name, "suspend", "suspending", "suspended"):
             self._services.backend(record.backend).suspend(record, self._services.home(record.name))
         self._done.append("suspended")
+
+    def _save(self) -> None:
+        services = self._services
+        record, files = services.store.read(self._vm), services.store.files(self._vm)
+        with step(services, self._vm, "suspend", "saving to disk", "saved to disk") as told:
+            services.backend(record.backend).save(record, files.home, services.cancel, services.emit)
+            told.outcome = f"saved to disk ({written_bytes(files.saved_state) // _MIB} MiB)"
+        self._done.append("saved to disk")
+
+    def _restore(self) -> None:
+        services = self._services
+        record = services.store.read(self._vm)
+        backend, home = services.backend(record.backend), services.home(self._vm)
+        with step(services, self._vm, "resume", "restoring from disk", "restored") as told:
+            require_base(record)
+            record = replace(record, backend_data=backend.restore(record, home, services.cancel, services.emit))
+            services.store.write(record)
+            told.outcome = f"restored{_where(services, record)}"
+        self._done.append("restored")
+
+    def _discard(self) -> None:
+        with step(self._services, self._vm, "discard", "discarding the saved state", "discarded the saved state"):
+            discarded = self._services.store.discard_saved_state(self._vm)
+        self._done.append(f"discarded {discarded // _MIB} MiB of saved state")
 
     def _wait(self, goal: WaitFor) -> None:
         services = self._services
@@ -208,9 +239,10 @@ class Run:
 
     def _destroy(self) -> None:
         with step(self._services, self._vm, "destroy", "destroying", "destroyed"):
+            saved = self._services.store.files(self._vm).saved_state.exists()
             _backend_of(self._services, self._vm).destroy(self._services.home(self._vm))
             self._services.store.remove(self._vm)
-        self._done.append("destroyed")
+        self._done.append("destroyed, with its saved state" if saved else "destroyed")
 
 
 def _backend_of(services: Services, vm: str) -> Backend:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vm_manager.app.up import UpOptions
     from vm_manager.domain.events import Event, EventSink
     from vm_manager.domain.image import CachedImage, ImageReport
+    from vm_manager.domain.instance import Snapshot
     from vm_manager.domain.plan import Plan
     from vm_manager.vmfile.load import Project
 
@@ -153,13 +154,16 @@ class Manager:
         with self._errors.boundary():
             return self._reported(create(self._services, new, start=start))
 
-    def start(self, names: Sequence[str], *, timeout_s: float | None = None) -> tuple[Outcome, ...]:
+    def start(
+        self, names: Sequence[str], *, timeout_s: float | None = None, discard_saved_state: bool = False
+    ) -> tuple[Outcome, ...]:
         """Power on, or let a suspended VM go on, and wait for as much as it has reached before.
 
+        discard_saved_state: boot one that was saved to disk without what it had in memory.
         timeout_s: how long the guest may take to get ready; None: what its spec says, else what its accelerator makes reasonable.
         Raises: `vm::not_found`, `state::locked`; `vm::invalid_state` is in the outcome of its VM, here and below.
         """
-        return self._lifecycle("start", names, timeout_s)
+        return self._lifecycle("start --discard-saved-state" if discard_saved_state else "start", names, timeout_s)
 
     def stop(self, names: Sequence[str], *, timeout_s: float = 30.0) -> tuple[Outcome, ...]:
         """Power off; timeout_s: for the guest to do that itself. Raises: `vm::not_found`, `state::locked`."""
@@ -169,13 +173,35 @@ class Manager:
         """Stop and start; timeout_s: for the guest to shut down by itself. Raises: `vm::not_found`, `state::locked`."""
         return self._lifecycle("restart", names, timeout_s)
 
-    def suspend(self, names: Sequence[str]) -> tuple[Outcome, ...]:
-        """Pause the vCPUs. Raises: `vm::not_found`, `state::locked`."""
-        return self._lifecycle("suspend", names)
+    def suspend(self, names: Sequence[str], *, to_disk: bool = False) -> tuple[Outcome, ...]:
+        """Pause the vCPUs; to_disk: save the machine and power it off. Raises: `vm::not_found`, `state::locked`."""
+        return self._lifecycle("suspend --to-disk" if to_disk else "suspend", names)
 
     def resume(self, names: Sequence[str]) -> tuple[Outcome, ...]:
         """Undo `suspend`. Raises: `vm::not_found`, `state::locked`."""
         return self._lifecycle("resume", names)
+
+    def snapshots(self, name: str) -> tuple[Snapshot, ...]:
+        """The snapshots of a VM, oldest first. Raises: `vm::not_found`, `state::corrupt`, `image::format_detection_failed`."""
+        from vm_manager.app.snapshots import list_snapshots
+
+        with self._errors.boundary():
+            return list_snapshots(self._services, name)
+
+    def create_snapshot(self, name: str, tag: str | None = None) -> tuple[Outcome, ...]:
+        """Keep the disks of a VM, and while it is powered on its memory. tag: None: made from the time.
+
+        Raises: `vm::not_found`, `vmctl::usage`, `state::locked`; `vm::invalid_state` is in the outcome, here and below.
+        """
+        return self._change_snapshots("snapshot create", name, tag)
+
+    def restore_snapshot(self, name: str, tag: str) -> tuple[Outcome, ...]:
+        """Go back to a snapshot; one with memory runs on from there. Raises: as `create_snapshot`."""
+        return self._change_snapshots("snapshot restore", name, tag)
+
+    def delete_snapshot(self, name: str, tag: str) -> tuple[Outcome, ...]:
+        """Remove a snapshot. Raises: as `create_snapshot`."""
+        return self._change_snapshots("snapshot delete", name, tag)
 
     def destroy(self, names: Sequence[str]) -> tuple[Outcome, ...]:
         """Remove VMs in any state, wherever they came from. Raises: `vm::not_found`, `state::locked`."""
@@ -277,6 +303,13 @@ class Manager:
 
         with self._errors.boundary():
             yield from read_logs(self._services, name, logs, lines=lines, follow=follow)
+
+    def _change_snapshots(self, verb: str, name: str, tag: str | None) -> tuple[Outcome, ...]:
+        from vm_manager.app.snapshots import change_snapshots
+        from vm_manager.planning.snapshots import SnapshotVerb
+
+        with self._errors.boundary():
+            return self._reported(change_snapshots(self._services, SnapshotVerb(verb), name, tag))
 
     def _lifecycle(self, verb: str, names: Sequence[str], timeout_s: float | None = None) -> tuple[Outcome, ...]:
         from vm_manager.app.lifecycle import lifecycle

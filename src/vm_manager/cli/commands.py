@@ -59,7 +59,7 @@ def commands() -> tuple[LazyCommand, ...]:
         LazyCommand("stop", "Shut VMs down; one that does not react in time is made to stop.", "lifecycle:stop"),
         LazyCommand("restart", "Stop VMs and start them again.", "lifecycle:restart"),
         LazyCommand("suspend", "Pause VMs: their virtual CPUs stand still, their memory stays.", "lifecycle:suspend"),
-        LazyCommand("resume", "Let suspended VMs go on.", "lifecycle:resume"),
+        LazyCommand("resume", "Let suspended VMs go on, also those that were saved to disk.", "lifecycle:resume"),
         LazyCommand("destroy", "Remove VMs, with their disks and keys, wherever they came from.", "lifecycle:destroy"),
         LazyCommand("list", "List all VMs. With --quiet: their names only.", "list:list_vms"),
         LazyCommand("status", "Show everything known of a VM, with its last failure.", "status:status"),
@@ -118,6 +118,21 @@ def image_commands() -> tuple[LazyCommand, ...]:
     )
 
 
+def snapshot_commands() -> tuple[LazyCommand, ...]:
+    """The commands behind `vmctl snapshot`."""
+    return (
+        LazyCommand(
+            "create", "Keep the disks of a VM as they are, and while it runs its memory, too.", "snapshot:create"
+        ),
+        LazyCommand("list", "List the snapshots of a VM, oldest first.", "snapshot:list_snapshots"),
+        LazyCommand("restore", "Go back to a snapshot: one with memory runs on from there.", "snapshot:restore"),
+        LazyCommand("delete", "Remove a snapshot.", "snapshot:delete"),
+    )
+
+
 def groups() -> tuple[CommandGroup, ...]:
     """The words that have commands behind them."""
-    return (CommandGroup("image", "Images: fetch them into the cache, look at them, remove them.", image_commands()),)
+    return (
+        CommandGroup("snapshot", "Keep states of a VM, and go back to them.", snapshot_commands()),
+        CommandGroup("image", "Images: fetch them into the cache, look at them, remove them.", image_commands()),
+    )

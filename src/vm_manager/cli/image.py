@@ -1,4 +1,4 @@
-"""`vmctl image …`: the image cache."""
+"""`vmctl image`: the image cache."""
 
 from __future__ import annotations
 

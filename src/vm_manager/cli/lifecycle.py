@@ -15,6 +15,9 @@ def start(
         float | None,
         typer.Option("--timeout", metavar="SECONDS", min=1, max=86400, help="For the guest to get ready."),
     ] = None,
+    discard: Annotated[
+        bool, typer.Option("--discard-saved-state", help="Boot VMs that were saved to disk without their memory.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Start VMs, or let suspended ones go on.
@@ -22,7 +25,7 @@ def start(
     Returns when they are as ready as they have been before.
     """
     with work(json=json) as command:
-        command.done(command.vms.start(names, timeout_s=timeout))
+        command.done(command.vms.start(names, timeout_s=timeout, discard_saved_state=discard))
 
 
 def stop(names: VmsArgument, timeout: StopTimeoutOption = 30.0, json: JsonOption = False) -> None:
@@ -37,14 +40,23 @@ def restart(names: VmsArgument, timeout: StopTimeoutOption = 30.0, json: JsonOpt
         command.done(command.vms.restart(names, timeout_s=timeout))
 
 
-def suspend(names: VmsArgument, json: JsonOption = False) -> None:
-    """Pause VMs: their virtual CPUs stand still, their memory stays."""
+def suspend(
+    names: VmsArgument,
+    to_disk: Annotated[
+        bool, typer.Option("--to-disk", help="Save memory and devices to disk, and let QEMU exit.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Pause VMs: their virtual CPUs stand still, their memory stays.
+
+    With --to-disk they take no memory any more and survive a restart of this host.
+    """
     with work(json=json) as command:
-        command.done(command.vms.suspend(names))
+        command.done(command.vms.suspend(names, to_disk=to_disk))
 
 
 def resume(names: VmsArgument, json: JsonOption = False) -> None:
-    """Let suspended VMs go on."""
+    """Let suspended VMs go on, also those that were saved to disk."""
     with work(json=json) as command:
         command.done(command.vms.resume(names))
 

@@ -85,7 +85,7 @@ class RemoteCommand(VmctlCommand):
 
 
 class VmctlGroup(TyperGroup):
-    """The command line as a whole."""
+    """The command line as a whole, or a command with commands of its own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["params"] = [*(kwargs.get("params") or []), *_global_options()]

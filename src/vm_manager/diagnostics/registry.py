@@ -392,15 +392,19 @@ _TABLE = (
     Code("vm_manager::qemu::job_failed", 50, 7, _FAILURE, Fault.HOST,
          "A job of QEMU's, such as a snapshot, failed after it had been started.",
          (
-          "QEMU's own reason is the evidence",
+          "a disk cannot keep snapshots: raw disks cannot",
+          "the snapshot was made by a machine with other memory or devices",
+          "the host's disk does not answer any more",
          ),
-         "QEMU's own reason is the evidence"),
+         "mend what QEMU names as its reason; the VM itself is as it was"),
     Code("vm_manager::qemu::migration_failed", 51, 7, _FAILURE, Fault.HOST,
          "Saving, restoring or moving a running machine failed.",
          (
-          "QEMU's own reason is the evidence",
+          "the saved state was damaged or cut off",
+          "QEMU, the accelerator or the VM's definition is another than when the state was saved",
+          "the host's disk does not answer any more",
          ),
-         "QEMU's own reason is the evidence; the VM itself goes on"),
+         "mend what QEMU names as its reason; a VM that was being saved goes on, a saved state that was being loaded is kept"),
     Code("vm_manager::qemu::io_error", 52, 7, _FAILURE, Fault.HOST,
          "The guest was paused because its disk could not be written or read; nothing of it is lost.",
          (

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Diagnostic, Evidence
     from vm_manager.domain.deadline import CancelToken, Deadline
     from vm_manager.domain.events import EventSink
-    from vm_manager.domain.instance import BaseImage, Incident, InstanceRecord, Observation, Vitals
+    from vm_manager.domain.instance import BaseImage, Incident, InstanceRecord, Observation, Snapshot, Vitals
     from vm_manager.domain.spec import VmSpec
 
 BackendData = Mapping[str, object]
@@ -80,6 +80,41 @@ class Backend(Protocol):
 
         Raises: `qemu::qmp_connect_failed`, `qemu::qmp_command_failed`.
         """
+
+    def save(self, record: InstanceRecord, home: Path, cancel: CancelToken, emit: EventSink) -> None:
+        """Write the machine's state to disk and power it off; it is then `saved`. Allowed while powered on.
+
+        When it fails or is cancelled the machine is as before, running or paused, and nothing is saved.
+        emit: is told how far it has come.
+        Raises: `host::disk_full`, `qemu::migration_failed`, `qemu::exited`, `qemu::qmp_connect_failed`,
+        `qemu::qmp_command_failed`, `vmctl::interrupted`.
+        """
+
+    def restore(self, record: InstanceRecord, home: Path, cancel: CancelToken, emit: EventSink) -> BackendData:
+        """Power on from the saved state, and let the vCPUs run. Allowed when `saved`.
+
+        A state is used once: before the vCPUs run it is gone, as they change the disk that it belongs to. When it fails
+        before that the machine is off and the state is kept.
+        Raises: `qemu::migration_failed`, `state::corrupt`, and as `start`.
+        """
+
+    def snapshots(self, record: InstanceRecord, home: Path) -> tuple[Snapshot, ...]:
+        """The snapshots there are, oldest first, in any state. Raises: `image::format_detection_failed`."""
+
+    def create_snapshot(self, record: InstanceRecord, home: Path, tag: str, cancel: CancelToken) -> None:
+        """Keep the disks, and while powered on the memory, under a new tag. The machine then runs or stands as before.
+
+        Raises: `qemu::job_failed`, `qemu::qmp_connect_failed`, `host::disk_full`.
+        """
+
+    def restore_snapshot(self, record: InstanceRecord, home: Path, tag: str, cancel: CancelToken) -> BackendData:
+        """Go back to a snapshot: one with memory runs on from there, powered on if need be; the disks alone need it powered off.
+
+        Raises: `qemu::job_failed`, `qemu::qmp_connect_failed`, and as `start`.
+        """
+
+    def delete_snapshot(self, record: InstanceRecord, home: Path, tag: str, cancel: CancelToken) -> None:
+        """Remove a snapshot from all disks. Raises: `qemu::job_failed`, `qemu::qmp_connect_failed`."""
 
     def destroy(self, home: Path) -> None:
         """End the process at once. Idempotent, allowed in every state, and without a readable record."""

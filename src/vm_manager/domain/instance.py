@@ -26,8 +26,8 @@ CREATED_BY_HAND = "create"
 class VmState(StrEnum):
     """The states of an instance, derived from what is true, never from a stored word alone.
 
-    PREPARING: being made. PREPARED: never started. SUSPENDED: its vCPUs are paused. FAILED: made or started incompletely, or
-    stopped by QEMU after an error. DESTROYED: what is left of it is being removed.
+    PREPARING: being made. PREPARED: never started. SUSPENDED: its vCPUs are paused, or it is saved to disk. FAILED: made or
+    started incompletely, or stopped by QEMU after an error. DESTROYED: what is left of it is being removed.
     """
 
     PREPARING = "preparing"
@@ -119,6 +119,7 @@ class Observation:
     pid: of the hypervisor's process, where there is one.
     resumable: whether a failed one that is alive can go on once its trouble is mended, such as a full disk.
     ssh: where the guest's sshd is reached, where the backend forwards a port.
+    saved: whether it is powered off with its state saved to disk.
     detail: the hypervisor's own word for the state, why it could not be asked, or how it came to be off.
     """
 
@@ -128,6 +129,7 @@ class Observation:
     ssh: Endpoint | None = None
     detail: str | None = None
     resumable: bool = False
+    saved: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ class Instance:
     @property
     def state(self) -> VmState:
         """Its state as the backend sees it; failed when its last start did not succeed."""
-        if not self.alive and self.last_failure and self.last_failure.operation == "start":
+        if not self.alive and not self.saved and self.last_failure and self.last_failure.operation == "start":
             return VmState.FAILED
         return self.observation.state
 
@@ -192,3 +194,21 @@ class Instance:
     def alive(self) -> bool:
         """Whether the machine is powered on, be its vCPUs running or not."""
         return self.observation.alive
+
+    @property
+    def saved(self) -> bool:
+        """Whether it is powered off with its state saved to disk."""
+        return self.observation.saved
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A state of a VM that can be gone back to.
+
+    created_at: UTC, ISO 8601.
+    memory_bytes: the size of the machine's memory and devices in it; 0: it holds the disks only.
+    """
+
+    tag: str
+    created_at: str
+    memory_bytes: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vm_manager.diagnostics.errors import ConversionFailed, FormatDetectionFailed, HostError, OverlayCreationFailed
 from vm_manager.diagnostics.os_errors import os_errors
@@ -43,14 +44,7 @@ def require_qemu_img() -> Path:
 
 def image_info(path: Path) -> ImageInfo:
     """Format and size of an image. Raises: `image::format_detection_failed`."""
-    # -U: an image that a running QEMU holds open can be looked at all the same.
-    argv = [str(require_qemu_img()), "info", "-U", "--output=json", str(path)]
-    try:
-        info = json.loads(run(argv, timeout_s=_TIMEOUT_S).stdout)
-    except ProcessFailed as error:
-        raise FormatDetectionFailed(
-            "{path} is not a disk image that qemu-img can read", {"path": str(path)}, evidence=(error.evidence,)
-        ) from error
+    info = _info(path)
     data_file = info.get("format-specific", {}).get("data", {}).get("data-file")
     backing = info.get("full-backing-filename") or info.get("backing-filename")
     return ImageInfo(
@@ -60,6 +54,17 @@ def image_info(path: Path) -> ImageInfo:
         backing=(path.parent / backing) if backing else None,
         size_bytes=info.get("actual-size", 0),
     )
+
+
+def _info(path: Path) -> Any:
+    # -U: an image that a running QEMU holds open can be looked at all the same.
+    argv = [str(require_qemu_img()), "info", "-U", "--output=json", str(path)]
+    try:
+        return json.loads(run(argv, timeout_s=_TIMEOUT_S).stdout)
+    except ProcessFailed as error:
+        raise FormatDetectionFailed(
+            "{path} is not a disk image that qemu-img can read", {"path": str(path)}, evidence=(error.evidence,)
+        ) from error
 
 
 def backing_chain(path: Path) -> tuple[Path, ...]:
@@ -106,7 +111,7 @@ def convert(source: Path, target: Path, *, format: str, compress: bool) -> None:
         run(argv, timeout_s=_COPY_TIMEOUT_S)
     except ProcessFailed as error:
         with os_errors(target.parent):
-            _require_space(target.parent)
+            require_space(target.parent)
         raise ConversionFailed(
             "{source} could not be converted to {format}",
             {"source": str(source), "format": format},
@@ -137,13 +142,35 @@ def create_overlay(overlay: Path, base: Path, size_bytes: int | None) -> None:
     except ProcessFailed as error:
         # Probed rather than read from the text: a full disk refuses one more block, too.
         with os_errors(overlay.parent):
-            _require_space(overlay.parent)
+            require_space(overlay.parent)
         raise OverlayCreationFailed(
             "the overlay on {base} was not created", {"base": str(base)}, evidence=(error.evidence,)
         ) from error
 
 
-def _require_space(directory: Path) -> None:
+@dataclass(frozen=True)
+class Kept:
+    """A snapshot inside an image. created_s: seconds since 1970. memory_bytes: 0: without a machine's state."""
+
+    tag: str
+    created_s: int
+    memory_bytes: int
+
+
+def kept_snapshots(path: Path) -> tuple[Kept, ...]:
+    """The snapshots inside an image. Raises: `image::format_detection_failed`."""
+    return tuple(
+        Kept(entry["name"], entry["date-sec"], entry["vm-state-size"]) for entry in _info(path).get("snapshots", ())
+    )
+
+
+def change_snapshot(path: Path, option: str, tag: str) -> None:
+    """Create (-c), apply (-a) or delete (-d) a snapshot inside an image that nobody has open. Raises: `ProcessFailed`."""
+    run([str(require_qemu_img()), "snapshot", "-q", option, tag, str(path)], timeout_s=_TIMEOUT_S)
+
+
+def require_space(directory: Path) -> None:
+    """Probe whether a directory's file system takes one more block. Raises: `OSError`."""
     probe = directory / ".space-probe"
     try:
         probe.write_bytes(b"\0" * 65536)

@@ -10,14 +10,19 @@ from vm_manager.domain.plan import Action, Operation, Plan
 
 def plan_down(names: Iterable[str], instances: Mapping[str, Instance], *, destroy: bool) -> Plan:
     """The operations that stop, and with `destroy` remove, the VMs."""
-    return Plan(tuple(_one(name, instances.get(name), destroy) for name in names))
+    return Plan(tuple(operation for name in names for operation in _one(name, instances.get(name), destroy)))
 
 
-def _one(name: str, instance: Instance | None, destroy: bool) -> Operation:
+def _one(name: str, instance: Instance | None, destroy: bool) -> Iterable[Operation]:
     if instance is None:
-        return Operation(name, Action.NOTHING, "already absent")
-    if destroy:
-        return Operation(name, Action.DESTROY, "is to be destroyed")
-    if instance.alive:
-        return Operation(name, Action.STOP, "is running")
-    return Operation(name, Action.NOTHING, "already stopped")
+        yield Operation(name, Action.NOTHING, "already absent")
+    elif destroy:
+        yield Operation(name, Action.DESTROY, "is to be destroyed")
+    elif instance.saved:
+        # Its memory is not thrown away: it goes on, and shuts down in good order.
+        yield Operation(name, Action.RESTORE, "is saved to disk")
+        yield Operation(name, Action.STOP, "is saved to disk")
+    elif instance.alive:
+        yield Operation(name, Action.STOP, "is running")
+    else:
+        yield Operation(name, Action.NOTHING, "already stopped")

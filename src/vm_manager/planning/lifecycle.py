@@ -14,9 +14,11 @@ class Verb(StrEnum):
     """The commands that work on single VMs by name."""
 
     START = "start"
+    START_ANEW = "start --discard-saved-state"
     STOP = "stop"
     RESTART = "restart"
     SUSPEND = "suspend"
+    SAVE = "suspend --to-disk"
     RESUME = "resume"
     DESTROY = "destroy"
 
@@ -24,34 +26,53 @@ class Verb(StrEnum):
 class Situation(StrEnum):
     """Where a VM can be, as far as it matters for what it can do next.
 
-    OFF: prepared, stopped, or a start that failed. BLOCKED: QEMU paused it after an error that can be mended. CRASHED: the guest
-    is lost, though QEMU still runs.
+    OFF: prepared, stopped, or a start that failed. SAVED: off, with its state on disk. BLOCKED: QEMU paused it after an error
+    that can be mended. CRASHED: the guest is lost, though QEMU still runs.
     """
 
     OFF = "off"
     RUNNING = "running"
     SUSPENDED = "suspended"
+    SAVED = "saved"
     BLOCKED = "blocked"
     CRASHED = "crashed"
 
 
 _OFF, _RUNNING, _SUSPENDED = Situation.OFF, Situation.RUNNING, Situation.SUSPENDED
-_BLOCKED, _CRASHED = Situation.BLOCKED, Situation.CRASHED
+_SAVED, _BLOCKED, _CRASHED = Situation.SAVED, Situation.BLOCKED, Situation.CRASHED
 
 _BOOT = (Action.START, Action.WAIT)
 _GO_ON = (Action.RESUME, Action.WAIT)
 _AGAIN = (Action.STOP, *_BOOT)
 _END = (Action.STOP,)
+_BACK = (Action.RESTORE, Action.WAIT)
+_WITHOUT = (Action.DISCARD, *_BOOT)
+_TO_DISK = (Action.SAVE,)
 
+# fmt: off
 #: What is done; a text: it is so already; not there: refused.
+#: What a saved VM has in memory is not thrown away by STOP and RESTART: it goes on first, and is then shut down in good order.
 TABLE: dict[Verb, dict[Situation, tuple[Action, ...] | str]] = {
-    Verb.START: {_OFF: _BOOT, _RUNNING: "already running", _SUSPENDED: _GO_ON, _BLOCKED: _GO_ON},
-    Verb.STOP: {_OFF: "already stopped", _RUNNING: _END, _SUSPENDED: _END, _BLOCKED: _END, _CRASHED: _END},
-    Verb.RESTART: {_OFF: _BOOT, _RUNNING: _AGAIN, _SUSPENDED: _AGAIN, _BLOCKED: _AGAIN, _CRASHED: _AGAIN},
-    Verb.SUSPEND: {_RUNNING: (Action.SUSPEND,), _SUSPENDED: "already suspended"},
-    Verb.RESUME: {_RUNNING: "already running", _SUSPENDED: _GO_ON, _BLOCKED: _GO_ON},
+    Verb.START: {
+        _OFF: _BOOT, _RUNNING: "already running", _SUSPENDED: _GO_ON, _SAVED: _BACK, _BLOCKED: _GO_ON
+    },
+    Verb.START_ANEW: {
+        _OFF: _BOOT, _RUNNING: "already running", _SUSPENDED: _GO_ON, _SAVED: _WITHOUT, _BLOCKED: _GO_ON
+    },
+    Verb.STOP: {
+        _OFF: "already stopped", _RUNNING: _END, _SUSPENDED: _END, _SAVED: (Action.RESTORE, *_END),
+        _BLOCKED: _END, _CRASHED: _END,
+    },
+    Verb.RESTART: {
+        _OFF: _BOOT, _RUNNING: _AGAIN, _SUSPENDED: _AGAIN, _SAVED: (Action.RESTORE, *_AGAIN),
+        _BLOCKED: _AGAIN, _CRASHED: _AGAIN,
+    },
+    Verb.SUSPEND: {_RUNNING: (Action.SUSPEND,), _SUSPENDED: "already suspended", _SAVED: "already saved to disk"},
+    Verb.SAVE: {_RUNNING: _TO_DISK, _SUSPENDED: _TO_DISK, _SAVED: "already saved to disk"},
+    Verb.RESUME: {_RUNNING: "already running", _SUSPENDED: _GO_ON, _SAVED: _BACK, _BLOCKED: _GO_ON},
     Verb.DESTROY: dict.fromkeys(Situation, (Action.DESTROY,)),
 }
+# fmt: on
 
 _WAYS_OUT = {
     _OFF: "start it with `vmctl start {name}`",
@@ -63,6 +84,8 @@ _WAYS_OUT = {
 def situation(instance: Instance) -> Situation:
     """Where an instance is."""
     match instance.state:
+        case _ if instance.saved:
+            return Situation.SAVED
         case _ if not instance.alive:
             return Situation.OFF
         case VmState.SUSPENDED:

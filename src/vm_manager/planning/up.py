@@ -54,6 +54,8 @@ def _run(spec: VmSpec, instance: Instance | None, edited: _Edited) -> Iterable[O
     """Power on."""
     if instance is None:
         yield _operation(spec, Action.START, "is new")
+    elif instance.saved:
+        yield _operation(spec, Action.RESTORE, f"is saved to disk{_changed(spec, instance, edited)}")
     elif not instance.alive:
         yield _operation(spec, Action.START, f"{_why_start(instance)}{_kept(spec, instance, edited)}")
     elif instance.state is VmState.SUSPENDED:
@@ -68,12 +70,11 @@ def _reach(spec: VmSpec, instance: Instance | None, provision: bool, wait: WaitF
     """Wait and provision, as far as each is still to be done since the last start."""
     if not spec.is_reachable or wait is WaitFor.NONE:
         return
-    progress = instance.record.progress if instance and instance.alive else None
+    progress = instance.record.progress if instance and (instance.alive or instance.saved) else None
     seeded = instance.record.seeded if instance else spec.has_seed
     can_log_in = seeded or spec.ssh or spec.provisioners
-    if can_log_in and not (progress and progress.ready):
-        why = "is not ready yet" if progress else "is being started"
-        yield replace(_operation(spec, Action.WAIT, why), wait_for=wait)
+    if can_log_in and not (progress and progress.ready and instance and instance.alive):
+        yield replace(_operation(spec, Action.WAIT, _why_wait(instance)), wait_for=wait)
     # A machine that is started anew may have lost what its steps had done, but for those that run once.
     reached = instance.record.progress if instance else Progress()
     steps = steps_to_do(spec, reached if progress else replace(reached, steps_done=0))
@@ -81,12 +82,23 @@ def _reach(spec: VmSpec, instance: Instance | None, provision: bool, wait: WaitF
         yield _operation(spec, Action.PROVISION, f"{len(steps)} of {len(spec.provisioners)} steps to do", steps)
 
 
+def _why_wait(instance: Instance | None) -> str:
+    if instance and instance.saved:
+        return "is being restored"
+    return "is not ready yet" if instance and instance.alive else "is being started"
+
+
 def _already_running(spec: VmSpec, instance: Instance | None, edited: _Edited) -> str:
     if instance is None:
         return "already running"
+    return f"already running{_changed(spec, instance, edited)}"
+
+
+def _changed(spec: VmSpec, instance: Instance, edited: _Edited) -> str:
+    """What was changed and is not taken up by a VM that goes on."""
     changed = changed_at_start(instance.record.spec, spec)
     restart = f"; {', '.join(changed)} changed: takes effect on restart (`vmctl down`, `vmctl up`)" if changed else ""
-    return f"already running{restart}{_kept(spec, instance, edited)}"
+    return f"{restart}{_kept(spec, instance, edited)}"
 
 
 def _kept(spec: VmSpec, instance: Instance, edited: _Edited) -> str:

@@ -152,6 +152,26 @@ class InstanceFiles:
         return self.home / "pid"
 
     @property
+    def saved_state(self) -> Path:
+        """The memory and devices of a machine that was saved; while it stands here, that machine has not run since."""
+        return self.home / "saved-state"
+
+    @property
+    def saved_state_part(self) -> Path:
+        """The same while it is being written; what a killed command leaves of it is cleared away."""
+        return self.home / ".saved-state.tmp"
+
+    @property
+    def saved_state_used(self) -> Path:
+        """The same once a machine goes on from it: never to be loaded again."""
+        return self.home / ".saved-state.used.tmp"
+
+    @property
+    def saved_state_needs(self) -> Path:
+        """What the saved state needs to be loaded."""
+        return self.home / "saved-state.json"
+
+    @property
     def life_line(self) -> Path:
         """Empty; locked from before QEMU's first instruction until its end."""
         return self.home / "life-line"

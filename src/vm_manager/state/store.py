@@ -17,7 +17,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.instance import RECORD_SCHEMA, InstanceRecord, VmState
 from vm_manager.domain.names import closest, is_vm_name
-from vm_manager.state.files import TEMPORARY, exchange, make_dir, sync_directory, write_atomically
+from vm_manager.state.files import TEMPORARY, exchange, make_dir, sync_directory, write_atomically, written_bytes
 from vm_manager.state.layout import LEAVING, PREPARING, DataDir, InstanceFiles
 from vm_manager.state.lock import holder, locked
 from vm_manager.state.migrations import migrate
@@ -153,6 +153,17 @@ class InstanceStore:
     def console_lock(self, name: str, command: str) -> AbstractContextManager[None]:
         """Hold an instance's console, which serves one at a time. Raises: `state::locked`."""
         return locked(self.data.console_locks, name, command, "is at the console of VM '{name}'")
+
+    def discard_saved_state(self, name: str) -> int:
+        """Remove the state that a VM was saved with; the caller holds its lock. Returns its size in bytes. Idempotent."""
+        files = self.files(name)
+        with os_errors(files.saved_state):
+            size = written_bytes(files.saved_state)
+            files.saved_state.unlink(missing_ok=True)
+            # The VM is about to be booted: after a power cut the state must not be there again.
+            sync_directory(files.home)
+            files.saved_state_needs.unlink(missing_ok=True)
+        return size
 
     @contextmanager
     def creating(self, name: str, *, replacing: bool = False) -> Iterator[Path]:

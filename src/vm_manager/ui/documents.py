@@ -10,7 +10,7 @@ from vm_manager.diagnostics.errors import VmError
 from vm_manager.diagnostics.model import Diagnostic, Evidence, Label, Suggestion
 from vm_manager.diagnostics.registry import Code
 from vm_manager.diagnostics.spans import Source, Span
-from vm_manager.domain.instance import Endpoint, Instance, LastFailure
+from vm_manager.domain.instance import Endpoint, Instance, LastFailure, Snapshot
 
 if TYPE_CHECKING:
     from vm_manager.domain.plan import Operation
@@ -53,9 +53,15 @@ def status_item(instance: Instance) -> dict[str, object]:
         "ready": instance.alive and record.progress.ready,
         "provisioned_steps": record.progress.steps_done,
         "provisioners": len(record.spec.provisioners),
+        "saved_to_disk": observation.saved,
         "detail": observation.detail,
         "backend_data": dict(record.backend_data),
     }
+
+
+def snapshot_item(vm: str, snapshot: Snapshot) -> dict[str, object]:
+    """A snapshot in `vmctl snapshot list --json`."""
+    return {"vm": vm, **vars(snapshot)}
 
 
 def outcome_item(

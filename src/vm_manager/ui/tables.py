@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vm_manager.domain.instance import INCIDENT, Instance
+from vm_manager.domain.instance import INCIDENT, Instance, Snapshot
 
 if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Evidence
@@ -23,6 +23,17 @@ def list_lines(instances: Sequence[Instance]) -> list[str]:
     if failed:
         lines += ["", f"! a failure that still counts: see `vmctl status {failed[0]}`"]
     return lines
+
+
+def snapshot_lines(snapshots: Sequence[Snapshot]) -> list[str]:
+    """The table of `vmctl snapshot list`."""
+    rows = [("TAG", "CREATED", "MEMORY")]
+    rows += [
+        (kept.tag, kept.created_at, f"{kept.memory_bytes // 1024**2} MiB" if kept.memory_bytes else "-")
+        for kept in snapshots
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def status_lines(instance: Instance) -> list[str]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from unit.samples import record, spec
+from vm_manager.app.fleet import Outcome
 from vm_manager.app.manager import Manager
 from vm_manager.backends.noop.backend import NoopBackend
-from vm_manager.diagnostics.errors import InvalidState, StateLocked, VmError, VmForeign, VmNotFound
+from vm_manager.diagnostics.errors import InvalidState, StateLocked, Usage, VmError, VmForeign, VmNotFound
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import Event, StepFailed, StepFinished, StepStarted
 from vm_manager.domain.instance import BaseImage, VmState
@@ -236,6 +237,57 @@ def test_a_corrupt_record_does_not_stop_the_other_vms(world: _World) -> None:
     outcomes = {outcome.vm: outcome.error for outcome in world.vms.down(project)}
     assert outcomes["db"] is None
     assert isinstance(outcomes["web"], VmError)
+
+
+def _summaries(outcomes: tuple[Outcome, ...]) -> list[str]:
+    return [str(outcome.error or outcome.summary) for outcome in outcomes]
+
+
+def test_saved_to_disk_and_back_by_every_way(world: _World) -> None:
+    project = world.project(_ONE)
+    world.up(project)
+    for back in (world.vms.resume, world.vms.start, lambda names: world.vms.up(project, names)):
+        assert _summaries(world.vms.suspend(["web"], to_disk=True)) == ["saved to disk"]
+        assert world.states() == {"web": VmState.SUSPENDED}
+        assert world.vms.status("web").saved
+        assert _summaries(world.vms.suspend(["web"], to_disk=True)) == ["already saved to disk"]
+        assert _summaries(back(["web"])) == ["restored"]
+        assert world.states() == {"web": VmState.RUNNING}
+    world.vms.suspend(["web"], to_disk=True)
+    assert _summaries(world.vms.stop(["web"])) == ["restored, stopped"]
+    assert not (world.data / "vms" / "web" / "saved-state").exists()
+
+
+def test_memory_that_is_given_up_is_named(world: _World) -> None:
+    project = world.project(_ONE)
+    world.up(project)
+    world.vms.suspend(["web"], to_disk=True)
+    outcomes = world.vms.start(["web"], discard_saved_state=True)
+    assert _summaries(outcomes) == ["discarded 0 MiB of saved state, started"]
+    assert _summaries(world.vms.start(["web"], discard_saved_state=True)) == ["already running"]
+    world.vms.suspend(["web"], to_disk=True)
+    (replaced,) = _summaries(world.vms.reload(project))
+    assert " and its saved state, started" in replaced
+    world.vms.suspend(["web"], to_disk=True)
+    assert _summaries(world.vms.destroy(["web"])) == ["destroyed, with its saved state"]
+
+
+def test_snapshots_from_making_to_removing(world: _World) -> None:
+    project = world.project(_ONE)
+    world.up(project)
+    assert _summaries(world.vms.create_snapshot("web", "one")) == ["kept snapshot one (0 MiB of memory)"]
+    assert "has a snapshot 'one' already" in _summaries(world.vms.create_snapshot("web", "one"))[0]
+    assert [kept.tag for kept in world.vms.snapshots("web")] == ["one"]
+    world.down(project)
+    assert _summaries(world.vms.restore_snapshot("web", "one")) == ["went back to snapshot one"]
+    assert world.states() == {"web": VmState.RUNNING}
+    assert world.vms.status("web").record.progress.steps_done == 0
+    assert _summaries(world.vms.delete_snapshot("web", "one")) == ["removed snapshot one"]
+    assert world.vms.snapshots("web") == ()
+    with pytest.raises(Usage):
+        world.vms.create_snapshot("web", "no tag")
+    with pytest.raises(VmNotFound):
+        world.vms.create_snapshot("wbe", "one")
 
 
 # The contract of backends

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer.core import TyperGroup
 from typer.main import get_command
 
 import vm_manager.diagnostics.errors as errors_module
@@ -194,9 +195,12 @@ def _fault(command: str) -> str | None:
     arguments = [word for word in shlex.split(command)[1:] if word not in ("--help", "-h")]
     group = _command_line()
     try:
-        context = group.make_context("vmctl", arguments or ["list"])
-        name, found, rest = group.resolve_command(context, [*context._protected_args, *context.args])
-        found.make_context(name, rest, parent=context)
+        context: Any = group.make_context("vmctl", arguments or ["list"])
+        # A command may have commands of its own; one that is merely mentioned need not be complete.
+        while isinstance(context.command, TyperGroup) and (words := [*context._protected_args, *context.args]):
+            name, found, rest = context.command.resolve_command(context, words)
+            assert found is not None
+            context = found.make_context(name, rest, parent=context)
     except typer.TyperException as error:
         return None if type(error).__name__ == "MissingParameter" else str(error)
     except Usage as error:
@@ -222,7 +226,14 @@ def test_what_is_meant_by_another_tools_command_exists(peer: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["vmctl nosuch", "vmctl up --bogus", "vmctl list extra", "vmctl down --timeout soon", "vmctl up --color sometimes"],
+    [
+        "vmctl nosuch",
+        "vmctl up --bogus",
+        "vmctl list extra",
+        "vmctl down --timeout soon",
+        "vmctl up --color sometimes",
+        "vmctl snapshot lst web",
+    ],
 )
 def test_a_command_that_vmctl_does_not_take_is_noticed(command: str) -> None:
     assert _fault(command) is not None

@@ -12,6 +12,7 @@ from vm_manager.planning.down import plan_down
 
 _RUNNING = {"web": instance()}
 _STOPPED = {"web": instance(observed=VmState.STOPPED)}
+_SAVED = {"web": instance(observed=Observation(VmState.SUSPENDED, saved=True))}
 _PANICKED = {"web": instance(observed=Observation(VmState.FAILED, alive=True))}
 
 
@@ -23,6 +24,7 @@ _PANICKED = {"web": instance(observed=Observation(VmState.FAILED, alive=True))}
         (_STOPPED, False, "instance web: nothing — already stopped"),
         ({}, False, "instance web: nothing — already absent"),
         (_RUNNING, True, "instance web: destroy — is to be destroyed"),
+        (_SAVED, True, "instance web: destroy — is to be destroyed"),
         (_STOPPED, True, "instance web: destroy — is to be destroyed"),
         ({}, True, "instance web: nothing — already absent"),
     ],
@@ -32,6 +34,13 @@ def test_down_stops_what_runs_and_with_destroy_removes_what_exists(
 ) -> None:
     plan = plan_down(["web"], instances, destroy=destroy)
     assert [str(operation) for operation in plan.operations] == [line]
+
+
+def test_down_does_not_throw_away_what_a_saved_vm_has_in_memory() -> None:
+    assert [str(operation) for operation in plan_down(["web"], _SAVED, destroy=False).operations] == [
+        "instance web: restore — is saved to disk",
+        "instance web: stop — is saved to disk",
+    ]
 
 
 def test_an_unchanged_vm_has_no_changes() -> None:

@@ -21,12 +21,14 @@ _INSTANCES: dict[str, Instance] = {
     "failed to start": instance(observed=VmState.STOPPED, progress=Progress(started=True), failure=_NO_START),
     "running": instance(observed=VmState.RUNNING, progress=_STARTED),
     "suspended": instance(observed=VmState.SUSPENDED, progress=_STARTED),
+    "saved": instance(observed=Observation(VmState.SUSPENDED, saved=True), progress=_STARTED, failure=_NO_START),
     "io-error": instance(observed=Observation(VmState.FAILED, alive=True, resumable=True), progress=_STARTED),
     "panicked": instance(observed=Observation(VmState.FAILED, alive=True), progress=_STARTED),
 }
 
 _START, _STOP, _WAIT, _RESUME = Action.START, Action.STOP, Action.WAIT, Action.RESUME
 _SUSPEND, _DESTROY = Action.SUSPEND, Action.DESTROY
+_SAVE, _RESTORE, _DISCARD = Action.SAVE, Action.RESTORE, Action.DISCARD
 _BOOT, _GO_ON, _AGAIN = (_START, _WAIT), (_RESUME, _WAIT), (_STOP, _START, _WAIT)
 
 # A text: it is so already. In brackets: refused, with this way out.
@@ -37,6 +39,17 @@ _CELLS: dict[str, dict[str, tuple[Action, ...] | str]] = {
         "failed to start": (_START,),
         "running": "already running",
         "suspended": _GO_ON,
+        "saved": (_RESTORE, _WAIT),
+        "io-error": _GO_ON,
+        "panicked": "[vmctl restart web]",
+    },
+    "start --discard-saved-state": {
+        "prepared": _BOOT,
+        "stopped": _BOOT,
+        "failed to start": (_START,),
+        "running": "already running",
+        "suspended": _GO_ON,
+        "saved": (_DISCARD, _START, _WAIT),
         "io-error": _GO_ON,
         "panicked": "[vmctl restart web]",
     },
@@ -46,6 +59,7 @@ _CELLS: dict[str, dict[str, tuple[Action, ...] | str]] = {
         "failed to start": "already stopped",
         "running": (_STOP,),
         "suspended": (_STOP,),
+        "saved": (_RESTORE, _STOP),
         "io-error": (_STOP,),
         "panicked": (_STOP,),
     },
@@ -55,6 +69,7 @@ _CELLS: dict[str, dict[str, tuple[Action, ...] | str]] = {
         "failed to start": (_START,),
         "running": _AGAIN,
         "suspended": _AGAIN,
+        "saved": (_RESTORE, _STOP, _START, _WAIT),
         "io-error": _AGAIN,
         "panicked": _AGAIN,
     },
@@ -64,6 +79,17 @@ _CELLS: dict[str, dict[str, tuple[Action, ...] | str]] = {
         "failed to start": "[vmctl start web]",
         "running": (_SUSPEND,),
         "suspended": "already suspended",
+        "saved": "already saved to disk",
+        "io-error": "[vmctl resume web]",
+        "panicked": "[vmctl restart web]",
+    },
+    "suspend --to-disk": {
+        "prepared": "[vmctl start web]",
+        "stopped": "[vmctl start web]",
+        "failed to start": "[vmctl start web]",
+        "running": (_SAVE,),
+        "suspended": (_SAVE,),
+        "saved": "already saved to disk",
         "io-error": "[vmctl resume web]",
         "panicked": "[vmctl restart web]",
     },
@@ -73,6 +99,7 @@ _CELLS: dict[str, dict[str, tuple[Action, ...] | str]] = {
         "failed to start": "[vmctl start web]",
         "running": "already running",
         "suspended": _GO_ON,
+        "saved": (_RESTORE, _WAIT),
         "io-error": _GO_ON,
         "panicked": "[vmctl restart web]",
     },

@@ -72,6 +72,29 @@ def test_a_vm_that_does_not_run_is_started_and_provisioned_from_the_first_step(s
     ]
 
 
+def test_a_saved_vm_is_restored_and_goes_on_with_its_provisioners_where_it_was() -> None:
+    wanted = spec(provisioners=(SHELL, SHELL))
+    saved = Observation(VmState.SUSPENDED, saved=True)
+    there = instance(wanted, saved, progress=Progress(started=True, ready=True, steps_done=1))
+    assert _plan(wanted, there) == [
+        "instance web: restore — is saved to disk",
+        "instance web: wait — is being restored",
+        "instance web: provision — 1 of 2 steps to do",
+    ]
+    done = instance(wanted, saved, progress=Progress(started=True, ready=True, steps_done=2))
+    assert _plan(wanted, done) == [
+        "instance web: restore — is saved to disk",
+        "instance web: wait — is being restored",
+    ]
+
+
+def test_what_was_changed_while_a_vm_was_saved_waits_for_its_next_start() -> None:
+    there = instance(observed=Observation(VmState.SUSPENDED, saved=True), progress=Progress(started=True))
+    assert _plan(spec(memory_mib=4096), there)[0] == (
+        "instance web: restore — is saved to disk; memory changed: takes effect on restart (`vmctl down`, `vmctl up`)"
+    )
+
+
 def test_a_vm_whose_last_start_failed_is_started_again() -> None:
     there = instance(observed=VmState.STOPPED, failure=LastFailure("2026", "start", "code", "message"))
     assert _plan(spec(), there)[0] == "instance web: start — could not be started before"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from vm_manager.diagnostics.errors import BackendNotAvailable, QemuExited, QmpConnectFailed
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.backend import BackendData, Capabilities
-from vm_manager.domain.instance import Observation, Vitals, VmState
+from vm_manager.domain.instance import Observation, Snapshot, Vitals, VmState
 from vm_manager.domain.spec import NetworkMode
 from vm_manager.state.files import write_atomically, write_private
+from vm_manager.state.layout import InstanceFiles
 
 if TYPE_CHECKING:
     import socket
@@ -54,6 +56,45 @@ class NoopBackend:
     def resume(self, record: InstanceRecord, home: Path) -> None:
         self._set(home, _RUNS)
 
+    def save(self, record: InstanceRecord, home: Path, cancel: CancelToken, emit: EventSink) -> None:
+        if not _machine(home).exists():
+            raise QmpConnectFailed("there is no machine")
+        with os_errors(home):
+            _machine(home).rename(InstanceFiles(home).saved_state)
+
+    def restore(self, record: InstanceRecord, home: Path, cancel: CancelToken, emit: EventSink) -> BackendData:
+        with os_errors(home):
+            InstanceFiles(home).saved_state.rename(_machine(home))
+        self._set(home, _RUNS)
+        return record.backend_data
+
+    def snapshots(self, record: InstanceRecord, home: Path) -> tuple[Snapshot, ...]:
+        with os_errors(home):
+            kept = sorted(home.glob("snapshot-*"), key=lambda path: path.stat().st_mtime_ns)
+            return tuple(
+                Snapshot(
+                    tag=path.name.removeprefix("snapshot-"),
+                    created_at=datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds"),
+                    memory_bytes=path.stat().st_size,
+                )
+                for path in kept
+            )
+
+    def create_snapshot(self, record: InstanceRecord, home: Path, tag: str, cancel: CancelToken) -> None:
+        machine = _machine(home)
+        with os_errors(home):
+            write_atomically(_snapshot(home, tag), machine.read_bytes() if machine.exists() else b"")
+
+    def restore_snapshot(self, record: InstanceRecord, home: Path, tag: str, cancel: CancelToken) -> BackendData:
+        with os_errors(home):
+            if _snapshot(home, tag).read_bytes():
+                write_atomically(_machine(home), _RUNS)
+        return record.backend_data
+
+    def delete_snapshot(self, record: InstanceRecord, home: Path, tag: str, cancel: CancelToken) -> None:
+        with os_errors(home):
+            _snapshot(home, tag).unlink()
+
     def _set(self, home: Path, content: bytes) -> None:
         if not _machine(home).exists():
             raise QmpConnectFailed("there is no machine")
@@ -67,6 +108,8 @@ class NoopBackend:
         try:
             paused = _machine(home).read_bytes() == _PAUSED
         except OSError:
+            if InstanceFiles(home).saved_state.exists():
+                return Observation(VmState.SUSPENDED, saved=True, detail="saved to disk")
             return Observation(VmState.STOPPED if record.progress.started else VmState.PREPARED)
         return Observation(VmState.SUSPENDED if paused else VmState.RUNNING, alive=True)
 
@@ -106,6 +149,10 @@ class NoopBackend:
 def factory() -> NoopBackend:
     """The backend, for the registry."""
     return NoopBackend()
+
+
+def _snapshot(home: Path, tag: str) -> Path:
+    return home / f"snapshot-{tag}"
 
 
 def _machine(home: Path) -> Path:

@@ -5,6 +5,7 @@ Looking at a VM must be quick; what starts, stops and talks to QEMU is imported 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vm_manager.backends.qemu.pid_file import lock_owner
@@ -17,13 +18,14 @@ from vm_manager.state.layout import InstanceFiles
 if TYPE_CHECKING:
     import socket
     import subprocess
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from vm_manager.backends.qemu.launch import Keep
     from vm_manager.diagnostics.model import Diagnostic, Evidence
     from vm_manager.domain.deadline import CancelToken, Deadline
     from vm_manager.domain.events import EventSink
-    from vm_manager.domain.instance import BaseImage, Incident, InstanceRecord
+    from vm_manager.domain.instance import BaseImage, Incident, InstanceRecord, Snapshot
     from vm_manager.domain.spec import VmSpec
 
 _LOOPBACK = "127.0.0.1"
@@ -35,6 +37,11 @@ _STATES = {
     "paused": VmState.SUSPENDED,
     "suspended": VmState.SUSPENDED,
     "postmigrate": VmState.SUSPENDED,
+    "finish-migrate": VmState.SUSPENDED,
+    "inmigrate": VmState.SUSPENDED,
+    "prelaunch": VmState.SUSPENDED,
+    "restore-vm": VmState.SUSPENDED,
+    "save-vm": VmState.SUSPENDED,
     "guest-panicked": VmState.FAILED,
     "io-error": VmState.FAILED,
     "internal-error": VmState.FAILED,
@@ -71,10 +78,7 @@ class QemuBackend:
     def start(self, record: InstanceRecord, home: Path, cancel: CancelToken) -> BackendData:
         from vm_manager.backends.qemu.launch import launch
 
-        def keep(child: subprocess.Popen[bytes], keeper: subprocess.Popen[bytes]) -> None:
-            self._children[home], self._keepers[home] = child, keeper
-
-        return launch(record, InstanceFiles(home), cancel, keep).plain()
+        return launch(record, InstanceFiles(home), cancel, self._keeper(home)).plain()
 
     def stop(self, record: InstanceRecord, home: Path, deadline: Deadline, emit: EventSink) -> None:
         from vm_manager.backends.qemu.shutdown import shut_down
@@ -89,10 +93,47 @@ class QemuBackend:
             monitor.execute("stop")
 
     def resume(self, record: InstanceRecord, home: Path) -> None:
+        from vm_manager.backends.qemu.agent import correct_clock
+        from vm_manager.backends.qemu.migration import abandon_migration
         from vm_manager.backends.qemu.monitor import Monitor
 
         with Monitor(home) as monitor:
+            abandon_migration(monitor)
             monitor.execute("cont")
+            correct_clock(home, monitor)
+
+    def save(self, record: InstanceRecord, home: Path, cancel: CancelToken, emit: EventSink) -> None:
+        from vm_manager.backends.qemu.saved_state import save
+
+        save(record, InstanceFiles(home), cancel, emit)
+        self._reap(home)
+
+    def restore(self, record: InstanceRecord, home: Path, cancel: CancelToken, emit: EventSink) -> BackendData:
+        from vm_manager.backends.qemu.saved_state import restore
+
+        with self._reaping(home):
+            return restore(record, InstanceFiles(home), cancel, emit, self._keeper(home)).plain()
+
+    def snapshots(self, record: InstanceRecord, home: Path) -> tuple[Snapshot, ...]:
+        from vm_manager.backends.qemu.snapshots import snapshots
+
+        return snapshots(InstanceFiles(home))
+
+    def create_snapshot(self, record: InstanceRecord, home: Path, tag: str, cancel: CancelToken) -> None:
+        from vm_manager.backends.qemu.snapshots import create
+
+        create(InstanceFiles(home), tag, cancel)
+
+    def restore_snapshot(self, record: InstanceRecord, home: Path, tag: str, cancel: CancelToken) -> BackendData:
+        from vm_manager.backends.qemu.snapshots import restore
+
+        with self._reaping(home):
+            return restore(record, InstanceFiles(home), tag, cancel, self._keeper(home)).plain()
+
+    def delete_snapshot(self, record: InstanceRecord, home: Path, tag: str, cancel: CancelToken) -> None:
+        from vm_manager.backends.qemu.snapshots import delete
+
+        delete(InstanceFiles(home), tag, cancel)
 
     def destroy(self, home: Path) -> None:
         from vm_manager.backends.qemu.shutdown import end_at_once
@@ -102,6 +143,8 @@ class QemuBackend:
 
     def observe(self, record: InstanceRecord, home: Path) -> Observation:
         pid = lock_owner(InstanceFiles(home).pid)
+        if pid is None and InstanceFiles(home).saved_state.exists():
+            return Observation(VmState.SUSPENDED, saved=True, detail="saved to disk")
         if pid is None:
             return _off(record, home)
 
@@ -117,9 +160,16 @@ class QemuBackend:
         return Observation(state, True, pid, _endpoint(answer.ssh_port), answer.status, resumable)
 
     def heal(self, home: Path) -> tuple[str, ...]:
-        from vm_manager.backends.qemu.process import clear_rests
+        from vm_manager.backends.qemu.process import clear_rests, settle
 
-        return clear_rests(InstanceFiles(home))
+        files, told = InstanceFiles(home), tuple[str, ...]()
+        if files.saved_state.exists():
+            from vm_manager.backends.qemu.saved_state import end_leftover
+
+            settle(files)
+            told = end_leftover(files)
+            self._reap(home)
+        return (*told, *clear_rests(files))
 
     def require_alive(self, record: InstanceRecord, home: Path) -> None:
         from vm_manager.backends.qemu.incidents import exited, living_incident
@@ -169,6 +219,23 @@ class QemuBackend:
         from vm_manager.backends.qemu.incidents import log_evidence
 
         return log_evidence(InstanceFiles(home))
+
+    def _keeper(self, home: Path) -> Keep:
+        def keep(child: subprocess.Popen[bytes], keeper: subprocess.Popen[bytes]) -> None:
+            self._children[home], self._keepers[home] = child, keeper
+
+        return keep
+
+    @contextmanager
+    def _reaping(self, home: Path) -> Iterator[None]:
+        """After a failure, take leave of a QEMU that has ended with it."""
+        try:
+            yield
+        except BaseException:
+            child = self._children.get(home)
+            if child is not None and child.poll() is not None:
+                del self._children[home]
+            raise
 
     def _reap(self, home: Path) -> None:
         for children in (self._children, self._keepers):

@@ -21,6 +21,11 @@ def prepare_disks(spec: VmSpec, base: BaseImage, files: InstanceFiles) -> None:
         files.overlay.chmod(0o600)
 
 
+def writable_disks(files: InstanceFiles) -> dict[str, Path]:
+    """The disks that the guest writes to, by the names of their nodes on QEMU's command line."""
+    return {"root": files.overlay}
+
+
 def new_identity() -> QemuData:
     """A UUID and a MAC address that no other VM has."""
     # 52:54:00 is QEMU's own prefix: locally administered, unicast.

@@ -6,7 +6,7 @@ import logging
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vm_manager.backends.qemu.accelerator import choose
@@ -23,7 +23,7 @@ from vm_manager.diagnostics.model import Diagnostic
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.instance import InstanceRecord
-from vm_manager.domain.spec import VmSpec
+from vm_manager.domain.spec import Accelerator, VmSpec
 from vm_manager.host.process import describe_status
 from vm_manager.host.text import tail
 from vm_manager.host.tools import find_tool
@@ -37,6 +37,9 @@ _BINARY = "qemu-system-x86_64"
 _START_TIMEOUT_S = 30.0
 _POLL_S = 0.02
 _LOOPBACK = "127.0.0.1"
+
+#: Is handed a QEMU that has just been started.
+Keep = Callable[[subprocess.Popen[bytes], subprocess.Popen[bytes]], None]
 
 
 def require_qemu() -> Path:
@@ -56,18 +59,16 @@ def accelerator_warnings(specs: Sequence[VmSpec]) -> tuple[Diagnostic, ...]:
     return tuple({warning.message: warning for warning in warnings}.values())
 
 
-def launch(
-    record: InstanceRecord,
-    files: InstanceFiles,
-    cancel: CancelToken,
-    keep: Callable[[subprocess.Popen[bytes], subprocess.Popen[bytes]], None],
-) -> QemuData:
-    """Start QEMU and return when its monitor answers.
+@dataclass(frozen=True)
+class Composed:
+    """A VM's command line, and the accelerator that was chosen for it."""
 
-    keep: is handed the process and its logs' keeper, which are our children.
-    Raises: `qemu::spawn_failed`, `qemu::qmp_connect_failed`, `host::kvm_unusable`, `vmctl::interrupted`; no process is
-    left then.
-    """
+    argv: tuple[str, ...]
+    accelerator: Accelerator
+
+
+def compose(record: InstanceRecord, files: InstanceFiles) -> Composed:
+    """The command line that a VM would be started with now. Raises: `qemu::spawn_failed`, `host::kvm_unusable`."""
     data, qemu = QemuData.of(record), require_qemu()
     choice = choose(record.spec.accelerator, record.spec.cpu, qemu)
     argv = command_line(
@@ -79,9 +80,29 @@ def launch(
         ssh_port=_free_or_any(data.ssh_port),
         with_seed=files.seed.exists(),
     )
+    return Composed(tuple(argv), choice.accelerator)
+
+
+def launch(
+    record: InstanceRecord,
+    files: InstanceFiles,
+    cancel: CancelToken,
+    keep: Keep,
+    *,
+    composed: Composed | None = None,
+    waiting: Sequence[str] = (),
+) -> QemuData:
+    """Start QEMU and return when its monitor answers.
+
+    keep: is handed the process and its logs' keeper, which are our children.
+    composed: default: as `compose` makes it. waiting: options for this start only, with which the vCPUs do not run yet.
+    Raises: `qemu::spawn_failed`, `qemu::qmp_connect_failed`, `host::kvm_unusable`, `vmctl::interrupted`; no process is
+    left then.
+    """
+    composed = composed or compose(record, files)
     _fresh_logs(files)
     with os_errors(files.home):
-        child = spawn(argv, files)
+        child = spawn([*composed.argv, *waiting], files)
     keeper = None
     try:
         with os_errors(files.home):
@@ -95,7 +116,7 @@ def launch(
             keeper.wait()
         raise
     keep(child, keeper)
-    return replace(data, ssh_port=port, accelerator=choice.accelerator, argv=tuple(argv))
+    return replace(QemuData.of(record), ssh_port=port, accelerator=composed.accelerator, argv=composed.argv)
 
 
 def _until_it_answers(

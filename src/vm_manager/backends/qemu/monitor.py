@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -22,6 +23,9 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _CONNECT_TIMEOUT_S = 15.0
 _COMMAND_TIMEOUT_S = 15.0
+
+#: Waits for an event up to so many seconds; None when there was none.
+NextEvent = Callable[[float], Mapping[str, object] | None]
 
 
 class Monitor:
@@ -79,6 +83,33 @@ class Monitor:
             ) from error
         except (ExecInterruptedError, QMPError, OSError, EOFError, TimeoutError) as error:
             raise QmpConnectFailed("QEMU's monitor fell silent during `{command}`", {"command": command}) from error
+
+    def send_descriptor(self, name: str, descriptor: int) -> None:
+        """Give QEMU an open file, under a name that its commands understand as `fd:name`. Source: `getfd` in QEMU's QAPI.
+
+        Raises: `qemu::qmp_connect_failed`, `qemu::qmp_command_failed`.
+        """
+        try:
+            self._client.send_fd_scm(descriptor)
+        except (QMPError, OSError) as error:
+            raise QmpConnectFailed("QEMU's monitor fell silent during `{command}`", {"command": "getfd"}) from error
+        self.execute("getfd", {"fdname": name})
+
+    @contextmanager
+    def listening(self, *names: str) -> Iterator[NextEvent]:
+        """Hear events of these names from now on; what is yielded waits for the next one, up to so many seconds.
+
+        QEMU's end is no event: whoever waits must look at the process, too.
+        """
+        with self._client.listener(names) as listener:
+
+            def next_event(timeout_s: float) -> Mapping[str, object] | None:
+                try:
+                    return self._run(listener.get(), timeout_s)
+                except TimeoutError:
+                    return None
+
+            yield next_event
 
     def _run(self, awaitable: Coroutine[object, object, _T], timeout_s: float) -> _T:
         async def limited() -> _T:

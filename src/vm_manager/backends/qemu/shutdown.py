@@ -8,10 +8,11 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+from vm_manager.backends.qemu.migration import abandon_migration
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.process import kill, process_handle, wait_for_exit
 from vm_manager.diagnostics.errors import QemuError
-from vm_manager.domain.deadline import Deadline
+from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import EventSink, PhaseReached
 from vm_manager.state.layout import InstanceFiles
 
@@ -20,6 +21,8 @@ _PRESS_EVERY_S = 5.0
 _FORCED_STAGE_S = 5.0
 # Run states in which no guest is left that could react to the button.
 _DEAD = ("guest-panicked", "internal-error")
+# And those in which its vCPUs stand still, among them what an interrupted save or snapshot leaves behind.
+_STANDING = ("paused", "postmigrate", "finish-migrate", "restore-vm", "save-vm")
 
 
 def shut_down(home: Path, name: str, deadline: Deadline, emit: EventSink) -> None:
@@ -33,14 +36,19 @@ def shut_down(home: Path, name: str, deadline: Deadline, emit: EventSink) -> Non
             )
             if _press_power_button(home, handle, deadline):
                 return
-        for stage, signal_number in (("quit", None), ("SIGTERM", signal.SIGTERM), ("SIGKILL", signal.SIGKILL)):
-            emit(PhaseReached(name, stage, f"QEMU to exit, {_FORCED_STAGE_S:.0f} s at the most"))
-            if signal_number is None:
-                _quit(home)
-            else:
-                kill(handle, signal_number)
-            if wait_for_exit(handle, Deadline(_FORCED_STAGE_S, deadline.cancel)):
-                return
+        make_exit(home, name, handle, emit, deadline.cancel)
+
+
+def make_exit(home: Path, name: str, handle: int, emit: EventSink, cancel: CancelToken | None = None) -> None:
+    """Let QEMU quit, and make it when it does not. Raises: `vmctl::interrupted`."""
+    for stage, signal_number in (("quit", None), ("SIGTERM", signal.SIGTERM), ("SIGKILL", signal.SIGKILL)):
+        emit(PhaseReached(name, stage, f"QEMU to exit, {_FORCED_STAGE_S:.0f} s at the most"))
+        if signal_number is None:
+            _quit(home)
+        else:
+            kill(handle, signal_number)
+        if wait_for_exit(handle, Deadline(_FORCED_STAGE_S, cancel)):
+            return
 
 
 def end_at_once(home: Path) -> None:
@@ -57,7 +65,8 @@ def _press_power_button(home: Path, handle: int, deadline: Deadline) -> bool:
             status = _status(monitor)
             if status in _DEAD:
                 return False
-            if status == "paused":
+            if status in _STANDING:
+                abandon_migration(monitor)
                 monitor.execute("cont")
             while not deadline.expired:
                 monitor.execute("system_powerdown")

@@ -1,0 +1,88 @@
+"""Jobs of QEMU's: started, waited for by their events, and asked for how they ended. Source: QEMU's QAPI, `query-jobs`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from vm_manager.backends.qemu.monitor import Monitor, NextEvent
+from vm_manager.backends.qemu.pid_file import lock_owner
+from vm_manager.backends.qemu.process import process_handle, wait_for_exit
+from vm_manager.diagnostics.errors import QemuExited, QemuJobFailed
+from vm_manager.diagnostics.model import Evidence
+from vm_manager.domain.deadline import Deadline
+from vm_manager.host.text import tail
+from vm_manager.state.layout import InstanceFiles
+
+_EVENT = "JOB_STATUS_CHANGE"
+# QEMU demands a letter at the beginning.
+_PREFIX = "vmctl-"
+_STALLED_S = 60.0
+_LOOK_EVERY_S = 0.2
+
+
+def run_job(monitor: Monitor, files: InstanceFiles, command: str, arguments: dict[str, object]) -> None:
+    """Run a job to its end, which cannot be interrupted, and dismiss it.
+
+    While QEMU works at a snapshot it answers no command, so only its events are listened to, and its process is looked at.
+    Raises: `qemu::job_failed`, `qemu::exited`, `qemu::qmp_connect_failed`, `qemu::qmp_command_failed`.
+    """
+    job = f"{_PREFIX}{secrets.token_hex(4)}"
+    with process_handle(files) as handle, monitor.listening(_EVENT) as next_event:
+        _dismiss_old(monitor)
+        monitor.execute(command, {"job-id": job, **arguments})
+        if handle is not None:
+            _wait(files, handle, next_event, job)
+    error = next((entry.get("error") for entry in _jobs(monitor) if entry["id"] == job), None)
+    # Never by itself: its error would be gone before anybody had asked.
+    monitor.execute("job-dismiss", {"id": job})
+    if error is not None:
+        raise QemuJobFailed(
+            "QEMU's job `{command}` failed",
+            {"command": command},
+            evidence=(Evidence("qmp", "QEMU's reason", (str(error),)),),
+        )
+
+
+def _jobs(monitor: Monitor) -> list[Mapping[str, object]]:
+    jobs = monitor.execute("query-jobs")
+    return jobs if isinstance(jobs, list) else []
+
+
+def _dismiss_old(monitor: Monitor) -> None:
+    """Dismiss what a killed command has left."""
+    for entry in _jobs(monitor):
+        if str(entry["id"]).startswith(_PREFIX) and entry.get("status") == "concluded":
+            monitor.execute("job-dismiss", {"id": entry["id"]})
+
+
+def _wait(files: InstanceFiles, handle: int, next_event: NextEvent, job: str) -> None:
+    moved, deadline = -1, Deadline(_STALLED_S)
+    while not _has_concluded(next_event(_LOOK_EVERY_S), job):
+        if wait_for_exit(handle, Deadline(0)):
+            log = tail(files.qemu_log, kind="qemu_log", title="QEMU's log")
+            raise QemuExited("QEMU ended while it worked at a snapshot", evidence=(log,) if log else ())
+        if (now := _moved_bytes(files)) != moved:
+            moved, deadline = now, Deadline(_STALLED_S)
+        if deadline.expired:
+            raise QemuJobFailed(
+                "nothing has moved for {seconds} s",
+                {"seconds": round(_STALLED_S)},
+                help=("look whether the host's disk still answers",),
+                timeout_s=_STALLED_S,
+            )
+
+
+def _has_concluded(event: object, job: str) -> bool:
+    data = event.get("data") if isinstance(event, dict) else None
+    return isinstance(data, dict) and data.get("id") == job and data.get("status") == "concluded"
+
+
+def _moved_bytes(files: InstanceFiles) -> int:
+    """How much QEMU has read and written so far. Source: proc_pid_io(5)."""
+    try:
+        lines = Path(f"/proc/{lock_owner(files.pid)}/io").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("rchar:", "wchar:")))

@@ -1,0 +1,131 @@
+"""Waiting for a migration of QEMU's to end, be it to a file or from one: by its events, and as long as bytes move.
+
+Source: QEMU's QAPI, `migrate`, `query-migrate`, `MIGRATION`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from vm_manager.backends.qemu.monitor import Monitor, NextEvent
+from vm_manager.backends.qemu.process import wait_for_exit
+from vm_manager.diagnostics.errors import MigrationFailed, QmpConnectFailed
+from vm_manager.diagnostics.model import Evidence
+from vm_manager.domain.deadline import CancelToken, Deadline
+
+EVENT = "MIGRATION"
+
+# No byte has moved for so long: that is no slow disk any more.
+_STALLED_S = 60.0
+_LOOK_EVERY_S = 0.2
+_CANCEL_S = 30.0
+_UNLIMITED = 2**50
+_UNDER_WAY = ("setup", "active", "device", "pre-switchover", "postcopy-active", "wait-unplug", "cancelling")
+_ENDED = ("completed", "failed", "cancelled")
+
+#: Is told the bytes that have been moved, and of how many, where that is known.
+Moved = Callable[[int, int | None], None]
+
+
+def announce(monitor: Monitor) -> None:
+    """Have the migration announced by events, and not throttled: by default it gets what a network of 1 Gbit/s takes."""
+    monitor.execute("migrate-set-capabilities", {"capabilities": [{"capability": "events", "state": True}]})
+    monitor.execute("migrate-set-parameters", {"max-bandwidth": _UNLIMITED})
+
+
+def follow_outgoing(monitor: Monitor, next_event: NextEvent, cancel: CancelToken, moved: Moved) -> None:
+    """Return when the migration has completed. Raises: `qemu::migration_failed`, `qemu::qmp_connect_failed`,
+    `vmctl::interrupted`; the migration may then still be under way."""
+    stall = _Stall(cancel)
+    while True:
+        info = _query(monitor)
+        status, memory = info.get("status"), info.get("ram")
+        if status == "completed":
+            return
+        if status in _ENDED:
+            raise MigrationFailed("QEMU could not write the machine's state", evidence=_error(info))
+        memory = memory if isinstance(memory, dict) else {}
+        total, remaining = _number(memory, "total"), _number(memory, "remaining")
+        moved(total - remaining, total)
+        stall.look((_number(memory, "transferred"), remaining))
+        next_event(_LOOK_EVERY_S)
+
+
+def follow_incoming(
+    monitor: Monitor,
+    next_event: NextEvent,
+    handle: int,
+    cancel: CancelToken,
+    read_bytes: Callable[[], int],
+    moved: Moved,
+) -> None:
+    """Return when the state has been loaded.
+
+    While it loads QEMU answers no command, so only its events are listened to, and its process is looked at.
+    handle: QEMU's process. read_bytes: how far it has read.
+    Raises: `qemu::migration_failed`, `qemu::qmp_connect_failed`, `vmctl::interrupted`.
+    """
+    stall = _Stall(cancel)
+    while True:
+        event = next_event(_LOOK_EVERY_S)
+        data = event.get("data") if event else None
+        status = data.get("status") if isinstance(data, dict) else None
+        if status == "completed":
+            return
+        if status == "failed" or wait_for_exit(handle, Deadline(0)):
+            raise MigrationFailed("QEMU could not load the saved state", evidence=_last_error(monitor))
+        moved(read_bytes(), None)
+        stall.look(read_bytes())
+
+
+def abandon_migration(monitor: Monitor) -> None:
+    """Cancel a migration that nobody waits for any more; returns when there is none under way."""
+    deadline = Deadline(_CANCEL_S)
+    if _query(monitor).get("status") not in _UNDER_WAY:
+        return
+    monitor.execute("migrate_cancel")
+    while _query(monitor).get("status") in _UNDER_WAY and not deadline.expired:
+        deadline.pause(0.05)
+
+
+class _Stall:
+    """Raises when what it is shown has not changed for too long."""
+
+    def __init__(self, cancel: CancelToken) -> None:
+        self._cancel = cancel
+        self._last: object = None
+        self._deadline = Deadline(_STALLED_S, cancel)
+
+    def look(self, figure: object) -> None:
+        if figure != self._last:
+            self._last, self._deadline = figure, Deadline(_STALLED_S, self._cancel)
+        if self._deadline.expired:
+            raise MigrationFailed(
+                "nothing has moved for {seconds} s",
+                {"seconds": round(_STALLED_S)},
+                help=("look whether the host's disk still answers",),
+                timeout_s=_STALLED_S,
+            )
+
+
+def _query(monitor: Monitor) -> Mapping[str, object]:
+    info = monitor.execute("query-migrate")
+    return info if isinstance(info, dict) else {}
+
+
+def _number(figures: Mapping[str, object], name: str) -> int:
+    value = figures.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _error(info: Mapping[str, object]) -> tuple[Evidence, ...]:
+    text = info.get("error-desc")
+    return (Evidence("qmp", "QEMU's reason", (str(text),)),) if text else ()
+
+
+def _last_error(monitor: Monitor) -> tuple[Evidence, ...]:
+    """What QEMU says of a load that failed; mostly it has exited, and its log has the reason."""
+    try:
+        return _error(_query(monitor))
+    except QmpConnectFailed:
+        return ()

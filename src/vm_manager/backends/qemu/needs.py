@@ -1,0 +1,97 @@
+"""What a saved state needs to be loaded: the same QEMU with the same command line.
+
+QEMU itself finds out little of that: another CPU model or one more device loads without complaint.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from vm_manager.backends.qemu.monitor import Monitor
+from vm_manager.diagnostics.errors import MigrationFailed, StateCorrupt
+from vm_manager.diagnostics.model import Evidence
+from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.state.files import write_atomically
+from vm_manager.state.layout import InstanceFiles
+
+# The port on this host is no part of the machine, and another one may be free next time.
+_HOST_PORT = re.compile(r"(hostfwd=tcp:[\d.]+:)\d+-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """qemu: major and minor version. argv: see `normalised`. size_bytes, sha256: of the state's file."""
+
+    qemu: str
+    argv: tuple[str, ...]
+    size_bytes: int
+    sha256: str
+    version: int = 1
+
+    @classmethod
+    def of_running(cls, monitor: Monitor, pid: int | None, size_bytes: int, sha256: str) -> Needs:
+        """What the state of a running QEMU needs; its own word counts, not what was meant to be started."""
+        with os_errors(f"/proc/{pid}/cmdline"):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")[:-1]
+        return cls(qemu=version(monitor), argv=normalised(words), size_bytes=size_bytes, sha256=sha256)
+
+
+def normalised(argv: Sequence[str]) -> tuple[str, ...]:
+    """A command line without what may differ from start to start: the port on this host, and how the vCPUs are held back."""
+    words = list(argv)
+    if "-incoming" in words:
+        at = words.index("-incoming")
+        del words[at : at + 2]
+    return tuple(_HOST_PORT.sub(r"\1-", word) for word in words if word != "-S")
+
+
+def version(monitor: Monitor) -> str:
+    """QEMU's major and minor version: those with the same load each other's states."""
+    answer = monitor.execute("query-version")
+    numbers = answer.get("qemu", {}) if isinstance(answer, dict) else {}
+    return f"{numbers.get('major')}.{numbers.get('minor')}"
+
+
+def write_needs(files: InstanceFiles, needs: Needs) -> None:
+    """Raises: `host::disk_full`, `io`."""
+    write_atomically(files.saved_state_needs, msgspec.json.format(msgspec.json.encode(needs), indent=2) + b"\n")
+
+
+def read_needs(files: InstanceFiles) -> Needs:
+    """Raises: `state::corrupt`."""
+    path = files.saved_state_needs
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Needs)
+    except (OSError, msgspec.MsgspecError, ValueError) as error:
+        raise StateCorrupt(
+            "{path}, which says what the saved state needs, is not readable",
+            {"path": str(path)},
+            help=(f"to boot without the saved state: `vmctl start {files.home.name} --discard-saved-state`",),
+        ) from error
+
+
+def require_same_command_line(needs: Needs, argv: Sequence[str]) -> None:
+    """Raises: `qemu::migration_failed`, with what differs."""
+    now = normalised(argv)
+    if now == needs.argv:
+        return
+    lines = [f"saved under: {word}" for word in needs.argv if word not in now]
+    lines += [f"would be now: {word}" for word in now if word not in needs.argv]
+    raise MigrationFailed(
+        "the state was saved under another QEMU command line",
+        evidence=(Evidence("probe", "what differs", tuple(lines) or ("the order of the options",)),),
+    )
+
+
+def require_same_version(needs: Needs, monitor: Monitor) -> None:
+    """Raises: `qemu::migration_failed`."""
+    now = version(monitor)
+    if now != needs.qemu:
+        raise MigrationFailed(
+            "the state was saved by QEMU {saved}, and this is QEMU {now}", {"saved": needs.qemu, "now": now}
+        )

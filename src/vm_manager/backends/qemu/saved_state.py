@@ -1,0 +1,285 @@
+"""A machine's state on disk: saved while QEMU lives, and loaded by another QEMU later.
+
+The order of the steps is what keeps a state from being used twice, or lost. It belongs to the disk as it is at that moment;
+loaded again after the vCPUs have run on, the guest's memory and its disk would contradict each other, and the file systems in
+it would be destroyed. So:
+
+- The file stands under its name exactly while that machine's vCPUs have not run since. It gets the name when it is complete
+  and flushed, before QEMU ends; from then on that QEMU is never let run again. It loses the name, and that is flushed, when it
+  has been loaded, before the new QEMU's vCPUs run.
+- So whoever finds the file and a living QEMU has found what a killed command left: that QEMU may be ended without loss.
+- A host that dies in the instant between the last two steps loses the memory, as if its power had failed a moment later;
+  the disk is whole. The other order could destroy it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from io import BufferedRandom, BufferedReader
+from pathlib import Path
+
+from vm_manager.backends.qemu.agent import correct_clock
+from vm_manager.backends.qemu.launch import Composed, Keep, compose, launch
+from vm_manager.backends.qemu.migration import EVENT, abandon_migration, announce, follow_incoming, follow_outgoing
+from vm_manager.backends.qemu.monitor import Monitor
+from vm_manager.backends.qemu.needs import (
+    Needs,
+    read_needs,
+    require_same_command_line,
+    require_same_version,
+    write_needs,
+)
+from vm_manager.backends.qemu.pid_file import lock_owner
+from vm_manager.backends.qemu.process import process_handle, wait_for_exit
+from vm_manager.backends.qemu.section import QemuData
+from vm_manager.backends.qemu.shutdown import end_at_once, make_exit
+from vm_manager.diagnostics.errors import (
+    DiskFull,
+    MigrationFailed,
+    QemuExited,
+    QmpCommandFailed,
+    QmpConnectFailed,
+    VmError,
+)
+from vm_manager.diagnostics.model import Evidence
+from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.deadline import CancelToken, Deadline
+from vm_manager.domain.events import EventSink, Progressed
+from vm_manager.domain.instance import InstanceRecord
+from vm_manager.host.text import tail
+from vm_manager.state.files import private, sync_directory
+from vm_manager.state.layout import InstanceFiles
+
+_log = logging.getLogger(__name__)
+
+_FD = "saved-state"
+_INCOMING = ("-incoming", "defer", "-S")
+_EXIT_S = 5.0
+_MIB = 1024 * 1024
+# Devices and video memory, beside the guest's own.
+_DEVICES_BYTES = 64 * _MIB
+
+
+def save(record: InstanceRecord, files: InstanceFiles, cancel: CancelToken, emit: EventSink) -> None:
+    """Save the machine and end its QEMU; see `Backend.save`. Raises: `qemu::exited`, and what is said there."""
+    with process_handle(files) as handle:
+        try:
+            with Monitor(files.home) as monitor:
+                _require_space(record, files)
+                was_running = _stand_still(monitor)
+                with _as_before(monitor, files, was_running):
+                    _write(monitor, record, files, cancel, emit)
+        except QmpConnectFailed as error:
+            if handle is not None and wait_for_exit(handle, Deadline(_EXIT_S)):
+                raise QemuExited("QEMU ended while its state was being saved", evidence=_qemu_log(files)) from error
+            raise
+        if handle is not None:
+            make_exit(files.home, record.name, handle, emit)
+
+
+def restore(record: InstanceRecord, files: InstanceFiles, cancel: CancelToken, emit: EventSink, keep: Keep) -> QemuData:
+    """Go on from the saved state; see `Backend.restore`."""
+    try:
+        needs = read_needs(files)
+        composed = compose(record, files)
+        require_same_command_line(needs, composed.argv)
+        return _load(record, files, needs, composed, cancel, emit, keep)
+    except MigrationFailed as error:
+        raise error.enrich(
+            help=(
+                f"the saved state is kept: mend what is quoted above, then `vmctl resume {record.name}`",
+                f"to boot without it: `vmctl start {record.name} --discard-saved-state`",
+            )
+        ) from error.__cause__
+
+
+def _stand_still(monitor: Monitor) -> bool:
+    """Stop the vCPUs; whether they ran."""
+    abandon_migration(monitor)
+    status = monitor.execute("query-status")
+    word = status.get("status") if isinstance(status, dict) else None
+    if word == "postmigrate":
+        # A save that was killed at its very end: QEMU migrates again only after it has run.
+        monitor.execute("cont")
+    monitor.execute("stop")
+    return word == "running"
+
+
+@contextmanager
+def _as_before(monitor: Monitor, files: InstanceFiles, was_running: bool) -> Iterator[None]:
+    """Let the machine be as it was, with nothing saved, when the block fails."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            with os_errors(files.saved_state):
+                # If this fails the machine must not run on: there would be a state that it has left behind.
+                for path in (files.saved_state, files.saved_state_part, files.saved_state_needs):
+                    path.unlink(missing_ok=True)
+            abandon_migration(monitor)
+            if was_running:
+                monitor.execute("cont")
+        except VmError as second:
+            if isinstance(error, VmError) and not isinstance(error, QmpConnectFailed):
+                error.enrich(notes=(f"the machine could not be let run on: {second}",))
+            _log.info("after a failed save: %s", second)
+        raise
+
+
+def _write(
+    monitor: Monitor, record: InstanceRecord, files: InstanceFiles, cancel: CancelToken, emit: EventSink
+) -> None:
+    with os_errors(files.saved_state), open(files.saved_state_part, "w+b", opener=private) as file:
+        announce(monitor)
+        monitor.send_descriptor(_FD, file.fileno())
+        moved = lambda current, total: emit(Progressed(record.name, "save", current, total, "bytes"))  # noqa: E731
+        with monitor.listening(EVENT) as next_event, _full_disk_named(files, file):
+            monitor.execute("migrate", {"uri": f"fd:{_FD}"})
+            follow_outgoing(monitor, next_event, cancel, moved)
+        os.fsync(file.fileno())
+        needs = Needs.of_running(monitor, lock_owner(files.pid), *_measure(file))
+        write_needs(files, needs)
+        cancel.raise_if_cancelled()
+        files.saved_state_part.rename(files.saved_state)
+        sync_directory(files.home)
+
+
+@contextmanager
+def _full_disk_named(files: InstanceFiles, file: BufferedRandom | BufferedReader) -> Iterator[None]:
+    """Probed rather than read from the text: a full disk refuses one more block, too."""
+    try:
+        yield
+    except MigrationFailed as failure:
+        if not failure.diagnostic.evidence:
+            failure.enrich(evidence=_qemu_log(files))
+        try:
+            os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, _MIB)
+        except OSError:
+            raise DiskFull(
+                "no space left for {path}",
+                {"path": str(files.saved_state)},
+                help=(_df(files), "the VM is as it was; its memory is saved once there is space"),
+                evidence=failure.diagnostic.evidence,
+            ) from failure
+        raise
+
+
+def _load(
+    record: InstanceRecord,
+    files: InstanceFiles,
+    needs: Needs,
+    composed: Composed,
+    cancel: CancelToken,
+    emit: EventSink,
+    keep: Keep,
+) -> QemuData:
+    data = launch(record, files, cancel, keep, composed=composed, waiting=_INCOMING)
+    try:
+        with process_handle(files) as handle, Monitor(files.home) as monitor:
+            require_same_version(needs, monitor)
+            with os_errors(files.saved_state), files.saved_state.open("rb") as file:
+                assert handle is not None, "it has just answered"
+                _read(monitor, record, file, handle, files, cancel, emit)
+                if _measure(file) != (needs.size_bytes, needs.sha256):
+                    raise MigrationFailed("the saved state is not the one that was written", evidence=_qemu_log(files))
+            _run_on(monitor, files)
+            correct_clock(files.home, monitor)
+    except BaseException:
+        end_at_once(files.home)
+        raise
+    return data
+
+
+def _read(
+    monitor: Monitor,
+    record: InstanceRecord,
+    file: BufferedRandom | BufferedReader,
+    handle: int,
+    files: InstanceFiles,
+    cancel: CancelToken,
+    emit: EventSink,
+) -> None:
+    total = os.fstat(file.fileno()).st_size
+    # QEMU's descriptor is a copy of ours and shares its position.
+    position = partial(os.lseek, file.fileno(), 0, os.SEEK_CUR)
+    moved = lambda current, _: emit(Progressed(record.name, "restore", current, total, "bytes"))  # noqa: E731
+    try:
+        announce(monitor)
+        monitor.send_descriptor(_FD, file.fileno())
+        with monitor.listening(EVENT) as next_event:
+            monitor.execute("migrate-incoming", {"uri": f"fd:{_FD}"})
+            follow_incoming(monitor, next_event, handle, cancel, position, moved)
+    except (MigrationFailed, QmpConnectFailed) as error:
+        wait_for_exit(handle, Deadline(_EXIT_S))
+        if isinstance(error, MigrationFailed):
+            raise error.enrich(evidence=_qemu_log(files)) from error.__cause__
+        raise MigrationFailed("QEMU could not load the saved state", evidence=_qemu_log(files)) from error
+
+
+def _run_on(monitor: Monitor, files: InstanceFiles) -> None:
+    """Use the state up, then let the vCPUs run: in this order, see above."""
+    with os_errors(files.saved_state):
+        files.saved_state.rename(files.saved_state_used)
+        try:
+            sync_directory(files.home)
+            monitor.execute("cont")
+        except (OSError, QmpCommandFailed):
+            # QEMU has said no: nothing has run.
+            files.saved_state_used.rename(files.saved_state)
+            raise
+        files.saved_state_used.unlink()
+        files.saved_state_needs.unlink(missing_ok=True)
+
+
+def end_leftover(files: InstanceFiles) -> tuple[str, ...]:
+    """End a QEMU whose state is on disk: what a killed command left; says so."""
+    if not files.saved_state.exists() or lock_owner(files.pid) is None:
+        return ()
+    end_at_once(files.home)
+    return ("ended a QEMU that an interrupted command had left beside the saved state",)
+
+
+def _measure(file: BufferedRandom | BufferedReader) -> tuple[int, str]:
+    """The size and the SHA-256 of a state: a page of memory carries no checksum of its own."""
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return os.fstat(file.fileno()).st_size, digest
+
+
+def _require_space(record: InstanceRecord, files: InstanceFiles) -> None:
+    """Raises: `host::disk_full` when the pages that the guest has touched cannot fit."""
+    most = record.spec.memory_mib * _MIB + _DEVICES_BYTES
+    needed = min(most, _resident_bytes(lock_owner(files.pid)) or most)
+    with os_errors(files.home):
+        status = os.statvfs(files.home)
+    free = status.f_bavail * status.f_frsize
+    if free < needed:
+        raise DiskFull(
+            "the machine's state takes up to {needed} MiB, and {free} MiB are free for {path}",
+            {"needed": -(-needed // _MIB), "free": free // _MIB, "path": str(files.saved_state)},
+            help=(_df(files),),
+        )
+
+
+def _resident_bytes(pid: int | None) -> int | None:
+    """The memory that a process has touched, in bytes. Source: VmRSS and VmSwap in proc(5)."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    figures = [int(line.split()[1]) * 1024 for line in lines if line.startswith(("VmRSS:", "VmSwap:"))]
+    return sum(figures) or None
+
+
+def _df(files: InstanceFiles) -> str:
+    return f"free space there: `df -h '{files.home}'` shows how much there is"
+
+
+def _qemu_log(files: InstanceFiles) -> tuple[Evidence, ...]:
+    log = tail(files.qemu_log, kind="qemu_log", title="QEMU's log")
+    return (log,) if log else ()

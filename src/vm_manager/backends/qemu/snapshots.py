@@ -1,0 +1,149 @@
+"""Snapshots inside the disks: with memory by jobs of the running QEMU, of the disks alone by qemu-img."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from vm_manager.backends.qemu.agent import correct_clock
+from vm_manager.backends.qemu.disks import writable_disks
+from vm_manager.backends.qemu.jobs import run_job
+from vm_manager.backends.qemu.launch import Keep, launch
+from vm_manager.backends.qemu.monitor import Monitor
+from vm_manager.backends.qemu.pid_file import lock_owner
+from vm_manager.backends.qemu.section import QemuData
+from vm_manager.backends.qemu.shutdown import end_at_once
+from vm_manager.diagnostics.errors import DiskFull, QemuJobFailed
+from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.deadline import CancelToken
+from vm_manager.domain.instance import InstanceRecord, Snapshot
+from vm_manager.host.process import ProcessFailed
+from vm_manager.host.qemu_img import change_snapshot, kept_snapshots, require_space
+from vm_manager.state.layout import InstanceFiles
+
+# The state of memory and devices is kept in the root disk.
+_ROOT = "root"
+
+
+def snapshots(files: InstanceFiles) -> tuple[Snapshot, ...]:
+    """What every disk of the VM has a part of, oldest first."""
+    first, *others = (kept_snapshots(path) for path in writable_disks(files).values())
+    everywhere = {kept.tag for kept in first}.intersection(*({kept.tag for kept in disk} for disk in others))
+    return tuple(
+        Snapshot(
+            tag=kept.tag,
+            created_at=datetime.fromtimestamp(kept.created_s, UTC).isoformat(timespec="seconds"),
+            memory_bytes=kept.memory_bytes,
+        )
+        for kept in sorted(first, key=lambda kept: kept.created_s)
+        if kept.tag in everywhere
+    )
+
+
+def create(files: InstanceFiles, tag: str, cancel: CancelToken) -> None:
+    """See `Backend.create_snapshot`. A job that has begun is not interrupted: it is short, and half of one would be left."""
+    cancel.raise_if_cancelled()
+    if lock_owner(files.pid) is None:
+        _on_all_disks(files, "-c", tag)
+        return
+    with Monitor(files.home) as monitor:
+        ran = _status(monitor) == "running"
+        try:
+            run_job(monitor, files, "snapshot-save", _job(monitor, tag))
+        except QemuJobFailed as failure:
+            with os_errors(files.home):
+                # Probed rather than read from the text.
+                _raise_if_full(files, failure)
+            raise
+        finally:
+            _let_run(monitor, ran)
+
+
+def restore(record: InstanceRecord, files: InstanceFiles, tag: str, cancel: CancelToken, keep: Keep) -> QemuData:
+    """See `Backend.restore_snapshot`."""
+    with_memory = any(kept.tag == tag and kept.memory_bytes for kept in snapshots(files))
+    if not with_memory:
+        _on_all_disks(files, "-a", tag)
+        return QemuData.of(record)
+    if lock_owner(files.pid) is not None:
+        _load(files, tag)
+        return QemuData.of(record)
+    data = launch(record, files, cancel, keep, waiting=("-S",))
+    try:
+        _load(files, tag)
+    except BaseException:
+        end_at_once(files.home)
+        raise
+    return data
+
+
+def delete(files: InstanceFiles, tag: str, cancel: CancelToken) -> None:
+    """See `Backend.delete_snapshot`."""
+    cancel.raise_if_cancelled()
+    if lock_owner(files.pid) is None:
+        _on_all_disks(files, "-d", tag)
+        return
+    with Monitor(files.home) as monitor:
+        run_job(monitor, files, "snapshot-delete", {"tag": tag, "devices": _nodes(monitor)})
+
+
+def _load(files: InstanceFiles, tag: str) -> None:
+    with Monitor(files.home) as monitor:
+        ran = _status(monitor) == "running"
+        try:
+            run_job(monitor, files, "snapshot-load", _job(monitor, tag))
+        except QemuJobFailed:
+            _let_run(monitor, ran)
+            raise
+        _let_run(monitor, True)
+        correct_clock(files.home, monitor)
+
+
+def _job(monitor: Monitor, tag: str) -> dict[str, object]:
+    return {"tag": tag, "vmstate": _ROOT, "devices": _nodes(monitor)}
+
+
+def _nodes(monitor: Monitor) -> list[str]:
+    """The nodes of all writable disks of the machine: one that is left out would silently not be in the snapshot."""
+    found = monitor.execute("query-block")
+    media = [disk.get("inserted") for disk in found] if isinstance(found, list) else []
+    return [medium["node-name"] for medium in media if medium and not medium.get("ro")]
+
+
+def _status(monitor: Monitor) -> str:
+    answer = monitor.execute("query-status")
+    return str(answer.get("status")) if isinstance(answer, dict) else "unknown"
+
+
+def _let_run(monitor: Monitor, wanted: bool) -> None:
+    """After a job, be it done or failed, QEMU may have left the vCPUs standing (`restore-vm`, `save-vm`)."""
+    if wanted and _status(monitor) != "running":
+        monitor.execute("cont")
+
+
+def _raise_if_full(files: InstanceFiles, failure: QemuJobFailed) -> None:
+    try:
+        require_space(files.home)
+    except OSError:
+        raise DiskFull(
+            "no space left for {path}",
+            {"path": str(files.overlay)},
+            help=(f"free space there: `df -h '{files.home}'` shows how much there is",),
+            evidence=failure.diagnostic.evidence,
+        ) from failure
+
+
+def _on_all_disks(files: InstanceFiles, option: str, tag: str) -> None:
+    """Change every disk, or, when one cannot be, none."""
+    done = []
+    try:
+        for path in writable_disks(files).values():
+            change_snapshot(path, option, tag)
+            done.append(path)
+    except ProcessFailed as error:
+        if option == "-c":
+            for path in done:
+                change_snapshot(path, "-d", tag)
+        failure = QemuJobFailed("qemu-img could not change the snapshots", evidence=(error.evidence,))
+        with os_errors(files.home):
+            _raise_if_full(files, failure)
+        raise failure from error

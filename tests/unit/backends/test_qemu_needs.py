@@ -1,0 +1,47 @@
+"""What of a command line counts when a saved state is loaded."""
+
+from __future__ import annotations
+
+import pytest
+
+from vm_manager.backends.qemu.needs import Needs, normalised, require_same_command_line
+from vm_manager.diagnostics.errors import MigrationFailed
+
+_ARGV = ("qemu", "-m", "256M", "-netdev", "user,id=net0,hostfwd=tcp:127.0.0.1:0-:22", "-cpu", "max")
+_NEEDS = Needs(qemu="7.2", argv=normalised(_ARGV), size_bytes=1, sha256="0")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        _ARGV,
+        (*_ARGV, "-incoming", "defer", "-S"),
+        (*_ARGV, "-S"),
+        tuple(word.replace(":0-", ":40022-") for word in _ARGV),
+    ],
+)
+def test_the_port_on_the_host_and_how_it_waits_do_not_count(argv: tuple[str, ...]) -> None:
+    require_same_command_line(_NEEDS, argv)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("256M", "512M"), ("max", "qemu64"), ("tcp:127.0.0.1", "tcp:0.0.0.0"), (":22", ":23")]
+)
+def test_everything_else_does(old: str, new: str) -> None:
+    with pytest.raises(MigrationFailed) as caught:
+        require_same_command_line(_NEEDS, tuple(word.replace(old, new) for word in _ARGV))
+    (evidence,) = caught.value.diagnostic.evidence
+    assert [line.split(":")[0] for line in evidence.lines] == ["saved under", "would be now"]
+    assert new in evidence.lines[1]
+
+
+def test_an_option_more_is_named() -> None:
+    with pytest.raises(MigrationFailed) as caught:
+        require_same_command_line(_NEEDS, (*_ARGV, "-device", "usb-tablet"))
+    assert caught.value.diagnostic.evidence[0].lines == ("would be now: -device", "would be now: usb-tablet")
+
+
+def test_another_order_is_another_machine() -> None:
+    with pytest.raises(MigrationFailed) as caught:
+        require_same_command_line(_NEEDS, ("qemu", "-cpu", "max", *_ARGV[1:5]))
+    assert caught.value.diagnostic.evidence[0].lines == ("the order of the options",)

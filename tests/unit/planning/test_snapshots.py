@@ -1,0 +1,78 @@
+"""From where a VM is, which of its snapshots can be made, gone back to and removed."""
+
+from __future__ import annotations
+
+import pytest
+
+from unit.samples import instance
+from vm_manager.diagnostics.errors import InvalidState, Usage
+from vm_manager.domain.instance import Observation, Snapshot, VmState
+from vm_manager.planning.snapshots import SnapshotVerb, require_possible, require_tag
+
+_WHEN = "2026-01-02T03:04:05+00:00"
+_KEPT = (
+    Snapshot(tag="memory", created_at=_WHEN, memory_bytes=100),
+    Snapshot(tag="disks", created_at=_WHEN, memory_bytes=0),
+)
+_INSTANCES = {
+    "stopped": instance(observed=VmState.STOPPED),
+    "running": instance(observed=VmState.RUNNING),
+    "suspended": instance(observed=VmState.SUSPENDED),
+    "saved": instance(observed=Observation(VmState.SUSPENDED, saved=True)),
+    "io-error": instance(observed=Observation(VmState.FAILED, alive=True, resumable=True)),
+    "panicked": instance(observed=Observation(VmState.FAILED, alive=True)),
+}
+# Refused, with this in the first line of the help.
+_REFUSED = {
+    ("create", "saved", "new"): "`vmctl resume web`",
+    ("create", "io-error", "new"): "`vmctl status web`",
+    ("create", "panicked", "new"): "`vmctl status web`",
+    ("restore", "saved", "memory"): "`vmctl resume web`",
+    ("restore", "saved", "disks"): "`vmctl resume web`",
+    ("restore", "running", "disks"): "`vmctl stop web`",
+    ("restore", "suspended", "disks"): "`vmctl stop web`",
+    ("restore", "io-error", "disks"): "`vmctl stop web`",
+    ("restore", "panicked", "disks"): "`vmctl stop web`",
+}
+
+
+@pytest.mark.parametrize("where", _INSTANCES)
+@pytest.mark.parametrize(
+    ("verb", "tag"), [("create", "new"), ("restore", "memory"), ("restore", "disks"), ("delete", "disks")]
+)
+def test_every_cell(verb: str, where: str, tag: str) -> None:
+    refused = _REFUSED.get((verb, where, tag))
+    arguments = (SnapshotVerb(f"snapshot {verb}"), _INSTANCES[where], _KEPT, tag)
+    if refused is None:
+        require_possible(*arguments)
+        return
+    with pytest.raises(InvalidState) as caught:
+        require_possible(*arguments)
+    assert refused in caught.value.diagnostic.help[0]
+    assert caught.value.diagnostic.subject.vm == "web"
+
+
+def test_a_tag_is_given_once() -> None:
+    with pytest.raises(InvalidState, match="has a snapshot 'disks' already"):
+        require_possible(SnapshotVerb.CREATE, _INSTANCES["running"], _KEPT, "disks")
+
+
+@pytest.mark.parametrize("verb", [SnapshotVerb.RESTORE, SnapshotVerb.DELETE])
+def test_an_unknown_tag_is_named_with_the_one_that_was_meant(verb: SnapshotVerb) -> None:
+    with pytest.raises(InvalidState) as caught:
+        require_possible(verb, _INSTANCES["stopped"], _KEPT, "memroy")
+    assert caught.value.diagnostic.help == (
+        "did you mean 'memory'?",
+        "`vmctl snapshot list web` shows those there are",
+    )
+
+
+@pytest.mark.parametrize("tag", ["a", "before-upgrade", "v1.2_3", "a" * 63])
+def test_tags(tag: str) -> None:
+    require_tag(tag)
+
+
+@pytest.mark.parametrize("tag", ["", "1", "-a", "a b", "a/b", "ä", "a\n", "a" * 64])
+def test_what_is_no_tag(tag: str) -> None:
+    with pytest.raises(Usage):
+        require_tag(tag)
