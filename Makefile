@@ -70,7 +70,9 @@ clean:
 
 bench: venv
 	@$(BIN)/python benchmarks/startup.py
+	@$(BIN)/python benchmarks/boot.py
 	@$(BIN)/python benchmarks/upload.py
+	@$(BIN)/python benchmarks/images.py
 
 docs: venv
 	@$(BIN)/python docs/generate.py

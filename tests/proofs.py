@@ -17,9 +17,6 @@ from vm_manager.diagnostics.registry import CODES
 AWAITING = {
     "vm_manager::propolis::unreachable": "the Propolis backend",
     "vm_manager::propolis::request_failed": "the Propolis backend",
-    "vm_manager::oci::pull_failed": "OCI registries",
-    "vm_manager::image::conversion_failed": "vmctl image convert",
-    "vm_manager::image::checksum_mismatch": "checksums of images",
     "vm_manager::host::missing_firmware": "UEFI firmware",
     "vm_manager::network::port_in_use": "declared port forwards",
     "vm_manager::network::bridge_missing": "TAP networks",
@@ -84,6 +81,7 @@ _ANONYMOUS = (
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:40022"),
     (re.compile(r"after \d+\.\d s"), "after 1.2 s"),
     (re.compile(r"port=\d+"), "port=8000"),
+    (re.compile(r"\.\d+\.part\b"), ".4711.part"),
 )
 
 

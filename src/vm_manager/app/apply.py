@@ -64,6 +64,7 @@ class Run:
         self._services, self._vm, self._wanted = services, vm, wanted
         self._stop_timeout_s, self._wait_timeout_s = stop_timeout_s, wait_timeout_s
         self._done: list[str] = []
+        self._fetched = False
 
     def apply(self, operations: Sequence[Operation]) -> str:
         """Carry them out; returns what was done, past tense."""
@@ -102,22 +103,30 @@ class Run:
         return self._wanted
 
     def _fetch(self) -> None:
-        with step(self._services, self._vm, "fetch", "fetching the image", "fetched the image"):
-            fetch_image(self._services, self._new.spec)
+        with step(self._services, self._vm, "fetch", "fetching the image", "fetched the image") as told:
+            if not fetch_image(self._services, self._new.spec).fetched:
+                told.outcome = "the image is in the cache: it was fetched meanwhile"
+        self._fetched = True
 
     def _create(self) -> None:
         with (
-            step(self._services, self._vm, "create", "creating", "created"),
+            step(self._services, self._vm, "create", "creating", self._created("created")),
             self._services.store.creating(self._vm) as staging,
         ):
             create_instance(self._services, self._new.spec, self._new.origin, staging)
         self._done.append("created")
 
+    def _created(self, outcome: str) -> str:
+        from_cache = bool(self._new.spec.image.url) and not self._fetched
+        return f"{outcome}, with the image from the cache" if from_cache else outcome
+
     def _replace(self) -> None:
         """Make the new VM beside the old one, and only when it is complete end the old one and let them change places."""
         services = self._services
         with services.store.creating(self._vm, replacing=True) as staging:
-            with step(services, self._vm, "create", "making the new VM beside the old one", "made the new VM"):
+            with step(
+                services, self._vm, "create", "making the new VM beside the old one", self._created("made the new VM")
+            ):
                 create_instance(services, self._new.spec, self._new.origin, staging)
             old = services.look(self._vm)
             if old.alive:

@@ -8,26 +8,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vm_manager.app.inputs import digests
+from vm_manager.app.progress import download_progress
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import BaseChanged, BaseMissing
 from vm_manager.diagnostics.os_errors import diagnosed, os_errors
-from vm_manager.domain.events import Progressed
 from vm_manager.domain.instance import BaseImage, InstanceRecord
 from vm_manager.domain.spec import VmSpec
 from vm_manager.guest.openssh import known_hosts_text
 from vm_manager.images.accept import require_acceptable
-from vm_manager.images.cache import ImageCache
+from vm_manager.images.cache import Found, ImageCache
 from vm_manager.state.files import write_private
 from vm_manager.state.layout import InstanceFiles
 
 
-def fetch_image(services: Services, spec: VmSpec) -> None:
-    """Put the VM's image into the cache. Raises: `image::download_failed`, `image::format_detection_failed`."""
+def fetch_image(services: Services, spec: VmSpec) -> Found:
+    """Put the VM's image into the cache, unless somebody else has done so meanwhile.
 
-    def progress(done: int, total: int | None) -> None:
-        services.emit(Progressed(spec.name, "fetch", done, total, "bytes"))
-
-    ImageCache(services.store.data.images).fetch(spec.image.url or "", progress, services.cancel)
+    Raises: `image::download_failed`, `image::checksum_mismatch`, `image::format_detection_failed`.
+    """
+    progress = download_progress(services, spec.name, "fetch")
+    return ImageCache(services.store.data.images).fetch(spec.image, progress, services.cancel)
 
 
 def create_instance(services: Services, spec: VmSpec, origin: str, staging: Path) -> None:
@@ -35,6 +35,11 @@ def create_instance(services: Services, spec: VmSpec, origin: str, staging: Path
 
     Raises: `image::refused`, `image::overlay_creation_failed`, `cloudinit::iso_failed`, `ssh::keygen_failed`.
     """
+    with ImageCache(services.store.data.images).using(services.cancel):
+        _create(services, spec, origin, staging)
+
+
+def _create(services: Services, spec: VmSpec, origin: str, staging: Path) -> None:
     backend = services.backend()
     base = _base_image(services, spec)
     if backend.capabilities().guests:
@@ -63,13 +68,16 @@ def create_instance(services: Services, spec: VmSpec, origin: str, staging: Path
 
 
 def _base_image(services: Services, spec: VmSpec) -> BaseImage:
+    digest = None
     if spec.image.url:
-        path = ImageCache(services.store.data.images).find(spec.image.url) or Path(spec.image.url)
+        # In the cache, but for a `vmctl image prune` that came in between.
+        found = fetch_image(services, spec)
+        path, digest = found.path, found.digest
     else:
         path = Path(spec.image.path or "")
     with os_errors(path):
         status = path.stat()
-    return BaseImage(path=str(path), size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+    return BaseImage(path=str(path), size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, digest=digest)
 
 
 def require_base(record: InstanceRecord) -> None:

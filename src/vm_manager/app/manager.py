@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     import socket
 
     from vm_manager.app.fleet import Outcome
+    from vm_manager.app.images import Pruned, Pulled
     from vm_manager.app.log import Log, LogLine, Silence
     from vm_manager.app.options import NewVm
     from vm_manager.app.up import UpOptions
     from vm_manager.domain.events import Event, EventSink
+    from vm_manager.domain.image import CachedImage, ImageReport
     from vm_manager.domain.plan import Plan
     from vm_manager.vmfile.load import Project
 
@@ -198,6 +200,59 @@ class Manager:
 
         with self._errors.boundary():
             return login_command(self._services, name, command, user=user, key=key)
+
+    def pull_image(self, url: str, *, name: str = "", sha256: str | None = None, sha512: str | None = None) -> Pulled:
+        """Put an image into the cache, from a URL or the path of a file.
+
+        Raises: `image::download_failed`, `image::checksum_mismatch`, `image::refused`.
+        """
+        from vm_manager.app.images import pull
+
+        with self._errors.boundary():
+            return pull(self._services, url, name=name, sha256=sha256, sha512=sha512)
+
+    def images(self) -> tuple[tuple[CachedImage, ...], tuple[VmError, ...]]:
+        """The images of the cache, and why VMs that may use them could not be looked at."""
+        from vm_manager.app.images import listed
+
+        with self._errors.boundary():
+            return listed(self._services)
+
+    def inspect_image(self, reference: str) -> ImageReport:
+        """What an image is: a file, or a URL, name or digest of the cache.
+
+        Raises: `vmctl::create::image_not_found`, `image::format_detection_failed`.
+        """
+        from vm_manager.app.images import inspect
+
+        with self._errors.boundary():
+            return inspect(self._services, reference)
+
+    def convert_image(
+        self, reference: str, target: Path, *, format: str = "qcow2", compress: bool = False
+    ) -> ImageReport:
+        """Write an image as a new file of another format.
+
+        Raises: `image::conversion_failed`, `image::format_detection_failed`, `vmctl::create::image_not_found`.
+        """
+        from vm_manager.app.images import convert_image
+
+        with self._errors.boundary():
+            return convert_image(self._services, reference, target, format=format, compress=compress)
+
+    def remove_images(self, references: Sequence[str]) -> tuple[CachedImage, ...]:
+        """Remove images from the cache, all or none. Raises: `vmctl::create::image_not_found`, `vm::invalid_state`."""
+        from vm_manager.app.images import remove
+
+        with self._errors.boundary():
+            return remove(self._services, references)
+
+    def prune_images(self, *, dry_run: bool = False) -> Pruned:
+        """Remove the images that no VM's disk stands on. Raises: `state::corrupt`, `image::format_detection_failed`."""
+        from vm_manager.app.images import prune
+
+        with self._errors.boundary():
+            return prune(self._services, dry_run=dry_run)
 
     @contextmanager
     def console(self, name: str) -> Iterator[Callable[[], socket.socket]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vm_manager.app.apply import Run, Wanted
 from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.images import image_from
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import (
     CreateImageNotFound,
@@ -41,7 +42,8 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 class NewVm:
     """What `create` is asked for.
 
-    image: a disk image on this host; image_url: one to fetch; exactly one of them.
+    image: a disk image on this host; image_url: one to fetch; exactly one of them. sha256, sha512: what a fetched one must
+    have, hexadecimal.
     vcpus: a whole number. memory: MiB, or a size such as 2GiB. disk: GiB, or such a size; None: as large as the image.
     user_data: a file that replaces vmctl's own user-data. ssh_key: a public key file; without one a pair is generated.
     """
@@ -49,6 +51,8 @@ class NewVm:
     name: str
     image: Path | None = None
     image_url: str | None = None
+    sha256: str | None = None
+    sha512: str | None = None
     vcpus: str = "1"
     memory: str = "1024"
     disk: str | None = None
@@ -79,7 +83,7 @@ def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outc
         for warning in backend.check_host((spec,)):
             services.emit(Warned(spec.name, warning))
         actions = [Action.CREATE]
-        if spec.image.url and not ImageCache(services.store.data.images).find(spec.image.url):
+        if spec.image.url and not ImageCache(services.store.data.images).find(spec.image):
             actions.insert(0, Action.FETCH)
         if start:
             actions.append(Action.START)
@@ -143,7 +147,9 @@ def _image(new: NewVm) -> ImageSource:
     if new.image and new.image_url:
         raise Usage("a VM has one image", help=("give either `--image` or `--image-url`",))
     if new.image_url:
-        return ImageSource(url=new.image_url)
+        return image_from(new.image_url, new.sha256, new.sha512)
+    if new.sha256 or new.sha512:
+        raise Usage("a checksum is for an image that is fetched", help=("give it together with `--image-url`",))
     if new.image is None:
         raise CreateNoImage("there is no image to make the VM from")
     if not new.image.is_file():

@@ -27,7 +27,7 @@ def require_running(instance: Instance, doing: str) -> None:
         raise InvalidState(
             "VM '{name}' is {state}; {doing} needs it running",
             {"name": instance.name, "state": instance.state, "doing": doing},
-            help=("start it with `vmctl up`",),
+            help=(f"start it with `vmctl start {instance.name}`",),
             subject=Subject(vm=instance.name),
         )
 

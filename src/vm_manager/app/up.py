@@ -170,7 +170,9 @@ def _apply(
 
 def _cached_urls(services: Services, specs: Iterable[VmSpec]) -> frozenset[str]:
     cache = ImageCache(services.store.data.images)
-    return frozenset(spec.image.url for spec in specs if spec.image.url and cache.find(spec.image.url))
+    images = [spec.image for spec in specs if spec.image.url]
+    missing = {image.url for image in images if not cache.find(image)}
+    return frozenset(image.url for image in images if image.url and image.url not in missing)
 
 
 def _check_host(services: Services, specs: Sequence[VmSpec], instances: Mapping[str, Instance]) -> None:

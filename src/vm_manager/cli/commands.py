@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
-from vm_manager.cli.settings import RemoteCommand, VmctlCommand
+from vm_manager.cli.settings import RemoteCommand, VmctlCommand, VmctlGroup, current
 
 
 class LazyCommand(TyperCommand):
@@ -74,3 +74,50 @@ def commands() -> tuple[LazyCommand, ...]:
             "explain", "Explain a code: what it means, what is usually behind it, and what to do.", "explain:explain"
         ),
     )
+
+
+class CommandGroup(VmctlGroup):
+    """Commands behind a word of their own; the word alone shows them."""
+
+    def __init__(self, name: str, summary: str, members: tuple[LazyCommand, ...]) -> None:
+        super().__init__(
+            name=name,
+            help=summary,
+            commands={str(member.name): member for member in members},
+            invoke_without_command=True,
+            no_args_is_help=False,
+            rich_markup_mode="rich",
+        )
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        result = super().invoke(ctx)
+        if ctx.invoked_subcommand is None:
+            current.terminal.say_raw(ctx.get_help())
+            raise typer.Exit(2)
+        return result
+
+
+def image_commands() -> tuple[LazyCommand, ...]:
+    """The commands behind `vmctl image`."""
+    return (
+        LazyCommand(
+            "pull",
+            "Fetch an image into the cache, unless it is there; compressed ones (.zst, .xz, .gz) are decompressed.",
+            "image:pull",
+        ),
+        LazyCommand("list", "List the images of the cache, with the VMs whose disks stand on them.", "image:images"),
+        LazyCommand("inspect", "Show what an image is, where it came from and which VMs use it.", "image:inspect"),
+        LazyCommand("convert", "Write an image, with all that is below it, as a new file.", "image:convert"),
+        LazyCommand("rm", "Remove images from the cache, unless a VM's disk stands on one of them.", "image:remove"),
+        LazyCommand(
+            "prune",
+            "Remove the images that no VM's disk stands on, and what broken off downloads have left.",
+            "image:prune",
+        ),
+    )
+
+
+def groups() -> tuple[CommandGroup, ...]:
+    """The words that have commands behind them."""
+    return (CommandGroup("image", "Images: fetch them into the cache, look at them, remove them.", image_commands()),)

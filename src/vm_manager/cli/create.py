@@ -19,6 +19,12 @@ def create(
     image_url: Annotated[
         str | None, typer.Option("--image-url", metavar="URL", help="An image to fetch instead.")
     ] = None,
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", metavar="DIGITS", help="The checksum of what is fetched.")
+    ] = None,
+    sha512: Annotated[
+        str | None, typer.Option("--sha512", metavar="DIGITS", help="The checksum of what is fetched.")
+    ] = None,
     vcpus: Annotated[str, typer.Option("--vcpus", metavar="NUMBER", help="Virtual CPUs.")] = "1",
     memory: Annotated[
         str, typer.Option("--memory", metavar="SIZE", help="Memory, in MiB or as a size such as 2GiB.")
@@ -65,6 +71,8 @@ def create(
             name=name,
             image=image,
             image_url=image_url,
+            sha256=sha256,
+            sha512=sha512,
             vcpus=vcpus,
             memory=memory,
             disk=disk,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from vm_manager.cli.commands import commands
+from vm_manager.cli.commands import commands, groups
 from vm_manager.cli.settings import EscapedError, VmctlGroup, current
 from vm_manager.diagnostics.errors import Interrupted, Usage, VmError
 from vm_manager.ui.terminal import OutputClosed
@@ -25,7 +25,7 @@ class CommandLine(VmctlGroup):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for command in commands():
+        for command in (*commands(), *groups()):
             self.add_command(command)
 
 

@@ -15,7 +15,8 @@ from vm_manager.diagnostics.errors import VmError
 
 if TYPE_CHECKING:
     from vm_manager.app.fleet import Outcome
-    from vm_manager.domain.events import Event, EventSink, StepFailed, StepFinished
+    from vm_manager.diagnostics.model import Diagnostic
+    from vm_manager.domain.events import Event, EventSink
     from vm_manager.vmfile.load import Project
 
 
@@ -73,12 +74,15 @@ def manager() -> Iterator[Manager]:
 
 
 class Work:
-    """What a command does with VMs: a manager whose events are drawn, and the outcomes to tell of at its end."""
+    """What a command does with VMs: a manager whose events are drawn, and what is to be told at its end."""
 
     def __init__(self, emit: EventSink) -> None:
+        from vm_manager.ui.timings import Timings
+
         self.vms = Manager(backend=current.backend_name, emit=self._take)
         self.outcomes: tuple[Outcome, ...] = ()
-        self.steps: list[StepFinished | StepFailed] = []
+        self.warnings: list[Diagnostic] = []
+        self.timings = Timings()
         self._emit = emit
 
     def done(self, outcomes: tuple[Outcome, ...]) -> None:
@@ -86,10 +90,11 @@ class Work:
         self.outcomes = outcomes
 
     def _take(self, event: Event) -> None:
-        from vm_manager.domain.events import StepFailed, StepFinished
+        from vm_manager.domain.events import Warned
 
-        if isinstance(event, (StepFinished, StepFailed)):
-            self.steps.append(event)
+        if isinstance(event, Warned):
+            self.warnings.append(event.diagnostic)
+        self.timings(event)
         self._emit(event)
 
 
@@ -110,10 +115,11 @@ def work(*, json: bool) -> Iterator[Work]:
             failure = error
     if json:
         items = [
-            outcome_item(outcome.vm, outcome.summary, outcome.error, command.steps) for outcome in command.outcomes
+            outcome_item(outcome.vm, outcome.summary, outcome.error, command.timings.of(outcome.vm))
+            for outcome in command.outcomes
         ]
-        failures = [failure.diagnostic] if failure else []
-        current.terminal.say_raw(document(vms=items, diagnostics=diagnostic_items(failures)))
+        told = [*([failure.diagnostic] if failure else []), *command.warnings]
+        current.terminal.say_raw(document(vms=items, diagnostics=diagnostic_items(told)))
     elif not current.quiet:
         for outcome in command.outcomes:
             # The failure of a single VM is told by its diagnostic.

@@ -95,9 +95,11 @@ class VmctlGroup(TyperGroup):
         """The command of that name. Raises: `vmctl::usage`, with the name that was probably meant."""
         command = super().get_command(ctx, cmd_name)
         if command is None and not cmd_name.startswith("-") and not ctx.resilient_parsing:
-            near = _PEERS.get(cmd_name) or closest(cmd_name, tuple(self.commands))
-            meant = (f"did you mean `vmctl {near}`?",) if near else ()
-            raise Usage("there is no command '{name}'", {"name": cmd_name}, help=(*meant, "run `vmctl --help`"))
+            peer = _PEERS.get(cmd_name, "")
+            near = peer if peer in self.commands else closest(cmd_name, tuple(self.commands))
+            meant = (f"did you mean `{ctx.command_path} {near}`?",) if near else ()
+            help = (*meant, f"run `{ctx.command_path} --help`")
+            raise Usage("there is no command '{name}'", {"name": cmd_name}, help=help)
         return command
 
     def invoke(self, ctx: Any) -> Any:

@@ -41,11 +41,15 @@ class VmState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class BaseImage:
-    """The image an overlay stands on, as it was when the overlay was made."""
+    """The image an overlay stands on, as it was when the overlay was made.
+
+    digest: `sha256:…` or `sha512:…` of the file as it was served; None for a file of this host.
+    """
 
     path: str
     size_bytes: int
     mtime_ns: int
+    digest: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,10 +52,23 @@ class OnError(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSource:
-    """The base image: an absolute `path`, or a `url` (http, https) that is fetched into the cache; exactly one of them."""
+    """The base image: an absolute `path`, or a `url` that is fetched into the cache; exactly one of them.
+
+    sha256, sha512: what the file at the URL must have, hexadecimal. checksum_url: where a list has one of the two.
+    They say how the image is checked, not which it is, and take no part in comparisons.
+    """
 
     path: str | None = None
     url: str | None = None
+    sha256: str | None = field(default=None, compare=False)
+    sha512: str | None = field(default=None, compare=False)
+    checksum_url: str | None = field(default=None, compare=False)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The checksums with their algorithms: `sha256:…`, `sha512:…`."""
+        given = (("sha256", self.sha256), ("sha512", self.sha512))
+        return tuple(f"{algorithm}:{value.lower()}" for algorithm, value in given if value)
 
 
 @dataclass(frozen=True, kw_only=True)

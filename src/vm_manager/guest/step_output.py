@@ -76,7 +76,8 @@ class StepOutput:
 class ProvisionLog:
     """`provision.log`: every line with its time and stream. A context manager.
 
-    What a guest says is written without escape sequences and control characters, so that reading the file is safe.
+    It begins anew when it has grown large. What a guest says is written without escape sequences and control characters, so
+    that reading the file is safe.
     """
 
     def __init__(self, path: Path) -> None:

@@ -41,8 +41,8 @@ class Finished:
     stderr: str
 
 
-def run(argv: Sequence[str], *, timeout_s: float) -> Finished:
-    """Run a program without input and return what it wrote.
+def run(argv: Sequence[str], *, timeout_s: float, stdin: str = "") -> Finished:
+    """Run a program, with nothing but `stdin` to read, and return what it wrote.
 
     Raises: `ProcessFailed` for any end but exit status 0; `OSError` when it cannot be executed.
     """
@@ -50,7 +50,7 @@ def run(argv: Sequence[str], *, timeout_s: float) -> Finished:
     try:
         done = subprocess.run(
             argv,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
             errors="replace",

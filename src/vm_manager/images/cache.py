@@ -1,52 +1,297 @@
-"""The image cache: a directory per URL, in which the image is complete or absent."""
+"""The image cache. What a URL leads to may change; an image that a VM's disk stands on never does.
+
+So images are kept by what is in them, and URLs only point to them. An image is complete and verified, or absent.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import posixpath
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
 
+import msgspec
+
+from vm_manager.diagnostics.errors import FormatDetectionFailed, ImageRefused
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken
+from vm_manager.domain.image import CachedImage, ImageOrigin
+from vm_manager.domain.oci_reference import is_oci
+from vm_manager.domain.spec import ImageSource
+from vm_manager.host.qemu_img import image_info, require_sound
 from vm_manager.images.accept import require_acceptable
-from vm_manager.images.download import ProgressSink, download, redacted
+from vm_manager.images.download import Fetched, ProgressSink, Source, fetch, local_path
+from vm_manager.images.http import Limits, redacted
+from vm_manager.images.sources import source_of
 from vm_manager.state.files import make_dir, sync_directory, write_atomically
-from vm_manager.state.lock import wait_locked
+from vm_manager.state.layout import ImageFiles
+from vm_manager.state.lock import if_unlocked, wait_locked
+
+_T = TypeVar("_T")
+_COMPRESSED_NAMES = (".gz", ".xz", ".zst", ".zstd")
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image in the cache. digest: None for one that an early vmctl fetched; fetched: whether it was not there before."""
+
+    path: Path
+    digest: str | None
+    fetched: bool = False
+
+
+@dataclass(frozen=True)
+class _Pointer:
+    """`meta.json` of a URL: which image it leads to; without a digest, to `data` beside it, as early vmctls kept it.
+
+    checked_by: the SHA-256 of the URL of the list that its checksum was taken from.
+    """
+
+    url: str
+    name: str = ""
+    digest: str | None = None
+    fetched_at: str = ""
+    checked_by: str | None = None
+
+
+@dataclass(frozen=True)
+class _Content:
+    """`meta.json` of an image. digests, size_bytes and compression: of the file as it was served."""
+
+    digests: tuple[str, ...]
+    size_bytes: int
+    format: str
+    virtual_size_bytes: int
+    compression: str | None = None
 
 
 class ImageCache:
-    """Images by URL, below the cache's directory: `by-url/<sha256 of the URL>/{data,meta.json}`."""
+    """Images below the cache's directory; see `ImageFiles` for what is where."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, limits: Limits | None = None) -> None:
+        self._files, self._limits = ImageFiles(root), limits
 
-    def find(self, url: str) -> Path | None:
-        """The cached image of a URL, or None."""
-        data = self._home(url) / "data"
-        return data if data.exists() else None
+    def using(self, cancel: CancelToken) -> AbstractContextManager[None]:
+        """While it lasts no image is removed: for making disks on them. Raises: `vmctl::interrupted`."""
+        make_dir(self._files.root)
+        return wait_locked(self._files.lock, cancel, shared=True)
 
-    def fetch(self, url: str, progress: ProgressSink, cancel: CancelToken) -> Path:
-        """The image of a URL, downloaded unless it is there. Two at a time download once.
+    def removing(self, cancel: CancelToken) -> AbstractContextManager[None]:
+        """While it lasts nobody makes a disk on an image, and none appears. Raises: `vmctl::interrupted`."""
+        make_dir(self._files.root)
+        return wait_locked(self._files.lock, cancel)
 
-        Raises: `image::download_failed`, `image::refused`, `image::format_detection_failed`, `host::disk_full`.
+    def find(self, image: ImageSource) -> Found | None:
+        """The image of a URL if it is in the cache and known to have the checksums that are asked for."""
+        home = self._home(image.url or "")
+        pointer = _read(home / "meta.json", _Pointer)
+        if pointer is not None and pointer.digest is None:
+            wants_none = not image.digests and not image.checksum_url
+            return Found(home / "data", None) if wants_none and (home / "data").exists() else None
+        if image.checksum_url and (pointer is None or pointer.checked_by != _sha256(image.checksum_url)):
+            return None
+        for digest in (*image.digests, *([pointer.digest] if pointer and pointer.digest else [])):
+            found = self._content(digest)
+            if found is not None and set(image.digests) <= set(found[1].digests):
+                return Found(found[0], digest)
+        return None
+
+    def fetch(self, image: ImageSource, progress: ProgressSink, cancel: CancelToken, *, name: str = "") -> Found:
+        """The image of a URL, fetched unless it is there. Two at a time, threads or processes, fetch it once.
+
+        name: what it is called in lists, by default the last part of the URL.
+        Raises: `image::download_failed`, `oci::pull_failed`, `image::checksum_mismatch`, `image::refused`,
+        `image::format_detection_failed`, `host::disk_full`, `vmctl::interrupted`.
         """
-        home = self._home(url)
+        home = self._home(image.url or "")
         make_dir(home)
         with wait_locked(home / "lock", cancel):
-            if (found := self.find(url)) is not None:
+            if (found := self.find(image)) is not None and (home / "meta.json").exists():
+                if name:
+                    self._rename(home, name)
                 return found
-            part = home / "data.part"
-            try:
-                download(url, part, progress, cancel)
-                require_acceptable(part)
-                write_atomically(home / "meta.json", json.dumps({"url": redacted(url)}, indent=2).encode())
-                with os_errors(home):
-                    part.chmod(0o400)  # overlays depend on its every byte
-                    part.rename(home / "data")
-                    sync_directory(home)
-            finally:
-                part.unlink(missing_ok=True)
-        return home / "data"
+            source = source_of(image, cancel, self._limits)
+            with self.using(cancel):
+                known = next(filter(None, map(self._content, source.digests)), None)
+                if known is not None and set(source.digests) <= set(known[1].digests):
+                    self._point(home, image, source.digests[0], name)
+                    return Found(known[0], source.digests[0])
+            return self._fetch(home, image, source, name, progress, cancel)
+
+    def images(self) -> tuple[CachedImage, ...]:
+        """What is in the cache, by name."""
+        origins: dict[Path, list[ImageOrigin]] = {}
+        digests: dict[Path, str | None] = {}
+        for home, pointer in self._pointers():
+            data = self._data(pointer.digest) if pointer.digest else home / "data"
+            origin = ImageOrigin(
+                url=pointer.url, name=pointer.name or name_of(pointer.url), fetched_at=pointer.fetched_at
+            )
+            origins.setdefault(data, []).append(origin)
+            digests[data] = pointer.digest
+            if (home / "data").exists():
+                # What an early vmctl fetched from there; the URL may lead to another image since.
+                origins.setdefault(home / "data", [origin])
+                digests[home / "data"] = None
+        for home in _directories(self._files.by_digest):
+            digests[home / "data"] = home.name.replace("-", ":", 1)
+        found = (self._described(data, digest, origins.get(data, [])) for data, digest in digests.items())
+        return tuple(sorted(filter(None, found), key=lambda image: (image.name, image.path)))
+
+    def remove(self, image: CachedImage) -> None:
+        """Remove an image and what points to it; the caller holds `removing`, and knows that no disk stands on it."""
+        path = Path(image.path)
+        with os_errors(path):
+            for home, pointer in list(self._pointers()):
+                if pointer.digest == image.digest and (image.digest or home == path.parent):
+                    (home / "meta.json").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            if path.parent.parent == self._files.by_digest:
+                shutil.rmtree(path.parent)
+
+    def leftovers(self) -> tuple[Path, ...]:
+        """What broken off downloads have left behind."""
+        return tuple(
+            path
+            for home in _directories(self._files.by_url)
+            for path in sorted(home.iterdir())
+            if path.name.startswith("fetched") or path.name == "data.part"
+        )
+
+    def remove_leftover(self, path: Path) -> bool:
+        """Remove one, unless somebody is just now fetching there."""
+        with if_unlocked(path.parent / "lock") as free, os_errors(path):
+            if free:
+                path.unlink(missing_ok=True)
+            return free
+
+    def _fetch(
+        self, home: Path, image: ImageSource, source: Source, name: str, progress: ProgressSink, cancel: CancelToken
+    ) -> Found:
+        new = home / "fetched"
+        with os_errors(home):
+            new.unlink(missing_ok=True)
+        try:
+            fetched = fetch(source, new, progress, cancel, self._limits)
+            content = _accepted(new, fetched, source)
+            digest = _address(fetched, source)
+            with self.using(cancel):
+                self._keep(new, digest, content, cancel)
+                self._point(home, image, digest, name)
+        finally:
+            new.unlink(missing_ok=True)
+        return Found(self._data(digest), digest, fetched=True)
+
+    def _keep(self, new: Path, digest: str, content: _Content, cancel: CancelToken) -> None:
+        data = self._data(digest)
+        make_dir(data.parent)
+        with wait_locked(data.parent / "lock", cancel), os_errors(data):
+            # Another URL had the same: disks may stand on it already, and it must not change, be it to its like.
+            if not data.exists():
+                write_atomically(data.parent / "meta.json", msgspec.json.encode(content))
+                new.chmod(0o400)  # overlays depend on its every byte
+                new.rename(data)
+                sync_directory(data.parent)
+                sync_directory(self._files.by_digest)
+
+    def _point(self, home: Path, image: ImageSource, digest: str, name: str) -> None:
+        url = image.url or ""
+        pointer = _Pointer(
+            url=redacted(url),
+            name=name or name_of(url),
+            digest=digest,
+            fetched_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            checked_by=_sha256(image.checksum_url) if image.checksum_url else None,
+        )
+        write_atomically(home / "meta.json", msgspec.json.encode(pointer))
+
+    def _rename(self, home: Path, name: str) -> None:
+        pointer = _read(home / "meta.json", _Pointer)
+        if pointer is not None and pointer.name != name:
+            write_atomically(home / "meta.json", msgspec.json.encode(replace(pointer, name=name)))
+
+    def _content(self, digest: str) -> tuple[Path, _Content] | None:
+        data = self._data(digest)
+        content = _read(data.parent / "meta.json", _Content)
+        return (data, content) if content is not None and data.exists() else None
+
+    def _data(self, digest: str) -> Path:
+        return self._files.by_digest / digest.replace(":", "-") / "data"
+
+    def _pointers(self) -> Iterator[tuple[Path, _Pointer]]:
+        for home in _directories(self._files.by_url):
+            pointer = _read(home / "meta.json", _Pointer)
+            if pointer is not None:
+                yield home, pointer
+
+    def _described(self, data: Path, digest: str | None, origins: list[ImageOrigin]) -> CachedImage | None:
+        content = _read(data.parent / "meta.json", _Content) if digest else None
+        try:
+            size = data.stat().st_blocks * 512
+        except FileNotFoundError:
+            return None
+        info = None if content else image_info(data)
+        return CachedImage(
+            path=str(data),
+            digest=digest,
+            format=content.format if content else info.format if info else "",
+            size_bytes=size,
+            virtual_size_bytes=content.virtual_size_bytes if content else info.virtual_size_bytes if info else 0,
+            origins=tuple(sorted(origins, key=lambda origin: (origin.fetched_at, origin.name))),
+        )
 
     def _home(self, url: str) -> Path:
-        return self._root / "by-url" / hashlib.sha256(url.encode()).hexdigest()
+        key = url
+        if urlsplit(url).scheme == "file":
+            # A file of this host that has changed is another image, and it costs nothing to look.
+            with os_errors(local_path(url)):
+                status = local_path(url).stat()
+            key = f"{url} {status.st_size} {status.st_mtime_ns}"
+        return self._files.by_url / _sha256(key)
+
+
+def name_of(url: str) -> str:
+    """What an image is called unless it is given a name: the last part of its URL, as it is when it is decompressed."""
+    name = posixpath.basename(unquote(urlsplit(url).path).rstrip("/")) or url
+    if is_oci(url):
+        name = name.partition("@")[0]
+    return next((name.removesuffix(suffix) for suffix in _COMPRESSED_NAMES if name.endswith(suffix)), name)
+
+
+def _accepted(new: Path, fetched: Fetched, source: Source) -> _Content:
+    try:
+        require_acceptable(new)
+        info = image_info(new)
+        require_sound(new, info.format)
+    except (ImageRefused, FormatDetectionFailed) as error:
+        raise error.enrich(notes=(f"it was fetched from {redacted(source.url)}, and is not kept",)) from error.__cause__
+    return _Content(fetched.digests, fetched.size_bytes, info.format, info.virtual_size_bytes, fetched.compression)
+
+
+def _address(fetched: Fetched, source: Source) -> str:
+    """The digest that an image is kept under: the first that was asked for, else the one it was hashed with."""
+    return source.digests[0].lower() if source.digests else fetched.digests[0]
+
+
+def _read(path: Path, kind: type[_T]) -> _T | None:
+    """A file of the cache's own; None when it is missing or unreadable: what it says can be found out again."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, ValueError):
+        return None
+
+
+def _directories(path: Path) -> list[Path]:
+    with os_errors(path), suppress(FileNotFoundError):
+        return sorted(entry for entry in path.iterdir() if entry.is_dir())
+    return []
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -54,6 +54,28 @@ class DataDir:
 
 
 @dataclass(frozen=True)
+class ImageFiles:
+    """The image cache: what URLs lead to, and images by what is in them."""
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        """Shared by whoever makes a disk on an image, held alone by whoever removes images."""
+        return self.root / "lock"
+
+    @property
+    def by_url(self) -> Path:
+        """A directory per URL, named by the URL's SHA-256: `meta.json`, `lock`, and what is being fetched."""
+        return self.root / "by-url"
+
+    @property
+    def by_digest(self) -> Path:
+        """A directory per image, named by the digest of the file as it was served: `data`, `meta.json`."""
+        return self.root / "by-digest"
+
+
+@dataclass(frozen=True)
 class InstanceFiles:
     """The files in a VM's directory."""
 

@@ -98,18 +98,39 @@ def _parsed(content: bytes) -> tuple[int, str] | None:
 
 
 @contextmanager
-def wait_locked(path: Path, cancel: CancelToken) -> Iterator[None]:
-    """Hold a lock file, waiting for whoever has it. Raises: `vmctl::interrupted`."""
+def wait_locked(path: Path, cancel: CancelToken, *, shared: bool = False) -> Iterator[None]:
+    """Hold a lock file, waiting for whoever has it.
+
+    shared: together with others who want no more than that, and with nobody who wants it alone.
+    Raises: `vmctl::interrupted`.
+    """
+    wanted = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     with os_errors(path):
         descriptor = private(str(path), os.O_RDWR | os.O_CREAT)
     try:
         # flock(2) itself could not be ended by Ctrl-C from another thread.
         while True:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, wanted | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 cancel.wait(_POLL_S)
         yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def if_unlocked(path: Path) -> Iterator[bool]:
+    """Hold a lock file unless somebody else does; yields whether it is held. Never waits."""
+    with os_errors(path):
+        descriptor = private(str(path), os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(descriptor)

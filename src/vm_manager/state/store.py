@@ -45,6 +45,15 @@ class InstanceStore:
             except FileNotFoundError:
                 return ()
 
+    def unnamed(self) -> tuple[Path, ...]:
+        """The directories of VMs that are being made or removed."""
+        with os_errors(self.data.vms):
+            try:
+                with os.scandir(self.data.vms) as entries:
+                    return tuple(Path(entry.path) for entry in entries if entry.name.startswith(".") and entry.is_dir())
+            except FileNotFoundError:
+                return ()
+
     def exists(self, name: str) -> bool:
         """Whether there is an instance of that name."""
         return is_vm_name(name) and self.data.home(name).is_dir()

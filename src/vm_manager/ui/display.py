@@ -22,6 +22,7 @@ from vm_manager.domain.events import (
 from vm_manager.ui.formats import ErrorFormat
 from vm_manager.ui.guest_lines import GuestLines, Output, Piece
 from vm_manager.ui.ndjson import event_line
+from vm_manager.ui.rate import Rate, bar, duration
 from vm_manager.ui.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -278,6 +279,7 @@ class _Row:
         self.text, self.detail, self.mark, self.style = "", "", "", ""
         self._started = time.monotonic()
         self._ended: float | None = None
+        self._rate = Rate()
 
     def elapsed_s(self, now: float) -> float:
         return (self._ended or now) - self._started
@@ -286,15 +288,26 @@ class _Row:
         match event:
             case StepStarted(title=title):
                 self.text, self.detail, self.mark = title, "", ""
+                self._rate = Rate()
             case PhaseReached(phase=phase, waiting_for=waiting_for):
                 self.text = f"{phase}, waiting for {waiting_for}"
             case Progressed():
-                self.text = f"{event.step} {_amount(event)}"
+                self.text, self.detail = f"{event.step} {_amount(event)}", self._pace(event)
             case StepFinished(outcome=outcome):
                 self.text, self.detail, self.mark, self.style = outcome, "", "✔", "green"
             case StepFailed(step=step):
                 self.text, self.mark, self.style = f"{step} failed", "✘", "red"
                 self._ended = time.monotonic()
+
+    def _pace(self, event: Progressed) -> str:
+        """A bar, the rate, and how long it will still take, as far as each can be told."""
+        self._rate.add(time.monotonic(), event.current)
+        parts = [bar(event.current, event.total)] if event.total else []
+        if event.unit == "bytes" and (per_s := self._rate.per_s) is not None:
+            parts.append(f"{per_s / _MIB:.1f} MiB/s")
+        if event.total and (left_s := self._rate.left_s(event.total)) is not None:
+            parts.append(f"{duration(left_s)} left")
+        return " ".join(parts)
 
 
 def _amount(event: Progressed) -> str:

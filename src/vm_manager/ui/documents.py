@@ -10,7 +10,6 @@ from vm_manager.diagnostics.errors import VmError
 from vm_manager.diagnostics.model import Diagnostic, Evidence, Label, Suggestion
 from vm_manager.diagnostics.registry import Code
 from vm_manager.diagnostics.spans import Source, Span
-from vm_manager.domain.events import StepFailed, StepFinished
 from vm_manager.domain.instance import Endpoint, Instance, LastFailure
 
 if TYPE_CHECKING:
@@ -60,20 +59,15 @@ def status_item(instance: Instance) -> dict[str, object]:
 
 
 def outcome_item(
-    vm: str, summary: str, error: VmError | None, steps: Iterable[StepFinished | StepFailed]
+    vm: str, summary: str, error: VmError | None, phases: Iterable[dict[str, object]]
 ) -> dict[str, object]:
-    """How the work on a VM ended, with the steps that it took, in order."""
+    """How the work on a VM ended. phases: the steps that it took, with their durations."""
     return {
         "name": vm,
         "outcome": summary,
-        "phases": [_phase(step) for step in steps if step.vm == vm],
+        "phases": list(phases),
         "diagnostic": diagnostic_item(error.diagnostic) if error else None,
     }
-
-
-def _phase(step: StepFinished | StepFailed) -> dict[str, object]:
-    outcome = "failed" if isinstance(step, StepFailed) else step.outcome
-    return {"name": step.step, "outcome": outcome, "elapsed_s": round(step.elapsed_s, 3)}
 
 
 def operation_item(operation: Operation, source: Source) -> dict[str, object]:

@@ -58,7 +58,7 @@ def snippets(labels: list[Label], width: int | None, shown: Callable[[str], str]
         if number > before + 1:
             yield Line((("frame", "..."),), wraps=False)
         before = number
-        yield from _marked_line(source.line(number), number, list(on_line), gutter, space, shown)
+        yield from _marked_line(source.line(number).rstrip(), number, list(on_line), gutter, space, shown)
     yield Line((("frame", f"{'':{gutter}} |"),))
 
 

@@ -10,11 +10,6 @@ from vm_manager.domain.names import is_vm_name
 from vm_manager.vmfile.grammar import Complaint, Form
 
 _MAX_HOSTNAME = 253  # RFC 1035, section 2.3.4, without the final dot
-# The distribution specification's grammar of names, tags and digests, behind a host with an optional port.
-_OCI = re.compile(
-    r"oci://[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?"
-    r"(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)+(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
-)
 SCHEMES = ("https", "http", "oci")
 
 
@@ -51,11 +46,8 @@ def _is_web_url(text: str) -> bool:
 
 
 def _is_image_url(text: str) -> bool:
-    scheme = scheme_of(text)
-    if scheme == "oci":
-        return _OCI.fullmatch(text) is not None
-    # Another scheme has a diagnostic of its own.
-    return _is_web_url(text) or bool(scheme and scheme not in SCHEMES)
+    # References, and other schemes, have diagnostics of their own.
+    return _is_web_url(text) or scheme_of(text) not in ("", "http", "https")
 
 
 def _pattern(expression: str, title: str, complaint: Complaint) -> Form:

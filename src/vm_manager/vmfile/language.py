@@ -28,16 +28,16 @@ def _property(name: str, kind: Type, help: str, *, required: bool = False, defau
 
 IMAGE_URL = Entry(
     name="image-url",
-    help="the disk that the VM starts from, fetched once into the cache; `oci://` is for a later version",
+    help="the disk that the VM starts from, fetched once into the cache",
     arguments=_one(Text(form=forms.IMAGE_URL), "url"),
     also=("url", "image-uri", "box"),
     entries=(
         Entry(name="sha256", help="the checksum of the file", arguments=_one(Text(form=forms.SHA256)),
-              written=Written.PROPERTY, works=False, also=("checksum",)),
+              written=Written.PROPERTY, also=("checksum",)),
         Entry(name="sha512", help="the checksum of the file", arguments=_one(Text(form=forms.SHA512)),
-              written=Written.PROPERTY, works=False),
-        Entry(name="checksum-url", help="where a list of checksums is", arguments=_one(Text(form=forms.WEB_URL)),
-              written=Written.PROPERTY, works=False),
+              written=Written.PROPERTY),
+        Entry(name="checksum-url", help="where a list has it: SHA256SUMS, SHA512SUMS, CHECKSUM",
+              arguments=_one(Text(form=forms.WEB_URL)), written=Written.PROPERTY),
     ),
 )  # fmt: skip
 

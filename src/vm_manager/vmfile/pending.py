@@ -6,16 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from vm_manager.domain.spec import NetworkMode
 from vm_manager.vmfile.blocks import Block, Later
-from vm_manager.vmfile.forms import scheme_of
 from vm_manager.vmfile.problems import Problems
 
 
 def later_of(vm: Block) -> Iterator[Later]:
     """The places in a vm block that cannot be run yet."""
     yield from vm.later
-    for block in vm.all("image-url"):
-        if scheme_of(block.text) == "oci" and block.values[0]:
-            yield Later(block.values[0].span, '`image-url "oci://…"`')
     for network in list(vm.all("network"))[1:]:
         if network.text in (NetworkMode.USER, NetworkMode.NONE):
             yield Later(network.span, "a second `network`")

@@ -34,7 +34,7 @@ class _Resolver:
         cloud_init, ssh, network = vm.first("cloud-init"), vm.first("ssh"), vm.first("network")
         return VmSpec(
             name=vm.text,
-            image=ImageSource(path=self._path(vm, "image"), url=_text(vm, "image-url")),
+            image=self._image(vm),
             vcpus=vm.value("vcpus", int, 1),
             memory_mib=vm.value("memory", int, 1024 * _MIB) // _MIB,
             disk_bytes=_number(vm, "disk"),
@@ -47,6 +47,17 @@ class _Resolver:
             provisioners=tuple(map(self._provisioner, vm.all("provision"))),
             depends_on=_dependencies(vm),
             span=vm.span,
+        )
+
+    def _image(self, vm: Block) -> ImageSource:
+        fetched = vm.first("image-url")
+        if fetched is None:
+            return ImageSource(path=self._path(vm, "image"))
+        return ImageSource(
+            url=_text(vm, "image-url"),
+            sha256=_text(fetched, "sha256"),
+            sha512=_text(fetched, "sha512"),
+            checksum_url=_text(fetched, "checksum-url"),
         )
 
     def _cloud_init(self, block: Block, name: str) -> CloudInit:

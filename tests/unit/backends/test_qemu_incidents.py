@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vm_manager.backends.qemu.incidents import ending, exited, living_incident, own_end
+from vm_manager.backends.qemu.history import own_end
+from vm_manager.backends.qemu.incidents import ending, exited, living_incident
 from vm_manager.diagnostics.errors import GuestPanicked, QemuIoError
 from vm_manager.host.facts import booted_at
 from vm_manager.state.layout import InstanceFiles
@@ -73,7 +74,7 @@ def test_other_states_are_no_incident(files: InstanceFiles, state: str) -> None:
 def test_a_guest_that_powers_itself_off_is_no_incident_but_is_told(files: InstanceFiles) -> None:
     files.events_log.write_text(_request(6))
     assert ending("web", files) is None
-    assert own_end(files) == "the guest powered itself off at 2026-11-20 14:18:02 UTC"
+    assert own_end(files.events_log) == "the guest powered itself off at 2026-11-20 14:18:02 UTC"
     assert str(exited("web", files, 0)) == "the guest powered itself off"
 
 
@@ -81,7 +82,7 @@ def test_a_guest_that_powers_itself_off_is_no_incident_but_is_told(files: Instan
 def test_an_end_by_the_power_button_or_the_monitor_is_told_by_nobody(files: InstanceFiles, asked: str) -> None:
     files.events_log.write_text(asked)
     assert ending("web", files) is None
-    assert own_end(files) is None
+    assert own_end(files.events_log) is None
     assert str(exited("web", files, None)) == "QEMU was told to quit by its monitor"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vm_manager.cli.commands import LazyCommand, commands
+from vm_manager.cli.commands import LazyCommand, commands, image_commands
 
 _VMCTL = str(Path(sys.executable).with_name("vmctl"))
 _LOADED = """
@@ -46,12 +46,12 @@ def _command_modules(loaded: set[str]) -> set[str]:
     return {name.removeprefix("vm_manager.cli.") for name in loaded if name.startswith("vm_manager.cli.")} - _FRAME
 
 
-@pytest.mark.parametrize("command", commands(), ids=lambda command: str(command.name))
+@pytest.mark.parametrize("command", [*commands(), *image_commands()], ids=lambda command: str(command.name))
 def test_the_line_in_the_help_is_the_first_of_the_commands_own_help(command: LazyCommand) -> None:
     assert command.help == command.load().help.splitlines()[0]
 
 
-@pytest.mark.parametrize("command", commands(), ids=lambda command: str(command.name))
+@pytest.mark.parametrize("command", [*commands(), *image_commands()], ids=lambda command: str(command.name))
 def test_a_command_that_is_loaded_has_the_name_it_was_asked_for_by(command: LazyCommand) -> None:
     assert command.make_context(command.name, ["--help"], resilient_parsing=True).command.name == command.name
 

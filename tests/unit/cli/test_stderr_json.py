@@ -127,7 +127,7 @@ def test_the_failures_of_several_vms_are_told_one_by_one_and_then_together(vmctl
     }
     assert (_codes(lines), lines[-1]["exit_code"]) == (["vmctl::partial"], 14)
     assert {related["subject"]["vm"] for related in lines[-1]["related"]} == {"web", "db"}
-    assert result.stdout == ""
+    assert result.stdout == "web: failed\ndb: failed\n"
 
 
 def test_the_format_may_be_named_by_the_environment_and_needs_no_more_than_ascii(vmctl: Vmctl) -> None:

@@ -60,6 +60,16 @@ def test_an_endless_line_is_cut_not_kept_in_memory(path: Path) -> None:
     assert sum(line.count("x") for line in _logged(path)) == 500_000
 
 
+def test_a_flood_does_not_fill_the_disk(path: Path) -> None:
+    with ProvisionLog(path) as log:
+        for number in range(400):
+            log.text(Stream.STDOUT, f"{number} {'x' * 99_998}\n")
+    kept = [*path.parent.glob("provision.log*")]
+    assert sum(file.stat().st_size for file in kept) < 20 * 1024**2
+    assert len(kept) == 4
+    assert _logged(path)[-1].startswith("stdout: 399 ")
+
+
 def test_reading_the_log_is_safe(path: Path) -> None:
     with ProvisionLog(path) as log:
         log.text(Stream.STDOUT, "\x1b[31mred\x1b[0m\x1b]0;title\x07 \x00\x9b1m\r\nend \ud800\n")

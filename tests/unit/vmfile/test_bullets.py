@@ -106,7 +106,12 @@ def _right() -> Iterator[str]:
     yield vm('cloud-init { user-data "user-data.yaml" }\nssh { private-key "id" }\nprovision "shell" { inline "a" }')
     for url in ("http://127.0.0.1/x", "http://localhost:8000/x", "http://[::1]/x", "HTTPS://example.org/x"):
         yield vm(f'image-url "{url}"').replace('    image "disk.qcow2"\n', "")
-    for url in ("ghcr.io/org/image:tag", f"ghcr.io/org/image@sha256:{'0' * 64}", "localhost:5000/a"):
+    for url in (
+        "ghcr.io/org/image:tag",
+        f"ghcr.io/org/image@sha256:{'0' * 64}",
+        "localhost:5000/a",
+        "[::1]:5000/a/b__c:1",
+    ):
         yield vm(f'image-url "oci://{url}"').replace('    image "disk.qcow2"\n', "")
     yield vm(f'image-url "http://example.org/x" sha256="{"0" * 64}"').replace('    image "disk.qcow2"\n', "")
     yield vm('provision "file" { source "nginx.conf"; destination "/a"; mode "755"; owner "www-data" }')

@@ -103,12 +103,7 @@ def test_all_that_cannot_run_yet_is_refused_at_once_for_the_selected_vms_only(tm
     assert marked == [
         "arch", '"uefi"', "forward", "forward", '"tap"', '"tap"', "drive", "mount",
     ]  # fmt: skip
-    for name, what in (("db", "sha512"), ("cache", '"oci://ghcr.io/org/image:tag"'), ("mail", "checksum-url")):
-        with pytest.raises(VmFileInvalid) as caught:
-            project.require_runnable([name])
-        (label,) = caught.value.diagnostic.labels
-        assert label.source.text[label.span.start : label.span.end] == what
-        assert not caught.value.diagnostic.related
+    project.require_runnable(["db", "cache", "mail"])
 
 
 @pytest.mark.parametrize(
@@ -146,7 +141,7 @@ def test_the_example_is_right(tmp_path: Path) -> None:
     (tmp_path / "cloud-config.yaml").write_text("#cloud-config\npackages: [nginx]\n")
     project = load(write(tmp_path, text), directory=tmp_path, platform=HOST)
     assert project.warnings == ()
-    assert [spec.name for spec in project.specs] == ["web", "blank", "db", "appliance"]
+    assert [spec.name for spec in project.specs] == ["web", "blank", "appliance", "db"]
     project.require_runnable(["web", "blank"])
     with pytest.raises(VmFileInvalid):
         project.require_runnable(["db"])

@@ -185,9 +185,9 @@ def factory() -> QemuBackend:
 def _off(record: InstanceRecord, home: Path) -> Observation:
     if not record.progress.started:
         return Observation(VmState.PREPARED)
-    from vm_manager.backends.qemu.incidents import own_end
+    from vm_manager.backends.qemu.history import own_end
 
-    return Observation(VmState.STOPPED, detail=own_end(InstanceFiles(home)))
+    return Observation(VmState.STOPPED, detail=own_end(InstanceFiles(home).events_log))
 
 
 def _endpoint(port: int | None) -> Endpoint | None:

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from time import gmtime, strftime
 
 #: For `-trace`, all into one file.
 TRACED = (
@@ -54,7 +55,7 @@ class History:
     @property
     def ended_by_guest(self) -> bool:
         """Whether the guest powered itself off, unasked."""
-        return self.cause == _GUEST_SHUTDOWN and not self.asked_to_power_off
+        return self.ended is not None and self.cause == _GUEST_SHUTDOWN and not self.asked_to_power_off
 
     @property
     def ended_by_signal(self) -> bool:
@@ -69,6 +70,19 @@ def read_history(events_log: Path) -> History:
         return _read(events_log, status.st_ino, status.st_size, status.st_mtime_ns)
     except OSError:
         return History()
+
+
+def own_end(events_log: Path) -> str | None:
+    """When the guest powered itself off without being asked; None when that is not how it ended."""
+    history = read_history(events_log)
+    if not history.ended_by_guest or history.ended is None:
+        return None
+    return f"the guest powered itself off at {in_words(history.ended)}"
+
+
+def in_words(seconds: float) -> str:
+    """A time for people."""
+    return strftime("%Y-%m-%d %H:%M:%S UTC", gmtime(seconds))
 
 
 @lru_cache(maxsize=64)

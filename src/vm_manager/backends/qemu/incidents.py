@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vm_manager.backends.qemu.history import History, read_history
+from vm_manager.backends.qemu.history import in_words, read_history
 from vm_manager.diagnostics.errors import GuestPanicked, QemuExited, QemuIoError
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.instance import Incident
@@ -58,15 +58,9 @@ def ending(name: str, files: InstanceFiles, status: int | None = None) -> Incide
     return _vanished(name, files, logs)
 
 
-def own_end(files: InstanceFiles) -> str | None:
-    """When the guest powered itself off without being asked, in words; None when that is not how it ended."""
-    history = read_history(files.events_log)
-    return f"the guest powered itself off at {_words(history.ended)}" if _by_guest(history) else None
-
-
 def exited(name: str, files: InstanceFiles, status: int | None) -> QemuExited:
     """The failure of whoever waited for a machine that is gone. status: see `ending`."""
-    if _by_guest(read_history(files.events_log)):
+    if read_history(files.events_log).ended_by_guest:
         return QemuExited(
             "the guest powered itself off",
             help=(f"its console shows why; `vmctl start {name}` boots it again",),
@@ -85,10 +79,6 @@ def log_evidence(files: InstanceFiles) -> tuple[Evidence, ...]:
         tail(files.console_log, kind="console", title="the guest's console"),
     )
     return tuple(evidence for evidence in found if evidence)
-
-
-def _by_guest(history: History) -> bool:
-    return history.ended is not None and history.ended_by_guest
 
 
 def _io_error(name: str, files: InstanceFiles) -> QemuIoError:
@@ -115,7 +105,7 @@ def _vanished(name: str, files: InstanceFiles, logs: tuple[Evidence, ...]) -> In
     if seen is not None:
         error = QemuExited(
             "QEMU vanished at {when}",
-            {"when": _words(seen)},
+            {"when": in_words(seen)},
             help=(f"it was killed or crashed without a word; `vmctl start {name}` boots the VM again",),
             evidence=(*kernel, *logs),
         )
@@ -124,7 +114,7 @@ def _vanished(name: str, files: InstanceFiles, logs: tuple[Evidence, ...]) -> In
     with_host = booted is not None and booted > last
     error = QemuExited(
         "QEMU vanished between {last} and {until}",
-        {"last": _words(last), "until": _words(booted if with_host else time.time())},
+        {"last": in_words(last), "until": in_words(booted if booted is not None and with_host else time.time())},
         help=(f"`vmctl start {name}` boots the VM again",),
         notes=("this host was started anew then, and QEMU had ended with it",) if with_host else (),
         evidence=(*kernel, *logs),
@@ -169,7 +159,3 @@ def _mtime(path: Path) -> float:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-
-
-def _words(seconds: float | None) -> str:
-    return datetime.fromtimestamp(seconds or 0.0, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from vm_manager.domain.oci_reference import NotAReference, is_oci, parse_reference
 from vm_manager.vmfile.blocks import Block
 from vm_manager.vmfile.forms import SCHEMES, host_of, scheme_of
 from vm_manager.vmfile.rules.setting import Setting
@@ -17,6 +18,19 @@ def _known_scheme(vm: Block, setting: Setting) -> None:
                 block.values[0].span if block.values[0] else block.span,
                 f"an image-url of the scheme '{scheme}'", "cannot be fetched",
                 "vmctl fetches https, http and oci; or fetch it yourself and name the file: image \"disk.qcow2\"",
+            )  # fmt: skip
+
+
+def _whole_reference(vm: Block, setting: Setting) -> None:
+    for block in vm.all("image-url"):
+        if not is_oci(block.text):
+            continue
+        try:
+            parse_reference(block.text)
+        except NotAReference as error:
+            setting.problems.add(
+                block.values[0].span if block.values[0] else block.span,
+                "an image-url that names no image in a registry", error.reason, error.help,
             )  # fmt: skip
 
 
@@ -39,4 +53,4 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-IMAGE_RULES = (_known_scheme, _plain_http_has_checksum)
+IMAGE_RULES = (_known_scheme, _whole_reference, _plain_http_has_checksum)

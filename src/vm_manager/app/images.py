@@ -1,0 +1,289 @@
+"""`vmctl image`: the cache and the image files."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vm_manager.app.progress import download_progress
+from vm_manager.app.services import Services
+from vm_manager.diagnostics.errors import CreateImageNotFound, ImageError, InvalidState, Usage, VmError, VmNotFound
+from vm_manager.diagnostics.model import Subject
+from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.events import StepFailed, StepFinished, StepStarted
+from vm_manager.domain.image import CachedImage, ImageReport
+from vm_manager.domain.names import closest
+from vm_manager.domain.oci_reference import is_oci
+from vm_manager.domain.spec import ImageSource
+from vm_manager.host.qemu_img import backing_chain, convert, image_info
+from vm_manager.images.cache import ImageCache, name_of
+from vm_manager.images.download import local_path
+from vm_manager.images.http import redacted
+from vm_manager.images.oci.source import reference_of
+from vm_manager.state.layout import InstanceFiles
+from vm_manager.vmfile import forms
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """fetched: whether it was not in the cache before."""
+
+    image: CachedImage
+    fetched: bool
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What was removed, or would be. leftovers: files of downloads that were broken off."""
+
+    images: tuple[CachedImage, ...]
+    leftovers: tuple[str, ...]
+    freed_bytes: int
+    dry_run: bool
+
+
+def pull(services: Services, url: str, *, name: str, sha256: str | None, sha512: str | None) -> Pulled:
+    """Put an image into the cache. url: or the path of a file.
+
+    Raises: `image::download_failed`, `oci::pull_failed`, `image::checksum_mismatch`, `vmctl::usage`.
+    """
+    image = image_from(url, sha256, sha512)
+    wanted = image.url or ""
+    cache = ImageCache(services.store.data.images)
+    subject = name or name_of(wanted)
+    progress = download_progress(services, subject, "fetch")
+    with _told(services, subject, "fetch", f"fetching {redacted(wanted)}"):
+        found = cache.fetch(image, progress, services.cancel, name=name)
+    described = next(one for one in listed(services)[0] if one.path == str(found.path))
+    return Pulled(described, found.fetched)
+
+
+def listed(services: Services) -> tuple[tuple[CachedImage, ...], tuple[VmError, ...]]:
+    """The images of the cache with the VMs that use them, and why VMs cannot be asked."""
+    users, failures = _users(services, look_at_disks=False)
+    images = ImageCache(services.store.data.images).images()
+    return tuple(_with_users(image, users) for image in images), failures
+
+
+def inspect(services: Services, reference: str) -> ImageReport:
+    """What an image file is. reference: a path, or a URL, name or digest of the cache.
+
+    Raises: `vmctl::create::image_not_found`, `image::format_detection_failed`.
+    """
+    users, _ = _users(services, look_at_disks=True)
+    cached = _in_cache(services, reference)
+    path = Path(cached.path) if cached else _existing(services, reference)
+    info = image_info(path)
+    return ImageReport(
+        path=str(path),
+        format=info.format,
+        size_bytes=info.size_bytes,
+        virtual_size_bytes=info.virtual_size_bytes,
+        chain=tuple(map(str, backing_chain(path))),
+        cached=_with_users(cached, users) if cached else None,
+        used_by=users.get(path.resolve(), ()),
+    )
+
+
+def convert_image(services: Services, reference: str, target: Path, *, format: str, compress: bool) -> ImageReport:
+    """Write an image as a file of another format. It appears complete; a file that is there is not replaced.
+
+    Raises: `image::conversion_failed`, `image::format_detection_failed`, `vmctl::create::image_not_found`, `vmctl::usage`.
+    """
+    if compress and format != "qcow2":
+        raise Usage("only qcow2 can be compressed, not {format}", {"format": format}, help=("leave `--compress` out",))
+    if target.exists():
+        raise Usage("{path} is there already", {"path": str(target)}, help=("name a new file, or remove that one",))
+    cache = ImageCache(services.store.data.images)
+    with cache.using(services.cancel):
+        cached = _in_cache(services, reference)
+        source = Path(cached.path) if cached else _existing(services, reference)
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            with _told(services, target.name, "convert", f"converting to {format}"):
+                convert(source, part, format=format, compress=compress)
+            with os_errors(target):
+                part.rename(target)
+        finally:
+            part.unlink(missing_ok=True)
+    return inspect(services, str(target.absolute()))
+
+
+def remove(services: Services, references: Sequence[str]) -> tuple[CachedImage, ...]:
+    """Remove images from the cache: all of them, or none.
+
+    Raises: `vmctl::create::image_not_found`, `vm::invalid_state` for one that a VM's disk stands on; and what keeps a VM's
+    disk from being looked at.
+    """
+    cache = ImageCache(services.store.data.images)
+    with cache.removing(services.cancel):
+        users = _all_users(services)
+        images = [_with_users(_required(services, reference), users) for reference in dict.fromkeys(references)]
+        for image in images:
+            if image.used_by:
+                raise InvalidState(
+                    "the disk of VM '{vm}' stands on the image {name}",
+                    {"vm": image.used_by[0], "name": image.name},
+                    help=(f"remove the VM first: `vmctl destroy {image.used_by[0]}`",),
+                    subject=Subject(vm=image.used_by[0]),
+                )
+        for image in images:
+            cache.remove(image)
+    return tuple(images)
+
+
+def prune(services: Services, *, dry_run: bool) -> Pruned:
+    """Remove the images that no VM's disk stands on, and what broken off downloads have left.
+
+    Raises: what keeps a VM's disk from being looked at; nothing is removed then.
+    """
+    cache = ImageCache(services.store.data.images)
+    with cache.removing(services.cancel):
+        users = _all_users(services)
+        unused = tuple(image for image in cache.images() if Path(image.path).resolve() not in users)
+        freed = sum(image.size_bytes for image in unused)
+        leftovers = []
+        for path in cache.leftovers():
+            with os_errors(path):
+                size = path.stat().st_blocks * 512
+            if dry_run or cache.remove_leftover(path):
+                leftovers.append(str(path))
+                freed += size
+        if not dry_run:
+            for image in unused:
+                cache.remove(image)
+    return Pruned(unused, tuple(leftovers), freed, dry_run)
+
+
+def image_from(url: str, sha256: str | None, sha512: str | None) -> ImageSource:
+    """The image at a URL, or a path. Raises: `vmctl::usage`, `vmctl::create::image_not_found`."""
+    for option, value, form in (("--sha256", sha256, forms.SHA256), ("--sha512", sha512, forms.SHA512)):
+        if value is not None and not form.check(value):
+            raise Usage("{option} takes {form}", {"option": option, "form": form.title}, help=(_COPY,))
+    if "://" not in url:
+        path = Path(url).absolute()
+        if not path.exists():
+            raise CreateImageNotFound("the file {path} does not exist", {"path": str(path)}, help=(_NAME_IT,))
+        url = path.as_uri()
+    elif is_oci(url):
+        reference_of(url)
+    elif not url.startswith("file:///") and not forms.IMAGE_URL.check(url):
+        raise Usage("{url} is not a whole URL", {"url": url.partition("?")[0]}, help=(_NAME_IT,))
+    return ImageSource(url=url, sha256=sha256, sha512=sha512)
+
+
+_COPY = "copy it from the list of checksums that the image's publisher has"
+_NAME_IT = "name a whole URL, https://…/disk.qcow2 or oci://registry/repository:tag, or the path of a file"
+
+
+def _required(services: Services, reference: str) -> CachedImage:
+    """An image of the cache. Raises: `vmctl::create::image_not_found`, `vmctl::usage`."""
+    found = _in_cache(services, reference)
+    if found is None:
+        raise _not_found(services, reference, "no image of the cache is named '{name}'")
+    return found
+
+
+def _in_cache(services: Services, reference: str) -> CachedImage | None:
+    """The image of the cache that a name, URL, digest or path means. Raises: `vmctl::usage` when several are so named."""
+    cache = ImageCache(services.store.data.images)
+    images = cache.images()
+    path = Path(reference).absolute()
+    if "://" in reference:
+        known = cache.find(ImageSource(url=reference)) if _can_be_found(reference) else None
+        found = [image for image in images if known is not None and image.path == str(known.path)]
+    else:
+        found = [
+            image
+            for image in images
+            if reference in (image.digest, *(origin.name for origin in image.origins)) or image.path == str(path)
+        ]
+    if len(found) > 1:
+        raise Usage(
+            "{count} images are named '{name}'",
+            {"count": len(found), "name": reference},
+            help=(f"name one by its digest: {', '.join(image.digest or image.path for image in found)}",),
+        )
+    return found[0] if found else None
+
+
+def _can_be_found(url: str) -> bool:
+    return not url.startswith("file:") or local_path(url).exists()
+
+
+def _existing(services: Services, reference: str) -> Path:
+    """A file. Raises: `vmctl::create::image_not_found`."""
+    path = Path(reference)
+    if "://" in reference or not path.exists():
+        raise _not_found(services, reference, "no file and no image of the cache is named '{name}'")
+    return path.absolute()
+
+
+def _not_found(services: Services, reference: str, template: str) -> CreateImageNotFound:
+    images = ImageCache(services.store.data.images).images()
+    names = tuple(origin.name for image in images for origin in image.origins)
+    near = closest(reference, names)
+    meant = (f"did you mean '{near}'?",) if near else ()
+    shown = redacted(reference) if "://" in reference else reference
+    return CreateImageNotFound(template, {"name": shown}, help=(*meant, "run `vmctl image list` to see what there is"))
+
+
+def _with_users(image: CachedImage, users: dict[Path, tuple[str, ...]]) -> CachedImage:
+    return replace(image, used_by=users.get(Path(image.path).resolve(), ()))
+
+
+def _all_users(services: Services) -> dict[Path, tuple[str, ...]]:
+    """The files that VMs' disks stand on. Raises: what keeps any one VM from being looked at."""
+    users, failures = _users(services, look_at_disks=True)
+    if failures:
+        raise failures[0].enrich(
+            notes=("as long as a VM's disk cannot be looked at, no image is known to be unused; none was removed",)
+        )
+    return users
+
+
+def _users(services: Services, *, look_at_disks: bool) -> tuple[dict[Path, tuple[str, ...]], tuple[VmError, ...]]:
+    """By file, the VMs whose disks stand on it; and why others could not be looked at.
+
+    look_at_disks: not only at the records: what the disks themselves name counts, too.
+    """
+    users: dict[Path, list[str]] = {}
+    failures: list[VmError] = []
+    for name in services.store.names():
+        try:
+            below = [Path(services.store.read(name).base_image.path)]
+            if look_at_disks and (overlay := services.store.files(name).overlay).exists():
+                below += backing_chain(overlay)
+        except VmNotFound:
+            continue  # destroyed while we looked
+        except ImageError as error:
+            failures.append(error.enrich(subject=Subject(vm=name)))
+            continue
+        except VmError as error:
+            failures.append(error)
+            continue
+        for path in dict.fromkeys(path.resolve() for path in below):
+            users.setdefault(path, []).append(name)
+    for home in services.store.unnamed() if look_at_disks else ():
+        # A VM that is prepared to take the place of another. What a crash has left half made stands on nothing.
+        with suppress(ImageError):
+            for path in backing_chain(InstanceFiles(home).overlay):
+                users.setdefault(path.resolve(), []).append(home.name)
+    return {path: tuple(names) for path, names in users.items()}, tuple(failures)
+
+
+@contextmanager
+def _told(services: Services, subject: str, step: str, title: str) -> Iterator[None]:
+    """Tell the beginning and the end of work on an image; unlike a VM's it is in no journal."""
+    started = time.monotonic()
+    services.emit(StepStarted(subject, step, title))
+    try:
+        yield
+    except VmError as error:
+        services.emit(StepFailed(subject, step, error.diagnostic, time.monotonic() - started))
+        raise
+    services.emit(StepFinished(subject, step, "done", time.monotonic() - started))

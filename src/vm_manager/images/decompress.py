@@ -1,0 +1,117 @@
+"""Compressed images, decompressed while they arrive. What a file is compressed with is read from it, not from its name."""
+
+from __future__ import annotations
+
+import lzma
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from vm_manager.diagnostics.errors import FormatDetectionFailed
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdDecompressor, ZstdError
+else:
+    from backports.zstd import ZstdDecompressor, ZstdError
+
+#: So many bytes tell whether a file is compressed.
+MAGIC_BYTES = 6
+_OUTPUT_BYTES = 256 * 1024
+# xz -9 needs 65 MiB; a file that demands more than this is meant to exhaust the host. zstd's own limit is 128 MiB.
+_XZ_MEMORY_BYTES = 256 * 1024**2
+_RUINED = (lzma.LZMAError, zlib.error, ZstdError, EOFError, MemoryError)
+
+
+class _Decompressor(Protocol):
+    """What the standard library's decompressors have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+class _Gzip:
+    """zlib's decompressor, whose interface is older than the others'."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        output = self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
+        # Full to the brim, there may be more to come without any more input.
+        self.needs_input = not self._zlib.unconsumed_tail and len(output) < max_length
+        return output
+
+
+def _xz() -> _Decompressor:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
+
+
+# Sources: RFC 8878, the .xz file format, RFC 1952.
+_KINDS: tuple[tuple[bytes, str, Callable[[], _Decompressor]], ...] = (
+    (b"\x28\xb5\x2f\xfd", "zstd", ZstdDecompressor),
+    (b"\xfd7zXZ\0", "xz", _xz),
+    (b"\x1f\x8b", "gzip", _Gzip),
+)
+
+
+class Expander:
+    """Decompresses a file piece by piece, in constant memory; several streams behind each other are one file."""
+
+    def __init__(self, kind: str, make: Callable[[], _Decompressor]) -> None:
+        self.kind = kind
+        self._make, self._stream, self._begun = make, make(), False
+
+    def expand(self, data: bytes) -> Iterator[bytes]:
+        """What the next piece of the file becomes, in pieces of at most 256 KiB.
+
+        Raises: `image::format_detection_failed` when it is damaged.
+        """
+        while True:
+            if not self._begun:
+                # Between streams there may be padding: zeros, in all of the three.
+                data = data.lstrip(b"\0")
+                if not data:
+                    return
+                self._begun = True
+            try:
+                output = self._stream.decompress(data, _OUTPUT_BYTES)
+            except _RUINED as error:
+                raise FormatDetectionFailed(
+                    "the {kind} file is damaged", {"kind": self.kind}, help=(_FETCH_ANEW,)
+                ) from error
+            if output:
+                yield output
+            data = b""
+            if self._stream.eof:
+                data = self._stream.unused_data
+                self._stream, self._begun = self._make(), False
+            elif self._stream.needs_input:
+                return
+
+    def finish(self) -> None:
+        """The file has ended. Raises: `image::format_detection_failed` when it was cut off."""
+        if self._begun:
+            raise FormatDetectionFailed("the {kind} file was cut off", {"kind": self.kind}, help=(_FETCH_ANEW,))
+
+
+_FETCH_ANEW = "run the command again; should it fail again, the file is damaged where it comes from"
+
+
+def expander_for(head: bytes) -> Expander | None:
+    """What decompresses a file that begins so, or None when it is not compressed."""
+    return next((Expander(kind, make) for magic, kind, make in _KINDS if head.startswith(magic)), None)

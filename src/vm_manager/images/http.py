@@ -1,0 +1,327 @@
+"""HTTP, one request at a time: redirects by our own rules, waits that can be ended, every failure translated.
+
+A redirect is followed here and not by requests, which takes away `Authorization` when the host changes, but no other header
+that is as secret, and which would follow from https to plain http.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from queue import SimpleQueue
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+
+import requests
+import urllib3
+from requests.auth import AuthBase
+
+from vm_manager.diagnostics.errors import DownloadFailed
+from vm_manager.diagnostics.model import Evidence
+from vm_manager.domain.deadline import CancelToken
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# What another try may change. Source: RFC 9110 section 15, RFC 6585 (429), RFC 8470 (425).
+TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+_MOST_REDIRECTS = 10
+_READ_BYTES = 1024 * 1024
+# TLS hands out 16 KiB at a time: pieces are put together, but not for longer than a display shows nothing new.
+_CHUNK_BYTES = 512 * 1024
+_CHUNK_S = 0.25
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How long to wait and how often to try.
+
+    connect_s: for a connection. stall_s: for the next bytes of an answer.
+    pauses_s: between tries that bring nothing new; when all have been waited through, the failure stands.
+    """
+
+    connect_s: float = 20
+    stall_s: float = 60
+    pauses_s: tuple[float, ...] = (0.5, 1, 2, 4)
+
+
+class Answer:
+    """A server's answer. status, url (after redirects), headers (by name in any case)."""
+
+    def __init__(self, response: requests.Response, cancel: CancelToken) -> None:
+        self._response, self._cancel = response, cancel
+        self.status, self.url = response.status_code, response.url or ""
+        self.headers: Mapping[str, str] = response.headers
+
+    def chunks(self) -> Generator[bytes, None, None]:
+        """The body as it was sent, no Content-Encoding undone; pieces of up to 1.5 MiB.
+
+        Raises: `image::download_failed` when it breaks off, stalls, or is shorter than its length; `vmctl::interrupted`.
+        """
+        held: list[bytes] = []
+        try:
+            with _translated(self.url, self._cancel), _ended_by(self._cancel, self._response):
+                size, since = 0, time.monotonic()
+                while piece := self._response.raw.read1(_READ_BYTES, decode_content=False):
+                    held.append(piece)
+                    size += len(piece)
+                    if size >= _CHUNK_BYTES or time.monotonic() - since >= _CHUNK_S:
+                        yield b"".join(held)
+                        held, size, since = [], 0, time.monotonic()
+        except DownloadFailed:
+            # What came before the connection broke need not be sent again.
+            if held:
+                yield b"".join(held)
+            raise
+        self._cancel.raise_if_cancelled()
+        if held:
+            yield b"".join(held)
+
+    def read(self, most: int) -> bytes:
+        """The whole body. Raises: `image::download_failed`, also when it has more than `most` bytes."""
+        body = b""
+        for chunk in self.chunks():
+            body += chunk
+            if len(body) > most:
+                raise DownloadFailed("{url} is longer than {most} bytes", {"url": redacted(self.url), "most": most})
+        return body
+
+    def refusal(self, url: str) -> DownloadFailed:
+        """The failure that an answer with this status is. url: what was asked for, before redirects."""
+        reason = (self._response.reason or "")[:100]
+        if self.status in (404, 410):
+            help = "check the URL"
+        elif self.status in TRANSIENT:
+            help = "the fault is the server's: run the command again later"
+        else:
+            help = "check that the server lets you have it"
+        return DownloadFailed(
+            "the server refused {url}",
+            {"url": redacted(url)},
+            help=(help,),
+            notes=_elsewhere(url, self.url),
+            evidence=(Evidence("http", "answer", (f"HTTP {self.status} {reason}".rstrip(),)),),
+            retryable=self.status in TRANSIENT,
+        )
+
+
+@contextmanager
+def asked(
+    url: str,
+    *,
+    cancel: CancelToken,
+    headers: Mapping[str, str] | None = None,
+    secret: Mapping[str, str] | None = None,
+    form: Mapping[str, str] | None = None,
+    follow: bool = True,
+    limits: Limits | None = None,
+) -> Iterator[Answer]:
+    """GET a URL; the connection is closed at the end of the block.
+
+    headers: sent with every request. secret: headers that are sent to this scheme, host and port only, over https or to this
+    machine itself; after a redirect to elsewhere they are gone for good. When they are given, be it {}, ~/.netrc is not asked.
+    form: sent by POST instead; not together with `follow`. follow: whether redirects are followed; else they are the answer.
+    Raises: `image::download_failed` when there is no answer (any status is one), or redirects lead nowhere;
+    `vmctl::interrupted`.
+    """
+    limits, at, use_netrc, secret = limits or Limits(), url, secret is None, dict(secret or {})
+    seen: set[str] = set()
+    while True:
+        if not _may_carry_secrets(at) or _origin(at) != _origin(url):
+            secret = {}
+        sent = {"Accept-Encoding": "identity", "User-Agent": "vmctl", **(headers or {}), **secret}
+        with _translated(at, cancel):
+            response = _send(at, sent, form, use_netrc, limits, cancel)
+        with response:
+            is_redirect = follow and response.status_code in _REDIRECTS
+            target = response.headers.get("Location") if is_redirect else None
+            if target is None:
+                yield Answer(response, cancel)
+                return
+        seen.add(at)
+        with _translated(at, cancel):
+            at = _redirected(url, at, target, seen)
+
+
+def redacted(url: str) -> str:
+    """A URL without what may be secret in it: user info and query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "a URL that cannot be read"
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine itself. Source: RFC 6761 for names below localhost."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+@contextmanager
+def _translated(url: str, cancel: CancelToken) -> Iterator[None]:
+    """The libraries' failures as ours. Raises: `image::download_failed`, `vmctl::interrupted`."""
+    try:
+        yield
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+        cancel.raise_if_cancelled()
+        # Not `from error`: its text quotes the URL with all that is secret in it.
+        reason = Evidence("http", type(error).__name__, (_redacted_text(str(error), url),))
+        raise DownloadFailed(
+            "{url} could not be fetched", {"url": redacted(url)}, evidence=(reason,), retryable=_is_transient(error)
+        ) from _root(error)
+
+
+class _NoNetrc(AuthBase):
+    """Keeps requests from putting what ~/.netrc says in the place of an `Authorization` that was given."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+def _send(
+    url: str,
+    headers: Mapping[str, str],
+    form: Mapping[str, str] | None,
+    use_netrc: bool,
+    limits: Limits,
+    cancel: CancelToken,
+) -> requests.Response:
+    """The answer's head. In a thread of its own, as nothing else ends a wait for DNS, a connection or a silent server."""
+    answers: SimpleQueue[requests.Response | BaseException | None] = SimpleQueue()
+    abandoned = threading.Event()
+
+    def work() -> None:
+        try:
+            with requests.Session() as session:
+                # No proxy stands between this machine and itself, and none may see what is meant for it.
+                session.trust_env = not (is_loopback(_host(url)) and urlsplit(url).scheme == "http")
+                response = session.request(
+                    "GET" if form is None else "POST",
+                    url,
+                    headers=dict(headers),
+                    data=form,
+                    auth=None if use_netrc else _NoNetrc(),
+                    stream=True,
+                    allow_redirects=False,
+                    timeout=(limits.connect_s, limits.stall_s),
+                )
+        except BaseException as error:
+            answers.put(error)
+            return
+        answers.put(response)
+        if abandoned.is_set():
+            response.close()
+
+    with cancel.calling(lambda: answers.put(None)):
+        threading.Thread(target=work, name="http", daemon=True).start()
+        answer = answers.get()
+    if answer is None:
+        abandoned.set()
+        with suppress(Exception):
+            if isinstance(late := answers.get_nowait(), requests.Response):
+                late.close()
+        cancel.raise_if_cancelled()
+    if isinstance(answer, BaseException):
+        raise answer
+    assert answer is not None
+    return answer
+
+
+def _redirected(url: str, at: str, target: str, seen: set[str]) -> str:
+    """Where a redirect leads. Raises: `image::download_failed`."""
+    to = urljoin(at, target)
+    shown = {"url": redacted(url), "to": redacted(to)}
+    notes = (f"redirected to {redacted(to)}",)
+    if to in seen:
+        raise DownloadFailed("{url} is redirected in a circle, back to {to}", shown, notes=notes, help=_CHECK)
+    if len(seen) >= _MOST_REDIRECTS:
+        raise DownloadFailed(
+            "{url} is redirected more than {most} times", {**shown, "most": _MOST_REDIRECTS}, notes=notes, help=_CHECK
+        )
+    schemes = urlsplit(at).scheme.lower(), urlsplit(to).scheme.lower()
+    if schemes[1] not in _PORTS:
+        raise DownloadFailed("{url} is redirected to {to}, which is no http or https URL", shown, help=_CHECK)
+    if schemes == ("https", "http"):
+        raise DownloadFailed(
+            "{url} is redirected from https to plain http: {to}",
+            shown,
+            help=("name a URL that is served over https all the way; anyone could change the image on the way",),
+        )
+    return to
+
+
+_CHECK = ("check the URL: open it in a browser and copy the address that it ends at",)
+
+
+def _may_carry_secrets(url: str) -> bool:
+    return urlsplit(url).scheme.lower() == "https" or is_loopback(_host(url))
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts: SplitResult = urlsplit(url)
+    scheme = parts.scheme.lower()
+    return scheme, _host(url), parts.port or _PORTS.get(scheme)
+
+
+def _host(url: str) -> str:
+    return (urlsplit(url).hostname or "").lower()
+
+
+def _elsewhere(url: str, final: str) -> tuple[str, ...]:
+    return () if redacted(url) == redacted(final) else (f"redirected to {redacted(final)}",)
+
+
+def _is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed in a moment: not with a wrong certificate, name, proxy or URL."""
+    if isinstance(error, (requests.exceptions.SSLError, requests.exceptions.InvalidURL, urllib3.exceptions.SSLError)):
+        return False
+    if isinstance(error, ValueError) and not isinstance(error, requests.RequestException):
+        return False
+    return not any(isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME for cause in _chain(error))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception, what it came from, and what urllib3 carries inside instead of raising from it."""
+    found: BaseException | None = error
+    seen: set[int] = set()
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        yield found
+        inside = getattr(found, "reason", None) or next((a for a in found.args if isinstance(a, BaseException)), None)
+        found = found.__cause__ or found.__context__ or (inside if isinstance(inside, BaseException) else None)
+
+
+def _root(error: BaseException) -> OSError | None:
+    """What the operating system said, at the bottom of it; the libraries' own texts quote the URL."""
+    found = None
+    for cause in _chain(error):
+        found = cause if isinstance(cause, OSError) and cause.errno else found
+    return found
+
+
+def _redacted_text(text: str, url: str) -> str:
+    parts = urlsplit(url)
+    for secret in (parts.query, parts.fragment, parts.netloc.rpartition("@")[0], parts.password, parts.username):
+        if secret:
+            text = text.replace(secret, "…")
+    return text[:500]
+
+
+@contextmanager
+def _ended_by(cancel: CancelToken, response: requests.Response) -> Iterator[None]:
+    """Ctrl-C ends a read that waits for a server that has stalled: the connection is shut down under it."""
+
+    def shut_down() -> None:
+        with suppress(OSError, ValueError), socket.socket(fileno=os.dup(response.raw.fileno())) as connection:
+            connection.shutdown(socket.SHUT_RDWR)
+
+    with cancel.calling(shut_down):
+        yield
