@@ -203,7 +203,7 @@ class _Wait:
             if failure := self._dead_end():
                 raise failure
         if still_s > self.guest.stall_limit_s:
-            raise self.given_up(f"has made no progress for {round(still_s)} s")
+            raise self.given_up(f"has made no progress for {round(self.guest.stall_limit_s)} s")
 
     def _dead_end(self) -> VmError | None:
         return dead_end(self._console.lines(), safe_lines("\n".join(self.guest.screen())))
