@@ -15,7 +15,6 @@ from killer import Scenario
 
 _UP: tuple[tuple[str, ...], ...] = (("up",),)
 _CREATE = ("create", "--name", "blank", "--image", "blank.qcow2", "--memory", "32")
-_PULL = ("image", "pull", "blank.qcow2")
 
 _SCENARIOS = {
     "up": Scenario((), ("up",), ("up",), {"blank": "running"}, 1),
@@ -25,9 +24,6 @@ _SCENARIOS = {
     "reload": Scenario(_UP, ("reload", "--timeout", "0"), ("reload", "--timeout", "0"), {"blank": "running"}, 1),
     "suspend": Scenario(_UP, ("suspend", "blank"), ("suspend", "blank"), {"blank": "suspended"}, 1),
     "create": Scenario((), _CREATE, _CREATE, {"blank": "prepared"}, 0, statuses=(0, 5)),
-    # Pruned before: what an earlier round has fetched would not be fetched again.
-    "image pull": Scenario((("image", "prune"),), _PULL, _PULL, {}, 0),
-    "image rm": Scenario((_PULL,), ("image", "rm", "blank.qcow2"), _PULL, {}, 0),
     "destroy": Scenario(_UP, ("destroy", "blank"), ("down", "--destroy"), {}, 0),
 }
 
