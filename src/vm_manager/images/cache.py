@@ -148,10 +148,11 @@ class ImageCache:
         """Remove an image and what points to it; the caller holds `removing`, and knows that no disk stands on it."""
         path = Path(image.path)
         with os_errors(path):
+            # The image first: a pointer that leads nowhere harms nobody, an image that nothing leads to is there for ever.
+            path.unlink(missing_ok=True)
             for home, pointer in list(self._pointers()):
                 if pointer.digest == image.digest and (image.digest or home == path.parent):
                     (home / "meta.json").unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
             if path.parent.parent == self._files.by_digest:
                 shutil.rmtree(path.parent)
 
