@@ -19,6 +19,7 @@ _ANEW = ("start", "--discard-saved-state", "blank")
 _SNAPSHOT = ("snapshot", "create", "blank", "one")
 _GO_BACK = ("snapshot", "restore", "blank", "one")
 _CREATE = ("create", "--name", "blank", "--image", "blank.qcow2", "--memory", "32")
+_PULL = ("image", "pull", "blank.qcow2")
 
 _SCENARIOS = {
     "up": Scenario((), ("up",), ("up",), {"blank": "running"}, 1),
@@ -35,6 +36,9 @@ _SCENARIOS = {
         (*_UP, _SNAPSHOT, ("down", "--timeout", "0")), _GO_BACK, _GO_BACK, {"blank": "running"}, 1
     ),
     "create": Scenario((), _CREATE, _CREATE, {"blank": "prepared"}, 0, statuses=(0, 5)),
+    # Pruned before: what an earlier round has fetched would not be fetched again.
+    "image pull": Scenario((("image", "prune"),), _PULL, _PULL, {}, 0),
+    "image rm": Scenario((_PULL,), ("image", "rm", "blank.qcow2"), _PULL, {}, 0),
     "destroy": Scenario(_UP, ("destroy", "blank"), ("down", "--destroy"), {}, 0),
 }
 
