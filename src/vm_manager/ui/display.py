@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _REFRESH_PER_S = 10
+_NARROWEST = 20
 _UNFINISHED_S = 0.1
 _MIB = 1024 * 1024
 
@@ -257,7 +258,9 @@ class LiveDisplay:
         from rich.table import Table
         from rich.text import Text
 
+        # The terminal echoes a Ctrl-C as ^C: that must not begin a new line, which would not be erased in the end.
         table = Table.grid(padding=(0, 1), expand=True)
+        table.width = max(_NARROWEST, self._terminal.err.width - len("^C"))
         table.add_column(width=1)
         table.add_column(no_wrap=True, style="bold")
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=50)
