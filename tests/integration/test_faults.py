@@ -165,7 +165,7 @@ def test_several_vms_one_of_which_cannot(blank: Vmctl) -> None:
     blank("up")
     result = blank("suspend", "blank", "idle", status=None)
     prove(result, "vm_manager::vm::invalid_state")
-    assert result.stdout == "blank: suspended\n"
+    assert result.stdout == "blank: suspended\nidle: failed\n"
     assert "`vmctl start idle`" in result.stderr
     assert blank("start", "blank", "nobody", status=4).stdout == ""
     assert blank("list", "--json").json["vms"][0]["state"] == "suspended"

@@ -235,7 +235,7 @@ def test_an_image_is_fetched_over_http_once(vmctl: Vmctl, tiny: TinyGuest, http_
 def test_several_vms_come_up_together_and_one_that_fails_stops_no_other(vmctl: Vmctl, tiny: TinyGuest) -> None:
     vmctl.write(tiny.vm("good") + tiny.vm("bad", body=step("shell", inline="exit 9")))
     result = vmctl("up", status=12)
-    assert result.stdout == "good: created, started, ready\n"
+    assert result.stdout == "good: created, started, ready\nbad: failed\n"
     assert "vm: bad" in result.stderr
     states = {vm["name"]: vm["state"] for vm in vmctl("list", "--json").json["vms"]}
     assert states == {"good": "running", "bad": "running"}
