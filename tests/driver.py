@@ -134,7 +134,7 @@ def processes_below(directory: Path) -> list[str]:
     """The command lines of all processes that work in a directory, or in one below it."""
     found = []
     for process in Path("/proc").iterdir():
-        if not process.name.isdecimal():
+        if not process.name.isdecimal() or process.name == str(os.getpid()):
             continue
         try:
             if (process / "cwd").readlink().is_relative_to(directory):

@@ -223,7 +223,7 @@ def test_verbose_shows_what_is_run_and_the_talk_with_qemu(blank: Vmctl) -> None:
     assert "qemu-img create" in shown
     assert "-nodefaults" in shown
     assert "query-status" in shown
-    assert "query-status" in blank("down", "--timeout", "0", env={"VMCTL_LOG": "debug"}).stderr
+    assert "query-status" in blank("down", "--timeout", "1", env={"VMCTL_LOG": "debug"}).stderr
 
 
 def test_a_deep_data_directory_is_no_trouble_for_sockets(blank: Vmctl) -> None:

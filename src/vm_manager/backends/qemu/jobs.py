@@ -9,6 +9,7 @@ from pathlib import Path
 from vm_manager.backends.qemu.monitor import Monitor, NextEvent
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.process import process_handle, wait_for_exit
+from vm_manager.backends.qemu.query import ask
 from vm_manager.diagnostics.errors import QemuExited, QemuJobFailed
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.deadline import Deadline
@@ -20,6 +21,7 @@ _EVENT = "JOB_STATUS_CHANGE"
 _PREFIX = "vmctl-"
 _STALLED_S = 60.0
 _LOOK_EVERY_S = 0.2
+_CHECK_EVERY_S = 5.0
 
 
 def run_job(monitor: Monitor, files: InstanceFiles, command: str, arguments: dict[str, object]) -> None:
@@ -33,7 +35,7 @@ def run_job(monitor: Monitor, files: InstanceFiles, command: str, arguments: dic
         _dismiss_old(monitor)
         monitor.execute(command, {"job-id": job, **arguments})
         if handle is not None:
-            _wait(files, handle, next_event, job)
+            _wait(monitor, files, handle, next_event, job)
     error = next((entry.get("error") for entry in _jobs(monitor) if entry["id"] == job), None)
     # Never by itself: its error would be gone before anybody had asked.
     monitor.execute("job-dismiss", {"id": job})
@@ -57,12 +59,19 @@ def _dismiss_old(monitor: Monitor) -> None:
             monitor.execute("job-dismiss", {"id": entry["id"]})
 
 
-def _wait(files: InstanceFiles, handle: int, next_event: NextEvent, job: str) -> None:
-    moved, deadline = -1, Deadline(_STALLED_S)
+def _wait(monitor: Monitor, files: InstanceFiles, handle: int, next_event: NextEvent, job: str) -> None:
+    moved, deadline, check = -1, Deadline(_STALLED_S), Deadline(_CHECK_EVERY_S)
     while not _has_concluded(next_event(_LOOK_EVERY_S), job):
         if wait_for_exit(handle, Deadline(0)):
             log = tail(files.qemu_log, kind="qemu_log", title="QEMU's log")
             raise QemuExited("QEMU ended while it worked at a snapshot", evidence=(log,) if log else ())
+        if check.expired:
+            # Should the event have been lost: a QEMU that answers a reader is not working at a snapshot.
+            if ask(files.home, 0) and all(
+                entry["id"] != job or entry["status"] == "concluded" for entry in _jobs(monitor)
+            ):
+                return
+            check = Deadline(_CHECK_EVERY_S)
         if (now := _moved_bytes(files)) != moved:
             moved, deadline = now, Deadline(_STALLED_S)
         if deadline.expired:
@@ -74,8 +83,8 @@ def _wait(files: InstanceFiles, handle: int, next_event: NextEvent, job: str) ->
             )
 
 
-def _has_concluded(event: object, job: str) -> bool:
-    data = event.get("data") if isinstance(event, dict) else None
+def _has_concluded(event: Mapping[str, object] | None, job: str) -> bool:
+    data = event.get("data") if event else None
     return isinstance(data, dict) and data.get("id") == job and data.get("status") == "concluded"
 
 
