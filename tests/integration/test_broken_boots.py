@@ -26,6 +26,7 @@ from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import BootFailed, BootTimeout, VmError
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.events import Event, PhaseReached
+from vm_manager.guest.keys import generate_key_pair
 from vm_manager.state.layout import DataDir
 from vm_manager.state.store import InstanceStore
 
@@ -81,6 +82,15 @@ def test_a_kernel_that_panics_before_it_could_tell_qemu(vmctl: Vmctl, tiny: Tiny
 def test_a_guest_that_restarts_again_and_again(vmctl: Vmctl) -> None:
     result = _up(vmctl, boot_sector(vmctl.directory / "disk.raw", RESTARTS))
     assert "error[vm_manager::guest::boot_failed]: the guest restarts again and again" in result.stderr
+
+
+def test_a_guest_that_comes_back_with_another_host_key(vmctl: Vmctl, tiny: TinyGuest) -> None:
+    vmctl.write(tiny.vm())
+    vmctl("up")
+    (vmctl.home("tiny") / "known_hosts").write_text(f"tiny {generate_key_pair('x').public}\n")
+    result = vmctl("restart", "tiny", status=11)
+    assert result.code == "vm_manager::ssh::host_key_mismatch"
+    assert "another SSH host key than the pinned one" in result.stderr
 
 
 # Waits with limits of their own: those of the backend are made for people.
