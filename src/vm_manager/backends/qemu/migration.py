@@ -34,8 +34,10 @@ def announce(monitor: Monitor) -> None:
 
 
 def follow_outgoing(monitor: Monitor, next_event: NextEvent, cancel: CancelToken, moved: Moved) -> None:
-    """Return when the migration has completed. Raises: `qemu::migration_failed`, `qemu::qmp_connect_failed`,
-    `vmctl::interrupted`; the migration may then still be under way."""
+    """Return when the migration has completed; after a failure it may still be under way.
+
+    Raises: `qemu::migration_failed`, `qemu::qmp_connect_failed`, `vmctl::interrupted`.
+    """
     stall = _Stall(cancel)
     while True:
         info = _query(monitor)
