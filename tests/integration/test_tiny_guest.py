@@ -93,7 +93,7 @@ def test_ssh_to_a_stopped_vm_says_how_to_start_it(running: Vmctl) -> None:
     running("down")
     result = running("ssh", status=5)
     assert result.code == "vm_manager::vm::invalid_state"
-    assert "`vmctl up`" in result.stderr
+    assert "`vmctl start tiny`" in result.stderr
 
 
 def test_a_failing_step_is_shown_and_the_next_up_goes_on_from_it(vmctl: Vmctl, tiny: TinyGuest) -> None:
