@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 _BINARY = "qemu-system-x86_64"
 _START_TIMEOUT_S = 30.0
 _POLL_S = 0.02
+_END_S = 5.0
 _LOOPBACK = "127.0.0.1"
 
 #: Is handed a QEMU that has just been started.
@@ -128,12 +129,21 @@ def _until_it_answers(
             try:
                 return _ask_for_port(record, files)
             except VmError as error:
-                if child.poll() is not None:
-                    raise _spawn_failed(record.spec, files, child) from error
                 if not error.diagnostic.retryable:
+                    if _ends(child):
+                        raise _spawn_failed(record.spec, files, child) from error
                     raise
         deadline.pause(_POLL_S)
     raise _spawn_failed(record.spec, files, child)
+
+
+def _ends(child: subprocess.Popen[bytes]) -> bool:
+    """Whether QEMU has ended, or is just about to: its sockets are closed a moment before its process is gone."""
+    try:
+        child.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _ask_for_port(record: InstanceRecord, files: InstanceFiles) -> int | None:
