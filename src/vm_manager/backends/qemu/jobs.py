@@ -9,6 +9,7 @@ from pathlib import Path
 from vm_manager.backends.qemu.monitor import Monitor, NextEvent
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.process import process_handle, wait_for_exit
+from vm_manager.backends.qemu.query import look_up
 from vm_manager.backends.qemu.query import ask
 from vm_manager.diagnostics.errors import QemuExited, QemuJobFailed
 from vm_manager.diagnostics.model import Evidence
@@ -61,7 +62,8 @@ def _dismiss_old(monitor: Monitor) -> None:
 
 def _wait(monitor: Monitor, files: InstanceFiles, handle: int, next_event: NextEvent, job: str) -> None:
     moved, deadline, check = -1, Deadline(_STALLED_S), Deadline(_CHECK_EVERY_S)
-    while not _has_concluded(next_event(_LOOK_EVERY_S), job):
+    # An event that got lost would be waited for in vain: as soon as QEMU answers again, it is asked, too.
+    while not (_has_concluded(next_event(_LOOK_EVERY_S), job) or _is_concluded(files.home, job)):
         if wait_for_exit(handle, Deadline(0)):
             log = tail(files.qemu_log, kind="qemu_log", title="QEMU's log")
             raise QemuExited("QEMU ended while it worked at a snapshot", evidence=(log,) if log else ())
@@ -81,6 +83,13 @@ def _wait(monitor: Monitor, files: InstanceFiles, handle: int, next_event: NextE
                 help=("look whether the host's disk still answers",),
                 timeout_s=_STALLED_S,
             )
+
+
+def _is_concluded(home: Path, job: str) -> bool:
+    jobs = look_up(home, "query-jobs")
+    return isinstance(jobs, list) and any(
+        entry.get("id") == job and entry.get("status") == "concluded" for entry in jobs
+    )
 
 
 def _has_concluded(event: Mapping[str, object] | None, job: str) -> bool:

@@ -42,6 +42,15 @@ def ask(home: Path, guest_port: int) -> Answer | None:
     )
 
 
+def look_up(home: Path, command: str) -> object | None:
+    """What QEMU answers to a command that only looks; None when it does not answer in time."""
+    try:
+        with _session(home) as channel:
+            return _execute(channel, command)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def disk_operations(home: Path) -> int | None:
     """How many reads, writes and flushes the guest's disks have done; None when QEMU does not answer in time."""
     try:
