@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import TinyGuest
 from driver import LIMIT_S, Vmctl, qemu_processes, wait_for
 from integration.saver import ended
 from proofs import prove
@@ -103,7 +105,7 @@ def runs_on_here(mover: Mover) -> None:
     assert mover.states() == ({"blank": "running"}, {})
     assert mover.qemus() == (1, 0)
     assert not (mover.here.home("blank") / "moving-to").exists()
-    assert list((mover.there.data / "vmctl" / "vms").iterdir()) == []
+    assert not list((mover.there.data / "vmctl").glob("vms/*"))
     mover.here("migrate", "blank", "--to", mover.to)
     assert mover.states() == ({}, {"blank": "running"})
 
@@ -138,9 +140,10 @@ def test_a_running_vm_moves_with_its_disk_and_nothing_is_left_here(filled: Mover
 def test_what_cannot_be_moved_says_why(mover: Mover) -> None:
     to = ("--to", mover.to)
     assert mover.here("migrate", "blank", *to, status=4).code == "vm_manager::vm::not_found"
-    mover.here("create", "--name", "blank", "--image", "blank.qcow2", "--memory", "32")
+    mover.here("up")
+    mover.here("stop", "blank", "--timeout", "0")
     refused = mover.here("migrate", "blank", *to, status=5)
-    assert "VM 'blank' is prepared, and only one that runs can be moved" in refused.stderr
+    assert "VM 'blank' is stopped, and only one that runs can be moved" in refused.stderr
     assert "`vmctl start blank`" in refused.stderr
     mover.here("start", "blank")
     for wrong in (
@@ -272,13 +275,39 @@ def test_the_disk_there_fills_up_while_the_disk_is_copied(filled: Mover) -> None
 def test_an_image_of_the_cache_is_in_the_other_cache_too(mover: Mover, http_root: tuple[str, Path]) -> None:
     url, root = http_root
     shutil.copy(mover.here.directory / "blank.qcow2", root / "blank.qcow2")
-    mover.here("create", "--name", "blank", "--image-url", f"{url}/blank.qcow2", "--memory", "32", "--start")
+    mover.here.write(BLANK.replace('image "blank.qcow2"', f'image-url "{url}/blank.qcow2"'))
+    mover.here("up")
     mover.here("migrate", "blank", "--to", mover.to)
     mover.here("image", "prune")
     assert mover.here("image", "list", "--json").json["images"] == []
     (image,) = mover.there("image", "list", "--json").json["images"]
-    assert (image["vms"], Path(image["path"]).stat().st_nlink) == (["blank"], 1)
+    assert (image["used_by"], Path(image["path"]).stat().st_nlink) == (["blank"], 1)
     assert mover.there("restart", "blank", "--timeout", "0").stdout.startswith("blank: stopped, started")
+
+
+def test_a_guest_goes_on_and_its_pinned_key_opens_it_there(tiny: TinyGuest, tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "there" / "vmctl").mkdir(parents=True)
+    here, there = (Vmctl(tmp_path / "project", tmp_path / name) for name in ("data", "there"))
+    here.write(tiny.vm())
+    try:
+        here("up")
+        here("ssh", "tiny", "--", "(setsid sh -c 'while :; do echo >>/tmp/ticks; sleep 0.1; done' >/dev/null 2>&1 &)")
+        pinned = (here.home("tiny") / "known_hosts").read_bytes()
+        assert pinned
+        boot_id = here("ssh", "tiny", "--", "cat /proc/sys/kernel/random/boot_id").stdout
+        for one, other in ((here, there), (there, here)):
+            ticks = int(one("ssh", "tiny", "--", "wc -l </tmp/ticks").stdout)
+            one("migrate", "tiny", "--to", str(other.data / "vmctl"))
+            assert qemu_processes(one.data) == []
+            assert (other.home("tiny") / "known_hosts").read_bytes() == pinned
+            assert other("ssh", "tiny", "--", "cat /proc/sys/kernel/random/boot_id").stdout == boot_id
+            while int(other("ssh", "tiny", "--", "wc -l </tmp/ticks").stdout) <= ticks:
+                time.sleep(0.1)
+        assert here("up").stdout == "tiny: already running\n"
+    finally:
+        here.destroy_all()
+        there.destroy_all()
 
 
 def test_two_at_once_and_one_of_them_moves_it(filled: Mover) -> None:
@@ -286,6 +315,55 @@ def test_two_at_once_and_one_of_them_moves_it(filled: Mover) -> None:
     results = sorted((ended(command) for command in commands), key=lambda result: result.status)
     assert [result.status for result in results] in ([0, 5], [0, 4])
     assert filled.states() == ({}, {"blank": "running"})
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from killer import install_hook
+from vm_manager.cli.main import main
+install_hook(Path(sys.argv[2]), int(sys.argv[3]))
+main(sys.argv[4:])
+"""
+
+
+def killed_at(mover: Mover, below: Path, place: int) -> int:
+    """Move the VM, with SIGKILL before the state-changing call of this number; the exit status."""
+    tests = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, tests, str(below), str(place), "migrate", "blank", "--to", mover.to],
+        cwd=mover.here.directory,
+        env=mover.here.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode
+
+
+def test_killed_at_every_step_it_is_on_one_side_and_runs(mover: Mover, tmp_path: Path) -> None:
+    mover.here("up")
+    place, arrived = 1, 0
+    while killed_at(mover, tmp_path, place) != 0:
+        sides = (mover.here, mover.there) if place % 2 else (mover.there, mover.here)
+        for vmctl in sides:  # whichever comes first
+            vmctl("resume", "blank", status=None)
+        here, there = mover.states()
+        assert here | there == {"blank": "running"}, place
+        assert bool(here) != bool(there), place
+        assert mover.qemus() == (len(here), len(there)), place
+        for vmctl in sides:
+            vms = vmctl.data / "vmctl" / "vms"
+            rests = [path for path in vms.rglob("*") if path.name.startswith((".", "moving-to", "moved-from"))]
+            assert rests == [], place
+        if there:
+            arrived, mover = arrived + 1, Mover(mover.there, mover.here)
+        place += 1
+    assert place > 30
+    assert arrived > 3
 
 
 def test_a_vm_stopped_there_is_told_apart_from_an_accident(mover: Mover) -> None:

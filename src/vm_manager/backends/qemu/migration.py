@@ -47,7 +47,7 @@ def follow_outgoing(
     until: str = "completed",
     failed: str = "QEMU could not write the machine's state",
 ) -> None:
-    """Return when the migration has completed, or has come to another status.
+    """Return when the migration has completed, or has come to another status; also one that comes in, when it answers meanwhile.
 
     until: a MigrationStatus. failed: what is said when it does not get there.
     Raises: `qemu::migration_failed`, `qemu::qmp_connect_failed`, `vmctl::interrupted`; the migration may then still be
@@ -75,13 +75,11 @@ def follow_incoming(
     cancel: CancelToken,
     read_bytes: Callable[[], int],
     moved: Moved,
-    *,
-    failed: str = "QEMU could not load the saved state",
 ) -> None:
     """Return when the state has been loaded.
 
     While it loads QEMU answers no command, so only its events are listened to, and its process is looked at.
-    handle: QEMU's process. read_bytes: how far it has read. failed: what is said when it cannot be loaded.
+    handle: QEMU's process. read_bytes: how far it has read.
     Raises: `qemu::migration_failed`, `qemu::qmp_connect_failed`, `vmctl::interrupted`.
     """
     stall = Stall(cancel)
@@ -92,7 +90,7 @@ def follow_incoming(
         if status == "completed":
             return
         if status == "failed" or wait_for_exit(handle, Deadline(0)):
-            raise MigrationFailed(failed, evidence=_last_error(monitor))
+            raise MigrationFailed("QEMU could not load the saved state", evidence=_last_error(monitor))
         moved(read_bytes(), None)
         stall.look(read_bytes())
 

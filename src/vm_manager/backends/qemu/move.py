@@ -2,7 +2,8 @@
 
 The other QEMU waits for it. First the disk is mirrored into it by NBD while the machine runs, then the memory follows; when
 little of it is left the vCPUs stop, the mirror ends in step with them, and the rest is moved. Both QEMUs then hold the whole
-machine and neither runs it: the one moment at which it can be decided which of them does. Sources: QEMU's QAPI, `blockdev-mirror`,
+machine and neither runs it: the one moment at which it can be decided which of them does.
+Sources: QEMU's QAPI, `blockdev-mirror`,
 `nbd-server-start`, `migrate` and the capability `pause-before-switchover`.
 
 Nothing can come in between and nothing is found by its name: each connection is made here, and both QEMUs are given their ends.
@@ -23,7 +24,6 @@ from vm_manager.backends.qemu.migration import (
     Stall,
     abandon_migration,
     announce,
-    follow_incoming,
     follow_outgoing,
 )
 from vm_manager.backends.qemu.monitor import Monitor, NextEvent
@@ -162,9 +162,8 @@ class _Pair:
             self._finish_mirror()
             self._here.execute("migrate-continue", {"state": "pre-switchover"})
             self._follow(leaving, "completed")
-            follow_incoming(
-                self._there, arriving, self._handle, self._cancel, lambda: 0, lambda *_: None, failed=_FAILED
-            )
+            # Only devices are left: it answers meanwhile.
+            follow_outgoing(self._there, arriving, self._cancel, lambda *_: None, failed=_FAILED)
         self._there.execute("nbd-server-stop")
 
     def run_there(self) -> None:
