@@ -145,6 +145,7 @@ def test_what_cannot_be_moved_says_why(mover: Mover) -> None:
     refused = mover.here("migrate", "blank", *to, status=5)
     assert "VM 'blank' is stopped, and only one that runs can be moved" in refused.stderr
     assert "`vmctl start blank`" in refused.stderr
+    mover.here("snapshot", "create", "blank", "one")
     mover.here("start", "blank")
     for wrong in (
         "tcp:127.0.0.1:4444",
@@ -154,7 +155,6 @@ def test_what_cannot_be_moved_says_why(mover: Mover) -> None:
         str(mover.here.data / "vmctl"),
     ):
         assert mover.here("migrate", "blank", "--to", wrong, status=2).code == "vmctl::usage"
-    mover.here("snapshot", "create", "blank", "one")
     refused = mover.here("migrate", "blank", *to, status=5)
     assert "VM 'blank' has snapshots, which would not move with it" in refused.stderr
     mover.here("snapshot", "delete", "blank", "one")

@@ -198,7 +198,7 @@ def settle(services: Services, vm: str) -> Iterator[str]:
     if (root := _read(files.moving_to)) is not None:
         yield _settle_leaving(services, services.at(root), vm)
     elif (root := _read(files.moved_from)) is not None and root.is_dir():
-        yield from _settle_arrived(services.at(root), services, vm)
+        _settle_arrived(services.at(root), services, vm)
 
 
 def _settle_leaving(services: Services, there: Services, vm: str) -> str:
@@ -222,18 +222,13 @@ def _settle_leaving(services: Services, there: Services, vm: str) -> str:
     return f"gave up a move to {root} that had been interrupted; the VM is still here"
 
 
-def _settle_arrived(services: Services, there: Services, vm: str) -> Iterator[str]:
+def _settle_arrived(services: Services, there: Services, vm: str) -> None:
     """services: where it came from; there: where it is."""
-    moved_from, root = there.store.files(vm).moved_from, services.store.data.root
+    moved_from = there.store.files(vm).moved_from
     try:
-        with services.store.lock(vm, _COMMAND):
-            root_there = _read(services.store.files(vm).moving_to)
-            meant = root_there is not None and root_there.is_dir() and root_there.samefile(there.store.data.root)
-            if meant and _has_arrived(there, services.store.read(vm)):
-                _finish(services, there, vm)
-                yield f"removed what was left of it in {root} after a move that had been interrupted at its end"
-            with os_errors(moved_from):
-                moved_from.unlink(missing_ok=True)
+        # Settles what is left there, and clears away what was being removed.
+        with services.locked([vm], _COMMAND), os_errors(moved_from):
+            moved_from.unlink(missing_ok=True)
     except StateLocked:
         return  # whoever works on it there settles it
 
