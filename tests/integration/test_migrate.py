@@ -157,7 +157,9 @@ def test_what_cannot_be_moved_says_why(mover: Mover) -> None:
         assert mover.here("migrate", "blank", "--to", wrong, status=2).code == "vmctl::usage"
     refused = mover.here("migrate", "blank", *to, status=5)
     assert "VM 'blank' has snapshots, which would not move with it" in refused.stderr
+    mover.here("stop", "blank", "--timeout", "0")
     mover.here("snapshot", "delete", "blank", "one")
+    mover.here("start", "blank")
     mover.there("create", "--name", "blank", "--image", "blank.qcow2", "--memory", "32")
     taken = mover.here("migrate", "blank", *to, status=5)
     assert taken.code == "vmctl::create::name_exists"
