@@ -281,12 +281,13 @@ def test_everything_is_private_under_any_umask(blank: Vmctl) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB to put a data directory on."""
+def small_disk(tmp_path: Path, blank: Vmctl) -> Iterator[Path]:
+    """A file system of 1 MiB to put a data directory on; what runs there ends before it goes."""
     path = tmp_path / "small"
     path.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)], check=True)
     yield path
+    blank.destroy_all()
     subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 

@@ -181,6 +181,17 @@ class Manager:
         """Undo `suspend`. Raises: `vm::not_found`, `state::locked`."""
         return self._lifecycle("resume", names)
 
+    def migrate(self, name: str, to: str) -> tuple[Outcome, ...]:
+        """Move a running VM to another data directory of this host, without stopping it.
+
+        to: the directory, or its `file:` URL.
+        Raises: `vm::not_found`, `vmctl::usage`, `state::locked`; `qemu::migration_failed` is in the outcome.
+        """
+        from vm_manager.app.migrate import migrate
+
+        with self._errors.boundary():
+            return self._reported(migrate(self._services, name, to))
+
     def snapshots(self, name: str) -> tuple[Snapshot, ...]:
         """The snapshots of a VM, oldest first. Raises: `vm::not_found`, `state::corrupt`, `image::format_detection_failed`."""
         from vm_manager.app.snapshots import list_snapshots

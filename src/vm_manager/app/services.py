@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vm_manager.backends.registry import load_backend
-from vm_manager.diagnostics.errors import VmError
+from vm_manager.diagnostics.errors import VmError, VmNotFound
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.instance import Instance, InstanceRecord, LastFailure, Observation, Progress, VmState
 from vm_manager.state.journal import as_failure, is_end_explained, last_failure, record_incident
+from vm_manager.state.layout import DataDir
 from vm_manager.state.store import InstanceStore
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class Services:
 
         backend = self.backend()
         return Platform(host=read_host_facts(), backend=backend.name, capabilities=backend.capabilities())
+
+    def at(self, root: Path) -> Services:
+        """The same below another data directory."""
+        return replace(self, store=InstanceStore(DataDir(root)))
 
     def home(self, name: str) -> Path:
         """The directory of a VM."""
@@ -108,7 +113,13 @@ class Services:
         """Clear away what commands and QEMUs that were killed left behind, and say so."""
         from vm_manager.domain.events import Noticed
 
+        self._end_staged(name)
         told = list(self.store.heal(name))
+        if self.store.exists(name) and self.store.is_moving(name):
+            from vm_manager.app.migrate import settle
+
+            for what in settle(self, name):
+                self.emit(Noticed(name, what))
         if self.store.exists(name):
             with suppress(VmError):
                 self.look(name)  # what shows how a machine ended is about to be cleared away
@@ -116,6 +127,13 @@ class Services:
                 told += backend.heal(self.home(name))
         for what in told:
             self.emit(Noticed(name, what))
+
+    def _end_staged(self, name: str) -> None:
+        """End a machine that was waiting for a VM to be moved to it: it never ran."""
+        with suppress(VmNotFound):
+            record, home, state = self.store.read_rests(name)
+            if state is not VmState.DESTROYED:
+                self.backend(record.backend).destroy(home)
 
     def _backends_of(self, name: str) -> Iterator[Backend]:
         """The VM's backend, if that can be told."""

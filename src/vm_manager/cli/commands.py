@@ -60,6 +60,7 @@ def commands() -> tuple[LazyCommand, ...]:
         LazyCommand("restart", "Stop VMs and start them again.", "lifecycle:restart"),
         LazyCommand("suspend", "Pause VMs: their virtual CPUs stand still, their memory stays.", "lifecycle:suspend"),
         LazyCommand("resume", "Let suspended VMs go on, also those that were saved to disk.", "lifecycle:resume"),
+        LazyCommand("migrate", "Move a running VM to another data directory of this host.", "migrate:migrate"),
         LazyCommand("destroy", "Remove VMs, with their disks and keys, wherever they came from.", "lifecycle:destroy"),
         LazyCommand("list", "List all VMs. With --quiet: their names only.", "list:list_vms"),
         LazyCommand("status", "Show everything known of a VM, with its last failure.", "status:status"),

@@ -401,10 +401,11 @@ _TABLE = (
          "Saving, restoring or moving a running machine failed.",
          (
           "the saved state was damaged or cut off",
-          "QEMU, the accelerator or the VM's definition is another than when the state was saved",
+          "QEMU, the accelerator or the VM's definition is another than when the VM was saved or started",
           "the host's disk does not answer any more",
          ),
-         "mend what QEMU names as its reason; a VM that was being saved goes on, a saved state that was being loaded is kept"),
+         "mend what QEMU names as its reason; a VM that was being saved or moved goes on, "
+         "a saved state that was being loaded is kept"),
     Code("vm_manager::qemu::io_error", 52, 7, _FAILURE, Fault.HOST,
          "The guest was paused because its disk could not be written or read; nothing of it is lost.",
          (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,6 +10,7 @@ from vm_manager.domain.spec import NetworkMode
 
 if TYPE_CHECKING:
     import socket
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from vm_manager.diagnostics.model import Diagnostic, Evidence
@@ -96,6 +97,34 @@ class Backend(Protocol):
         A state is used once: before the vCPUs run it is gone, as they change the disk that it belongs to. When it fails
         before that the machine is off and the state is kept.
         Raises: `qemu::migration_failed`, `state::corrupt`, and as `start`.
+        """
+
+    def migrate(
+        self,
+        record: InstanceRecord,
+        home: Path,
+        there: InstanceRecord,
+        staging: Path,
+        switch: Callable[[BackendData], AbstractContextManager[None]],
+        cancel: CancelToken,
+        emit: EventSink,
+    ) -> None:
+        """Let a running machine go on in another directory, with its memory and its disk. Allowed while it runs.
+
+        there: its record there. staging: an empty directory but for the files that are copied; the disk is made in it.
+        switch: entered when the machine is whole in both directories and runs in neither; given the data for the record there.
+        From then on that one counts, and `staging` has another name. It is left by an exception when the machine does not run
+        there; then this one counts again.
+        Returns when it runs there; here it is then left to be destroyed. When it fails, it runs here, and there is no
+        process there.
+        Raises: `qemu::migration_failed`, `qemu::exited`, `backend::not_available`, `host::disk_full`, `vmctl::interrupted`,
+        and as `start`.
+        """
+
+    def abandon_migration(self, record: InstanceRecord, home: Path) -> None:
+        """Let a machine run on here that a killed command was moving. Idempotent, allowed in every state.
+
+        Raises: `qemu::qmp_connect_failed`, `qemu::qmp_command_failed`.
         """
 
     def snapshots(self, record: InstanceRecord, home: Path) -> tuple[Snapshot, ...]:

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from vm_manager.diagnostics.errors import FormatDetectionFailed, ImageRefused
+from vm_manager.diagnostics.errors import BaseMissing, FormatDetectionFailed, ImageRefused
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.image import CachedImage, ImageOrigin
@@ -123,6 +123,30 @@ class ImageCache:
                     self._point(home, image, source.digests[0], name)
                     return Found(known[0], source.digests[0])
             return self._fetch(home, image, source, name, progress, cancel)
+
+    def take_over(self, other: ImageCache, digest: str, cancel: CancelToken) -> Path:
+        """The image of another cache, in this one: the same file where both are on one file system, else a copy.
+
+        The caller knows that a disk stands on it there. Raises: `image::base_missing`, `host::disk_full`, `io`.
+        """
+        found = other._content(digest)
+        if found is None:
+            raise BaseMissing("the image {path} is gone", {"path": str(other._data(digest))})
+        data, content = found
+        # Where `leftovers` looks for what was broken off.
+        home = self._files.by_url / _sha256(digest)
+        new = home / "fetched"
+        make_dir(home)
+        with wait_locked(home / "lock", cancel), self.using(cancel), os_errors(new):
+            if not self._data(digest).exists():
+                new.unlink(missing_ok=True)
+                try:
+                    new.hardlink_to(data)
+                except OSError:
+                    shutil.copyfile(data, new)
+                make_dir(self._files.by_digest)
+                self._keep(new, digest, content, cancel)
+        return self._data(digest)
 
     def images(self) -> tuple[CachedImage, ...]:
         """What is in the cache, by name."""

@@ -62,6 +62,11 @@ class InstanceStore:
         """The files of an instance."""
         return InstanceFiles(self.data.home(name))
 
+    def is_moving(self, name: str) -> bool:
+        """Whether an instance is being moved to or from another data directory, or was when a command was killed."""
+        files = self.files(name)
+        return files.moving_to.exists() or files.moved_from.exists()
+
     def rests(self) -> tuple[str, ...]:
         """The names of which there is no instance, but one that is being made or removed, or was when a command was killed."""
         found = set()
@@ -172,24 +177,40 @@ class InstanceStore:
         replacing: it takes the place of an instance, which the block must have ended; that is then gone.
         An exception, or a crash, leaves things as they were. The caller holds the lock.
         """
+        with self.staging(name) as staging:
+            yield staging
+            if replacing:
+                with os_errors(staging):
+                    self._take_place(name, staging)
+                    sync_directory(self.data.vms)
+                    shutil.rmtree(staging)
+            else:
+                self.appear(name)
+
+    @contextmanager
+    def staging(self, name: str) -> Iterator[Path]:
+        """A directory to make an instance in; removed when the block fails. The caller holds the lock."""
         staging = self.data.staging(name)
         with os_errors(staging):
             shutil.rmtree(staging, ignore_errors=True)
         make_dir(staging)
         try:
             yield staging
-            with os_errors(staging):
-                if replacing:
-                    self._take_place(name, staging)
-                else:
-                    staging.rename(self.data.home(name))
-                sync_directory(self.data.vms)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
-        if replacing:
-            with os_errors(staging):
-                shutil.rmtree(staging)
+
+    def appear(self, name: str) -> None:
+        """Let what was made in `staging` appear under its name, in one step. Raises: `host::disk_full`, `io`."""
+        with os_errors(self.data.vms):
+            self.data.staging(name).rename(self.data.home(name))
+            sync_directory(self.data.vms)
+
+    def take_back(self, name: str) -> None:
+        """Undo `appear`. Raises: `host::disk_full`, `io`."""
+        with os_errors(self.data.vms):
+            self.data.home(name).rename(self.data.staging(name))
+            sync_directory(self.data.vms)
 
     def _take_place(self, name: str, staging: Path) -> None:
         """Let the new instance and the old one change places; where that cannot be done in one step, the old one leaves first."""

@@ -15,7 +15,8 @@ from vm_manager.state.layout import InstanceFiles
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from vm_manager.diagnostics.model import Diagnostic, Evidence
@@ -67,6 +68,25 @@ class NoopBackend:
             InstanceFiles(home).saved_state.rename(_machine(home))
         self._set(home, _RUNS)
         return record.backend_data
+
+    def migrate(
+        self,
+        record: InstanceRecord,
+        home: Path,
+        there: InstanceRecord,
+        staging: Path,
+        switch: Callable[[BackendData], AbstractContextManager[None]],
+        cancel: CancelToken,
+        emit: EventSink,
+    ) -> None:
+        raise BackendNotAvailable(
+            "the {backend} backend has nothing that could be moved while it runs",
+            {"backend": self.name},
+            help=("a VM of the qemu backend has: `vmctl up --backend qemu` makes new VMs there",),
+        )
+
+    def abandon_migration(self, record: InstanceRecord, home: Path) -> None:
+        return
 
     def snapshots(self, record: InstanceRecord, home: Path) -> tuple[Snapshot, ...]:
         with os_errors(home):

@@ -18,7 +18,8 @@ from vm_manager.state.layout import InstanceFiles
 if TYPE_CHECKING:
     import socket
     import subprocess
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from vm_manager.backends.qemu.launch import Keep
@@ -113,6 +114,32 @@ class QemuBackend:
 
         with self._reaping(home):
             return restore(record, InstanceFiles(home), cancel, emit, self._keeper(home)).plain()
+
+    def migrate(
+        self,
+        record: InstanceRecord,
+        home: Path,
+        there: InstanceRecord,
+        staging: Path,
+        switch: Callable[[BackendData], AbstractContextManager[None]],
+        cancel: CancelToken,
+        emit: EventSink,
+    ) -> None:
+        from vm_manager.backends.qemu.disks import prepare_disks
+        from vm_manager.backends.qemu.move import move
+
+        files = InstanceFiles(staging)
+        prepare_disks(there.spec, there.base_image, files)
+        with self._reaping(staging):
+            move(record, InstanceFiles(home), there, files, switch, cancel, emit, self._keeper(staging))
+
+    def abandon_migration(self, record: InstanceRecord, home: Path) -> None:
+        from vm_manager.backends.qemu.monitor import Monitor
+        from vm_manager.backends.qemu.move import stay
+
+        if lock_owner(InstanceFiles(home).pid) is not None:
+            with Monitor(home) as monitor:
+                stay(monitor)
 
     def snapshots(self, record: InstanceRecord, home: Path) -> tuple[Snapshot, ...]:
         from vm_manager.backends.qemu.snapshots import snapshots

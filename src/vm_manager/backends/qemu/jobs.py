@@ -9,8 +9,7 @@ from pathlib import Path
 from vm_manager.backends.qemu.monitor import Monitor, NextEvent
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.process import process_handle, wait_for_exit
-from vm_manager.backends.qemu.query import look_up
-from vm_manager.backends.qemu.query import ask
+from vm_manager.backends.qemu.query import ask, look_up
 from vm_manager.diagnostics.errors import QemuExited, QemuJobFailed
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.deadline import Deadline

@@ -6,9 +6,11 @@ Source: QEMU's QAPI, `migrate`, `query-migrate`, `MIGRATION`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from vm_manager.backends.qemu.monitor import Monitor, NextEvent
 from vm_manager.backends.qemu.process import wait_for_exit
+from vm_manager.backends.qemu.query import look_up
 from vm_manager.diagnostics.errors import MigrationFailed, QmpConnectFailed
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.deadline import CancelToken, Deadline
@@ -27,25 +29,40 @@ _ENDED = ("completed", "failed", "cancelled")
 Moved = Callable[[int, int | None], None]
 
 
-def announce(monitor: Monitor) -> None:
-    """Have the migration announced by events, and not throttled: by default it gets what a network of 1 Gbit/s takes."""
-    monitor.execute("migrate-set-capabilities", {"capabilities": [{"capability": "events", "state": True}]})
+def announce(monitor: Monitor, *, pause_before_switchover: bool = False) -> None:
+    """Have the migration announced by events, and not throttled: by default it gets what a network of 1 Gbit/s takes.
+
+    pause_before_switchover: let it wait once the vCPUs stand still and all that remains is their state.
+    """
+    states = {"events": True, "pause-before-switchover": pause_before_switchover}
+    capabilities = [{"capability": name, "state": state} for name, state in states.items()]
+    monitor.execute("migrate-set-capabilities", {"capabilities": capabilities})
     monitor.execute("migrate-set-parameters", {"max-bandwidth": _UNLIMITED})
 
 
-def follow_outgoing(monitor: Monitor, next_event: NextEvent, cancel: CancelToken, moved: Moved) -> None:
-    """Return when the migration has completed; after a failure it may still be under way.
+def follow_outgoing(
+    monitor: Monitor,
+    next_event: NextEvent,
+    cancel: CancelToken,
+    moved: Moved,
+    *,
+    until: str = "completed",
+    failed: str = "QEMU could not write the machine's state",
+) -> None:
+    """Return when the migration has completed, or has come to another status; also one that comes in, when it answers meanwhile.
 
-    Raises: `qemu::migration_failed`, `qemu::qmp_connect_failed`, `vmctl::interrupted`.
+    until: a MigrationStatus. failed: what is said when it does not get there.
+    Raises: `qemu::migration_failed`, `qemu::qmp_connect_failed`, `vmctl::interrupted`; the migration may then still be
+    under way.
     """
-    stall = _Stall(cancel)
+    stall = Stall(cancel)
     while True:
         info = _query(monitor)
         status, memory = info.get("status"), info.get("ram")
-        if status == "completed":
+        if status == until:
             return
         if status in _ENDED:
-            raise MigrationFailed("QEMU could not write the machine's state", evidence=_error(info))
+            raise MigrationFailed(failed, evidence=_error(info))
         memory = memory if isinstance(memory, dict) else {}
         total, remaining = _number(memory, "total"), _number(memory, "remaining")
         moved(total - remaining, total)
@@ -56,6 +73,7 @@ def follow_outgoing(monitor: Monitor, next_event: NextEvent, cancel: CancelToken
 def follow_incoming(
     monitor: Monitor,
     next_event: NextEvent,
+    home: Path,
     handle: int,
     cancel: CancelToken,
     read_bytes: Callable[[], int],
@@ -63,14 +81,15 @@ def follow_incoming(
 ) -> None:
     """Return when the state has been loaded.
 
-    While it loads QEMU answers no command, so only its events are listened to, and its process is looked at.
-    handle: QEMU's process. read_bytes: how far it has read.
+    While it loads QEMU answers no command, so its events are listened to, and its process is looked at.
+    home: the VM's directory. handle: QEMU's process. read_bytes: how far it has read.
     Raises: `qemu::migration_failed`, `qemu::qmp_connect_failed`, `vmctl::interrupted`.
     """
-    stall = _Stall(cancel)
+    stall = Stall(cancel)
     while True:
         event = next_event(_LOOK_EVERY_S)
-        data = event.get("data") if event else None
+        # An event that got lost would be waited for in vain: as soon as QEMU answers again, it is asked, too.
+        data = event.get("data") if event else look_up(home, "query-migrate")
         status = data.get("status") if isinstance(data, dict) else None
         if status == "completed":
             return
@@ -90,7 +109,7 @@ def abandon_migration(monitor: Monitor) -> None:
         deadline.pause(0.05)
 
 
-class _Stall:
+class Stall:
     """Raises when what it is shown has not changed for too long."""
 
     def __init__(self, cancel: CancelToken) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from vm_manager.backends.qemu.history import read_history
 from vm_manager.backends.qemu.log_keeper import keeper_command
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.sockets import SOCKETS
@@ -107,8 +108,9 @@ def clear_rests(files: InstanceFiles) -> tuple[str, ...]:
     settle(files)
     if lock_owner(files.pid) is not None:
         return ()
-    # A QEMU that exits by itself removes its pid file and all sockets but VNC's.
-    killed = files.pid.exists()
+    # A QEMU that exits by itself removes its pid file and all sockets but VNC's. Where its directory has got another name since,
+    # after a move, it does not find the pid file.
+    killed = files.pid.exists() and read_history(files.events_log).ended is None
     with os_errors(files.home):
         for name in ("pid", *SOCKETS):
             (files.home / name).unlink(missing_ok=True)

@@ -213,7 +213,7 @@ def _read(
         monitor.send_descriptor(_FD, file.fileno())
         with monitor.listening(EVENT) as next_event:
             monitor.execute("migrate-incoming", {"uri": f"fd:{_FD}"})
-            follow_incoming(monitor, next_event, handle, cancel, position, moved)
+            follow_incoming(monitor, next_event, files.home, handle, cancel, position, moved)
     except (MigrationFailed, QmpConnectFailed) as error:
         wait_for_exit(handle, Deadline(_EXIT_S))
         if isinstance(error, MigrationFailed):

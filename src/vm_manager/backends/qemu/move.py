@@ -1,0 +1,279 @@
+"""A running machine goes on in another QEMU on this host, which has a disk of its own.
+
+The other QEMU waits for it. First the disk is mirrored into it by NBD while the machine runs, then the memory follows; when
+little of it is left the vCPUs stop, the mirror ends in step with them, and the rest is moved. Both QEMUs then hold the whole
+machine and neither runs it: the one moment at which it can be decided which of them does.
+Sources: QEMU's QAPI, `blockdev-mirror`,
+`nbd-server-start`, `migrate` and the capability `pause-before-switchover`.
+
+Nothing can come in between and nothing is found by its name: each connection is made here, and both QEMUs are given their ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
+
+from vm_manager.backends.qemu.launch import Keep, compose, launch
+from vm_manager.backends.qemu.migration import (
+    EVENT,
+    Stall,
+    abandon_migration,
+    announce,
+    follow_outgoing,
+)
+from vm_manager.backends.qemu.monitor import Monitor, NextEvent
+from vm_manager.backends.qemu.needs import Needs, require_same_command_line
+from vm_manager.backends.qemu.pid_file import lock_owner
+from vm_manager.backends.qemu.process import kill, process_handle, wait_for_exit
+from vm_manager.backends.qemu.shutdown import end_at_once
+from vm_manager.backends.qemu.sockets import socket_path
+from vm_manager.diagnostics.errors import (
+    DiskFull,
+    MigrationFailed,
+    QemuExited,
+    QmpCommandFailed,
+    QmpConnectFailed,
+    VmError,
+)
+from vm_manager.diagnostics.model import Evidence
+from vm_manager.diagnostics.os_errors import diagnosed, os_errors
+from vm_manager.domain.backend import BackendData
+from vm_manager.domain.deadline import CancelToken, Deadline
+from vm_manager.domain.events import EventSink, PhaseReached, Progressed
+from vm_manager.domain.instance import InstanceRecord
+from vm_manager.host.facts import free_bytes
+from vm_manager.host.qemu_img import require_space
+from vm_manager.host.text import tail
+from vm_manager.state.files import written_bytes
+from vm_manager.state.layout import InstanceFiles
+
+_log = logging.getLogger(__name__)
+
+_INCOMING = ("-incoming", "defer", "-S")
+_JOB, _JOB_EVENT, _NODE, _DISK = "vmctl-move", "JOB_STATUS_CHANGE", "vmctl-there", "root"
+_NBD_SOCKET = "move.sock"
+_DISK_FD, _MEMORY_FD = "vmctl-disk", "vmctl-memory"
+_LOOK_EVERY_S = 0.2
+_EXIT_S = 5.0
+_MIB = 1024 * 1024
+_FAILED = "QEMU could not move the machine"
+
+Switch = Callable[[BackendData], AbstractContextManager[None]]
+
+
+def move(
+    record: InstanceRecord,
+    files: InstanceFiles,
+    there: InstanceRecord,
+    there_files: InstanceFiles,
+    switch: Switch,
+    cancel: CancelToken,
+    emit: EventSink,
+    keep: Keep,
+) -> None:
+    """See `Backend.migrate`; the disk has been made in `there_files`."""
+    _require_space(files, there_files)
+    with (
+        process_handle(files) as here_handle,
+        _named(files, there_files, here_handle),
+        Monitor(files.home) as here,
+        _running_on(here),
+    ):
+        composed = compose(there, there_files)
+        require_same_command_line(Needs.of_running(here, lock_owner(files.pid), 0, ""), composed.argv)
+        data = launch(there, there_files, cancel, keep, composed=composed, waiting=_INCOMING)
+        try:
+            with process_handle(there_files) as handle, Monitor(there_files.home) as waiting:
+                assert handle is not None, "it has just answered"
+                pair = _Pair(record.name, here, waiting, handle, cancel, emit)
+                pair.copy_disk(there_files)
+                pair.move_machine()
+                with switch(data.plain()):
+                    pair.run_there()
+        except BaseException:
+            end_at_once(there_files.home)
+            raise
+
+
+def stay(monitor: Monitor) -> None:
+    """Let a machine that was being moved run on here. Idempotent; the other QEMU must have ended, or not run it."""
+    abandon_migration(monitor)
+    _end_mirror(monitor)
+    status = monitor.execute("query-status")
+    if isinstance(status, dict) and status.get("status") in ("paused", "finish-migrate", "postmigrate"):
+        monitor.execute("cont")
+
+
+class _Pair:
+    """The QEMU that runs the machine, and the one that waits for it; handle: of that one's process."""
+
+    def __init__(
+        self, name: str, here: Monitor, there: Monitor, handle: int, cancel: CancelToken, emit: EventSink
+    ) -> None:
+        self._name, self._here, self._there, self._handle = name, here, there, handle
+        self._cancel, self._emit = cancel, emit
+
+    def copy_disk(self, there_files: InstanceFiles) -> None:
+        """Mirror the disk, and return when both are alike; from then on what is written goes to both."""
+        self._emit(PhaseReached(self._name, "disk", "the disk to be copied while the VM runs"))
+        _end_mirror(self._here)
+        with (
+            socket_path(there_files.home, _NBD_SOCKET) as path,
+            socket.socket(socket.AF_UNIX) as listener,
+            socket.socket(socket.AF_UNIX) as client,
+            os_errors(there_files.home),
+        ):
+            listener.bind(path)
+            listener.listen(1)
+            client.connect(path)
+            (there_files.home / _NBD_SOCKET).unlink()
+            self._there.send_descriptor(_DISK_FD, listener.fileno())
+            self._here.send_descriptor(_DISK_FD, client.fileno())
+        address = {"type": "fd", "data": {"str": _DISK_FD}}
+        self._there.execute("nbd-server-start", {"addr": address, "max-connections": 1})
+        export = {"type": "nbd", "id": _JOB, "node-name": _DISK, "name": _DISK, "writable": True}
+        self._there.execute("block-export-add", export)
+        server = {"type": "fd", "str": _DISK_FD}
+        self._here.execute("blockdev-add", {"driver": "nbd", "node-name": _NODE, "export": _DISK, "server": server})
+        with self._here.listening(_JOB_EVENT) as next_event:
+            job = {"job-id": _JOB, "device": _DISK, "target": _NODE, "sync": "top", "auto-dismiss": False}
+            self._here.execute("blockdev-mirror", job)
+            self._follow_mirror(next_event, "ready")
+
+    def move_machine(self) -> None:
+        """Move memory and devices; at the end both have everything, and neither runs."""
+        self._emit(PhaseReached(self._name, "memory", "the memory to be moved while the VM runs"))
+        for monitor in (self._there, self._here):
+            announce(monitor, pause_before_switchover=True)
+        for end, monitor in zip(socket.socketpair(), (self._there, self._here), strict=True):
+            with end:
+                monitor.send_descriptor(_MEMORY_FD, end.fileno())
+        uri: dict[str, object] = {"uri": f"fd:{_MEMORY_FD}"}
+        with self._there.listening(EVENT) as arriving, self._here.listening(EVENT) as leaving:
+            self._there.execute("migrate-incoming", uri)
+            self._here.execute("migrate", uri)
+            self._follow(leaving, "pre-switchover")
+            # The vCPUs stand still: nothing is written any more, and the disks become alike for good.
+            self._finish_mirror()
+            self._here.execute("migrate-continue", {"state": "pre-switchover"})
+            self._follow(leaving, "completed")
+            # Only devices are left: it answers meanwhile.
+            follow_outgoing(self._there, arriving, self._cancel, lambda *_: None, failed=_FAILED)
+        self._there.execute("nbd-server-stop")
+
+    def run_there(self) -> None:
+        """Let the vCPUs run; when that cannot be seen to have succeeded, they do not."""
+        try:
+            self._there.execute("cont")
+        except BaseException:
+            kill(self._handle, signal.SIGKILL)
+            wait_for_exit(self._handle, Deadline(_EXIT_S))
+            raise
+
+    def _follow(self, next_event: NextEvent, until: str) -> None:
+        follow_outgoing(self._here, next_event, self._cancel, self._moved, until=until, failed=_FAILED)
+
+    def _finish_mirror(self) -> None:
+        with self._here.listening(_JOB_EVENT) as next_event:
+            # Without force, a mirror that is ready ends as soon as both are alike; the guest's disk stays the one it was.
+            self._here.execute("block-job-cancel", {"device": _JOB})
+            self._follow_mirror(next_event, "concluded")
+        _end_mirror(self._here)
+
+    def _follow_mirror(self, next_event: NextEvent, until: str) -> None:
+        stall = Stall(self._cancel)
+        while True:
+            job = _mirror(self._here) or {}
+            if job.get("error") is not None:
+                raise MigrationFailed(
+                    "QEMU could not copy the disk", evidence=(Evidence("qmp", "QEMU's reason", (str(job["error"]),)),)
+                )
+            if job.get("status") == until:
+                return
+            if job.get("status") in (None, "concluded"):
+                raise MigrationFailed("QEMU gave up copying the disk")
+            current, total = job.get("current-progress"), job.get("total-progress")
+            if isinstance(current, int) and isinstance(total, int):
+                self._moved(current, total)
+            stall.look((job.get("status"), current))
+            next_event(_LOOK_EVERY_S)
+
+    def _moved(self, current: int, total: int | None) -> None:
+        self._emit(Progressed(self._name, "migrate", current, total, "bytes"))
+
+
+def _mirror(monitor: Monitor) -> Mapping[str, object] | None:
+    jobs = monitor.execute("query-jobs")
+    return next((job for job in jobs if job["id"] == _JOB), None) if isinstance(jobs, list) else None
+
+
+def _end_mirror(monitor: Monitor) -> None:
+    """Leave nothing of the mirror, be it this one or one that a killed command began."""
+    deadline = Deadline(_EXIT_S)
+    while (job := _mirror(monitor)) is not None and not deadline.expired:
+        if job.get("status") == "concluded":
+            monitor.execute("job-dismiss", {"id": _JOB})
+        else:
+            with suppress(QmpCommandFailed):  # it may just have ended by itself
+                monitor.execute("block-job-cancel", {"device": _JOB, "force": True})
+            deadline.pause(0.05)
+    nodes = monitor.execute("query-named-block-nodes", {"flat": True})
+    if isinstance(nodes, list) and any(node.get("node-name") == _NODE for node in nodes):
+        monitor.execute("blockdev-del", {"node-name": _NODE})
+
+
+@contextmanager
+def _running_on(here: Monitor) -> Iterator[None]:
+    """Let the machine run here when the block fails; by then the other QEMU has ended."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            stay(here)
+        except VmError as second:
+            if isinstance(error, VmError):
+                error.enrich(notes=(f"the machine could not be let run on here: {second}",))
+            _log.info("after a failed move: %s", second)
+        raise
+
+
+@contextmanager
+def _named(files: InstanceFiles, there: InstanceFiles, here_handle: int | None) -> Iterator[None]:
+    """Probe what is behind a failure, and add what both QEMUs said. Raises: `qemu::exited`, `host::disk_full`."""
+    try:
+        yield
+    except (MigrationFailed, QmpConnectFailed, QmpCommandFailed) as error:
+        logs = _logs(files, there)
+        if here_handle is None or wait_for_exit(here_handle, Deadline(0)):
+            raise QemuExited("QEMU ended while the VM was being moved", evidence=logs) from error
+        try:
+            require_space(there.home)
+        except OSError as full:
+            evidence = (*error.diagnostic.evidence, *logs)
+            raise diagnosed(full, there.overlay).enrich(evidence=evidence) from error
+        if isinstance(error, MigrationFailed):
+            raise error.enrich(evidence=logs) from error.__cause__
+        raise MigrationFailed(_FAILED, evidence=(*error.diagnostic.evidence, *logs)) from error
+
+
+def _logs(files: InstanceFiles, there: InstanceFiles) -> tuple[Evidence, ...]:
+    here_log = tail(files.qemu_log, kind="qemu_log", title="the log of QEMU here")
+    there_log = tail(there.qemu_log, kind="qemu_log", title="the log of QEMU there")
+    # The other one's file is about to be removed.
+    return tuple(filter(None, (here_log, there_log and replace(there_log, path=None))))
+
+
+def _require_space(files: InstanceFiles, there: InstanceFiles) -> None:
+    """Raises: `host::disk_full` when the disk as it is now cannot fit."""
+    needed, free = written_bytes(files.overlay), free_bytes(there.home)
+    if free is not None and free < needed:
+        raise DiskFull(
+            "the VM's disk takes {needed} MiB, and {free} MiB are free for {path}",
+            {"needed": -(-needed // _MIB), "free": free // _MIB, "path": str(there.overlay)},
+            help=(f"free space there: `df -h '{there.home.parent}'` shows how much there is",),
+        )
