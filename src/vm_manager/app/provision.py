@@ -53,12 +53,10 @@ def provision(
         def work(vm: str) -> str:
             record, spec = instances[vm].record, specs[vm]
             if number is None:
-                again = replace(record.progress, steps_done=0)
-                record = services.note_progress(record, again)
-                chosen = steps_to_do(spec, again)
+                chosen = steps_to_do(spec, replace(record.progress, steps_done=0))
             else:
                 chosen = (number - 1,)
-            run_steps(services, record, spec, project, chosen)
+            run_steps(services, record, spec, project, chosen, anew=number is None)
             skipped = len(spec.provisioners) - len(chosen) if number is None else 0
             runs = "runs" if skipped == 1 else "run"
             note = f", {skipped} that {runs} once left out" if skipped else ""
@@ -81,10 +79,17 @@ def _require_step(specs: Sequence[VmSpec], number: int) -> None:
 
 
 def run_steps(
-    services: Services, record: InstanceRecord, spec: VmSpec, project: Project, chosen: Sequence[int]
+    services: Services,
+    record: InstanceRecord,
+    spec: VmSpec,
+    project: Project,
+    chosen: Sequence[int],
+    *,
+    anew: bool = False,
 ) -> InstanceRecord:
     """Run the provisioners of `spec` with these indexes; how far they came is in the record at every moment.
 
+    anew: whatever has been done counts no more, from the moment of a successful login on.
     Raises: `provision::failed`, labelled with the step in the VMFile, `ssh::failed`, `qemu::exited`.
     """
     backend, files = services.backend(record.backend), services.store.files(record.name)
@@ -98,6 +103,9 @@ def run_steps(
 
         try:
             with open_session(services, record) as session:
+                if anew:
+                    # Not before: whoever cannot even log in has undone nothing.
+                    record = services.note_progress(record, replace(record.progress, steps_done=0))
                 run = Provisioning(
                     name=record.name,
                     session=session,
