@@ -52,10 +52,8 @@ def provision(
 
         def work(vm: str) -> str:
             record, spec = instances[vm].record, specs[vm]
-            if number is None:
-                chosen = steps_to_do(spec, replace(record.progress, steps_done=0))
-            else:
-                chosen = (number - 1,)
+            every = steps_to_do(spec, replace(record.progress, steps_done=0))
+            chosen = every if number is None else (number - 1,)
             run_steps(services, record, spec, project, chosen, anew=number is None)
             skipped = len(spec.provisioners) - len(chosen) if number is None else 0
             runs = "runs" if skipped == 1 else "run"
