@@ -10,13 +10,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 VMCTL = Path(sys.executable).with_name("vmctl")
 GUEST_TOOLS = Path(__file__).parent / "guest"
+#: A VM without a guest, on the disk that `blank_disk` makes.
+BLANK = 'vm "blank" {\n    image "blank.qcow2"\n    memory 32\n    accel "tcg"\n}\n'
 # Far beyond what any command takes; a test that hangs shall end all the same.
 LIMIT_S = 900
 
@@ -113,6 +116,24 @@ def build(tool: str) -> Path:
     """The guest image that a builder of tests/guest makes or has made."""
     done = subprocess.run([str(GUEST_TOOLS / tool)], stdout=subprocess.PIPE, text=True, check=True, timeout=LIMIT_S)
     return Path(done.stdout.strip())
+
+
+def blank_disk(directory: Path, size: str = "16M") -> None:
+    """Make `blank.qcow2`, an empty disk, for VMs without a guest."""
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(directory / "blank.qcow2"), size], check=True)
+
+
+@contextmanager
+def small_file_system(path: Path, size: str) -> Iterator[Path]:
+    """A file system of that size, mounted at a directory. It goes as soon as nobody is in it any more: not only QEMU is."""
+    path.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=True)
+    try:
+        yield path
+    finally:
+        wait_for(
+            lambda: subprocess.run(["umount", str(path)], capture_output=True, check=False).returncode == 0, "umount"
+        )
 
 
 def qemu_processes(below: Path) -> list[int]:

@@ -1,4 +1,4 @@
-"""Servers on loopback for the tests that need them."""
+"""A VM without a guest, and a server on loopback."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from driver import BLANK, Vmctl, blank_disk
+
+
+@pytest.fixture
+def blank(vmctl: Vmctl) -> Vmctl:
+    """A project with one VM whose disk is empty."""
+    blank_disk(vmctl.directory)
+    vmctl.write(BLANK)
+    return vmctl
 
 
 @pytest.fixture

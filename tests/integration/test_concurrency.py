@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from driver import Vmctl, qemu_processes
+from driver import Vmctl, blank_disk, qemu_processes
 from killer import import_once, run
 from vm_manager.state.layout import DataDir
 from vm_manager.state.store import InstanceStore
@@ -21,10 +21,6 @@ _PROCESSES, _ROUNDS = 8, 20
 _NAMES = ("one", "two", "three")
 # Done; not there; not now, or not in this state; and nobody answers on a blank disk.
 _ALLOWED = (0, 4, 5, 10)
-
-
-def _blank(directory: Path) -> None:
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(directory / "blank.qcow2"), "16M"], check=True)
 
 
 def _worker(number: int, log: Path) -> list[str]:
@@ -52,7 +48,7 @@ def _worker(number: int, log: Path) -> list[str]:
 
 @pytest.mark.parametrize("backend", ["noop", "qemu"])
 def test_eight_processes_twenty_rounds(backend: str, vmctl: Vmctl) -> None:
-    _blank(vmctl.directory)
+    blank_disk(vmctl.directory)
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", f"import test_concurrency as t; t.main({number})"],
@@ -81,7 +77,7 @@ def main(number: int) -> None:
 
 
 def test_two_ups_of_one_vmfile(vmctl: Vmctl) -> None:
-    _blank(vmctl.directory)
+    blank_disk(vmctl.directory)
     vmctl.write('vm "one" { image "blank.qcow2"; memory 32; accel "tcg"; }\n')
     for _ in range(3):
         both = [vmctl.start("up"), vmctl.start("up")]

@@ -44,14 +44,12 @@ _SCENARIOS = {
 
 
 @pytest.mark.parametrize("name", _SCENARIOS)
-def test_killed_at_every_step_the_same_command_converges(name: str, vmctl: Vmctl) -> None:
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(vmctl.directory / "blank.qcow2"), "16M"], check=True)
-    vmctl.write('vm "blank" {\n    image "blank.qcow2"\n    memory 32\n    accel "tcg"\n}\n')
+def test_killed_at_every_step_the_same_command_converges(name: str, blank: Vmctl) -> None:
     wanted = {"scenario": dataclasses.asdict(_SCENARIOS[name]), "first": 1, "step": 1}
     done = subprocess.run(
         [sys.executable, str(Path(__file__).parents[1] / "killer.py"), json.dumps(wanted)],
-        cwd=vmctl.directory,
-        env=vmctl.environment(),
+        cwd=blank.directory,
+        env=blank.environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

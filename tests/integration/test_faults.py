@@ -16,19 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from driver import LIMIT_S, Result, Vmctl, is_locked, qemu_processes, wait_for
+from driver import LIMIT_S, Result, Vmctl, is_locked, qemu_processes, small_file_system, wait_for
 from proofs import prove
 
-BLANK = 'vm "blank" {\n    image "blank.qcow2"\n    memory 32\n    accel "tcg"\n}\n'
 _HEALED = "QEMU had ended without cleaning up: removed its pid file and sockets"
-
-
-@pytest.fixture
-def blank(vmctl: Vmctl) -> Vmctl:
-    """A project with one VM whose disk is empty."""
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(vmctl.directory / "blank.qcow2"), "16M"], check=True)
-    vmctl.write(BLANK)
-    return vmctl
 
 
 def slow_qemu(directory: Path, seconds: float) -> str:
@@ -283,12 +274,9 @@ def test_everything_is_private_under_any_umask(blank: Vmctl) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path, blank: Vmctl) -> Iterator[Path]:
     """A file system of 1 MiB to put a data directory on; what runs there ends before it goes."""
-    path = tmp_path / "small"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)], check=True)
-    yield path
-    blank.destroy_all()
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
+    with small_file_system(tmp_path / "small", "1m") as path:
+        yield path
+        blank.destroy_all()
 
 
 def test_a_full_disk_while_a_vm_is_made_leaves_nothing(blank: Vmctl, small_disk: Path) -> None:

@@ -11,14 +11,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pexpect
 import pytest
 
-from driver import LIMIT_S, VMCTL, Vmctl, wait_for
+from driver import LIMIT_S, VMCTL, Vmctl, small_file_system, wait_for
 from proofs import prove
 from servers import Server, nginx, serving
 
@@ -72,17 +71,6 @@ def files(vmctl: Vmctl) -> set[str]:
 def vm(name: str, image: str, more: str = "") -> str:
     """A vm block without a guest."""
     return f'vm "{name}" {{\n    {image}\n    memory 32\n    accel "tcg"\n    {more}\n}}\n'
-
-
-@contextmanager
-def small_disk(path: Path, size: str) -> Iterator[Path]:
-    """A file system of that size."""
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=True)
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
 
 
 # Pulling
@@ -242,7 +230,7 @@ def test_a_name_with_a_typing_mistake(vmctl: Vmctl, server: Server) -> None:
 
 
 def test_a_disk_that_would_not_hold_it_is_noticed_before(vmctl: Vmctl, server: Server, tmp_path: Path) -> None:
-    with small_disk(tmp_path / "small", "2m") as data:
+    with small_file_system(tmp_path / "small", "2m") as data:
         small = Vmctl(vmctl.directory, data)
         result = small("image", "pull", f"{server.url}/disk", status=6)
         assert result.code == "vm_manager::host::disk_full"
@@ -255,7 +243,7 @@ def test_a_disk_that_runs_full_is_left_as_it_was(
 ) -> None:
     if compressed:
         server.files["/disk"] = gzip.compress(b"\1" * 8 * _MIB)
-    with small_disk(tmp_path / "small", "2m") as data:
+    with small_file_system(tmp_path / "small", "2m") as data:
         small = Vmctl(vmctl.directory, data)
         result = small("image", "pull", f"{server.url}/disk?length=none", status=6)
         assert result.code == "vm_manager::host::disk_full"
@@ -343,7 +331,7 @@ def test_an_image_that_is_damaged_is_not_converted(vmctl: Vmctl, image: bytes) -
 
 def test_a_disk_that_would_not_hold_the_converted_image(vmctl: Vmctl, image: bytes, tmp_path: Path) -> None:
     (vmctl.directory / "disk.qcow2").write_bytes(image)
-    with small_disk(tmp_path / "small", "2m") as target:
+    with small_file_system(tmp_path / "small", "2m") as target:
         result = vmctl("image", "convert", "disk.qcow2", str(target / "new.qcow2"), status=6)
         assert result.code == "vm_manager::host::disk_full"
         assert list(target.iterdir()) == []

@@ -8,19 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from driver import Vmctl, qemu_processes
+from driver import BLANK, Vmctl, qemu_processes
 from proofs import prove
 
-BLANK = 'vm "blank" {\n    image "blank.qcow2"\n    memory 32\n    accel "tcg"\n}\n'
 CREATE = ("create", "--name", "made", "--image", "blank.qcow2", "--memory", "32")
-
-
-@pytest.fixture
-def blank(vmctl: Vmctl) -> Vmctl:
-    """A project with one VM whose disk is empty."""
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(vmctl.directory / "blank.qcow2"), "16M"], check=True)
-    vmctl.write(BLANK)
-    return vmctl
 
 
 def states(vmctl: Vmctl) -> dict[str, str]:

@@ -17,12 +17,11 @@ from pathlib import Path
 import pytest
 
 from conftest import TinyGuest
-from driver import LIMIT_S, Vmctl, qemu_processes, wait_for
+from driver import BLANK, LIMIT_S, Vmctl, blank_disk, qemu_processes, small_file_system, wait_for
 from integration.saver import ended
 from proofs import prove
 
 _MIB = 1024 * 1024
-BLANK = 'vm "blank" {\n    image "blank.qcow2"\n    memory 32\n    accel "tcg"\n}\n'
 _FAILED = "vm_manager::qemu::migration_failed"
 
 
@@ -80,9 +79,7 @@ class Mover:
 @pytest.fixture
 def mover(vmctl: Vmctl, tmp_path: Path) -> Iterator[Mover]:
     """A project with a VM whose disk is empty, and a second data directory."""
-    subprocess.run(
-        ["qemu-img", "create", "-q", "-f", "qcow2", str(vmctl.directory / "blank.qcow2"), "400M"], check=True
-    )
+    blank_disk(vmctl.directory, "400M")
     vmctl.write(BLANK)
     other = replace(vmctl, data=tmp_path / "there" / "data")
     (other.data / "vmctl").mkdir(parents=True)
@@ -242,18 +239,8 @@ def test_another_command_line_is_refused_before_anything_is_copied(mover: Mover)
     runs_on_here(mover)
 
 
-@contextmanager
-def small_file_system(directory: Path, mib: int) -> Iterator[None]:
-    """A directory with little space."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(directory)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(directory)], check=True)
-
-
 def test_too_little_space_there_is_found_before_anything_is_copied(filled: Mover) -> None:
-    with small_file_system(filled.there.data / "vmctl", 64):
+    with small_file_system(filled.there.data / "vmctl", "64m"):
         result = filled.here("migrate", "blank", "--to", filled.to, status=6)
         assert "error[vm_manager::host::disk_full]: the VM's disk takes 25" in result.stderr
         assert filled.states() == ({"blank": "running"}, {})
@@ -261,7 +248,7 @@ def test_too_little_space_there_is_found_before_anything_is_copied(filled: Mover
 
 
 def test_the_disk_there_fills_up_while_the_disk_is_copied(filled: Mover) -> None:
-    with small_file_system(filled.there.data / "vmctl", 400):
+    with small_file_system(filled.there.data / "vmctl", "400m"):
         with filled.caught_copying() as (qemu, command):
             fill = filled.there.data / "vmctl" / "fill"
             with fill.open("wb") as file:

@@ -12,22 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
-
 from broken_guests import SLEEPS, boot_sector
-from driver import LIMIT_S, Result, Vmctl, listening, qemu_processes, wait_for
+from driver import BLANK, LIMIT_S, Result, Vmctl, listening, qemu_processes, small_file_system, wait_for
 from proofs import prove
 
-BLANK = 'vm "blank" {\n    image "blank.qcow2"\n    memory 32\n    accel "tcg"\n}\n'
 UNREACHABLE = BLANK.replace("memory 32", 'memory 32\n    ssh { user "root"; }')
-
-
-@pytest.fixture
-def blank(vmctl: Vmctl) -> Vmctl:
-    """A project with one VM whose disk is empty."""
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(vmctl.directory / "blank.qcow2"), "16M"], check=True)
-    vmctl.write(BLANK)
-    return vmctl
 
 
 @contextmanager
@@ -55,17 +44,6 @@ def pause(vmctl: Vmctl) -> None:
     with qmp(vmctl, "query.sock") as connection:
         execute(connection, "qmp_capabilities")
         execute(connection, "stop")
-
-
-@contextmanager
-def small_disk(path: Path, size: str) -> Iterator[Path]:
-    """A file system of that size."""
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=True)
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
 
 
 def test_a_monitor_that_somebody_else_holds(blank: Vmctl) -> None:
@@ -127,7 +105,7 @@ def test_a_vm_without_network_has_no_address(blank: Vmctl) -> None:
 
 
 def test_a_seed_that_does_not_fit(blank: Vmctl, tmp_path: Path) -> None:
-    with small_disk(tmp_path / "small", "48k") as data:
+    with small_file_system(tmp_path / "small", "48k") as data:
         blank.write(UNREACHABLE)
         small = Vmctl(blank.directory, data)
         prove(small("up", status=None), "vm_manager::cloudinit::iso_failed")
@@ -181,7 +159,7 @@ def test_a_file_where_a_directory_should_be(blank: Vmctl) -> None:
 
 
 def test_a_full_disk(blank: Vmctl, tmp_path: Path) -> None:
-    with small_disk(tmp_path / "small", "300k") as data:
+    with small_file_system(tmp_path / "small", "300k") as data:
         small = Vmctl(blank.directory, data)
         small("up")
         small("down", "--timeout", "0")
@@ -195,7 +173,7 @@ def test_a_full_disk(blank: Vmctl, tmp_path: Path) -> None:
 
 
 def test_a_data_directory_that_is_read_only(blank: Vmctl, tmp_path: Path) -> None:
-    with small_disk(tmp_path / "small", "1m") as data:
+    with small_file_system(tmp_path / "small", "1m") as data:
         subprocess.run(["mount", "-o", "remount,ro", str(data)], check=True)
         prove(Vmctl(blank.directory, data)("up", status=None), "vm_manager::host::permission_denied")
 

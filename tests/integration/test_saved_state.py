@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TinyGuest
-from driver import Vmctl, qemu_processes
+from driver import Vmctl, qemu_processes, small_file_system
 from integration.saver import Saver, ended
 from proofs import prove
 
@@ -27,15 +26,11 @@ def guest(tiny: TinyGuest, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """One guest for all tests here: each leaves it in any state, and `up` brings it back."""
     base = tmp_path_factory.mktemp("saved")
     (base / "project").mkdir()
-    (base / "data").mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=900m", "tmpfs", str(base / "data")], check=True)
-    vmctl = Vmctl(base / "project", base / "data")
-    try:
+    with small_file_system(base / "data", "900m") as data:
+        vmctl = Vmctl(base / "project", data)
         vmctl.write(tiny.vm())
         yield Saver(vmctl)
         vmctl.destroy_all()
-    finally:
-        subprocess.run(["umount", str(base / "data")], check=True)
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from conftest import TinyGuest
-from driver import Vmctl, qemu_processes
+from driver import Vmctl, qemu_processes, small_file_system
 from integration.saver import Saver
 from integration.test_proofs import execute, qmp
 from proofs import prove
@@ -147,14 +146,9 @@ def test_an_unknown_node_is_qemus_own_reason_and_no_job_is_left(running: Saver) 
     assert running.vm()["state"] == "running"
 
 
-def test_a_full_disk_while_keeping(vmctl: Vmctl, tmp_path: Path) -> None:
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(vmctl.directory / "blank.qcow2"), "16M"], check=True)
-    vmctl.write('vm "blank" {\n    image "blank.qcow2"\n    memory 32\n    accel "tcg"\n}\n')
-    data = tmp_path / "small"
-    data.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(data)], check=True)
-    small = Vmctl(vmctl.directory, data)
-    try:
+def test_a_full_disk_while_keeping(blank: Vmctl, tmp_path: Path) -> None:
+    with small_file_system(tmp_path / "small", "600k") as data:
+        small = Vmctl(blank.directory, data)
         small("up")
         result = small("snapshot", "create", "blank", "one", status=6)
         assert result.code == "vm_manager::host::disk_full"
@@ -162,5 +156,3 @@ def test_a_full_disk_while_keeping(vmctl: Vmctl, tmp_path: Path) -> None:
         assert small("snapshot", "list", "blank", "--json").json["snapshots"] == []
         assert small("status", "blank", "--json").json["vm"]["state"] == "running"
         small.destroy_all()
-    finally:
-        subprocess.run(["umount", str(data)], check=True)

@@ -16,18 +16,8 @@ from typing import Any
 import pytest
 
 from conftest import TinyGuest
-from driver import VMCTL, Vmctl, qemu_processes, wait_for
+from driver import VMCTL, Vmctl, qemu_processes, small_file_system, wait_for
 from proofs import prove
-
-BLANK = 'vm "blank" {\n    image "blank.qcow2"\n    memory 32\n    accel "tcg"\n}\n'
-
-
-@pytest.fixture
-def blank(vmctl: Vmctl) -> Vmctl:
-    """A project with one VM whose disk is empty."""
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(vmctl.directory / "blank.qcow2"), "16M"], check=True)
-    vmctl.write(BLANK)
-    return vmctl
 
 
 def _status(vmctl: Vmctl, name: str) -> Any:
@@ -200,15 +190,13 @@ def _new_group() -> Path | None:
 @contextmanager
 def _on_small_disk(vmctl: Vmctl, path: Path, size: str) -> Iterator[Vmctl]:
     """The same project with its VMs on a file system of that size."""
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=True)
-    small = Vmctl(vmctl.directory, path)
-    try:
-        yield small
-    finally:
-        (path / "fill").unlink(missing_ok=True)
-        small.destroy_all()
-        wait_for(lambda: subprocess.run(["umount", str(path)], capture_output=True).returncode == 0, "the keepers' end")
+    with small_file_system(path, size):
+        small = Vmctl(vmctl.directory, path)
+        try:
+            yield small
+        finally:
+            (path / "fill").unlink(missing_ok=True)
+            small.destroy_all()
 
 
 # With a guest
