@@ -6,7 +6,6 @@ VMCTL_FUZZ_DOCUMENTS says how many documents are tried; `make fuzz` tries 10,000
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from pathlib import Path
 
@@ -61,8 +60,8 @@ _WORDS = [
 
 
 @pytest.fixture(scope="module")
-def directory() -> Path:
-    return Path(tempfile.mkdtemp(prefix="vmfile-fuzz-"))
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fuzz")
 
 
 def _check(directory: Path, text: str) -> None:

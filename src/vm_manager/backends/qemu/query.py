@@ -9,12 +9,14 @@ import json
 import re
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from vm_manager.backends.qemu.sockets import QUERY_SOCKET, socket_path
+
+_T = TypeVar("_T")
 
 _TIMEOUT_S = 0.5
 # "info usernet": `  TCP[HOST_FORWARD]  14       127.0.0.1 43521       10.0.2.15    22`
@@ -31,34 +33,29 @@ class Answer:
 
 def ask(home: Path, guest_port: int) -> Answer | None:
     """Ask the QEMU in `home`; None when it does not answer in time, because it hangs or another reader is being served."""
-    try:
-        with _session(home) as channel:
-            status = _execute(channel, "query-status")
-            forwards = _execute(channel, "human-monitor-command", {"command-line": "info usernet"})
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return Answer(
-        str(status["status"]) if isinstance(status, dict) else "unknown", forwarded_port(str(forwards), guest_port)
-    )
+
+    def read(channel: _Channel) -> Answer:
+        status = channel.execute("query-status")
+        forwards = channel.execute("human-monitor-command", {"command-line": "info usernet"})
+        word = str(status["status"]) if isinstance(status, dict) else "unknown"
+        return Answer(word, forwarded_port(str(forwards), guest_port))
+
+    return _in_session(home, read)
 
 
 def look_up(home: Path, command: str) -> object | None:
     """What QEMU answers to a command that only looks; None when it does not answer in time."""
-    try:
-        with _session(home) as channel:
-            return _execute(channel, command)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    return _in_session(home, lambda channel: channel.execute(command))
 
 
 def disk_operations(home: Path) -> int | None:
     """How many reads, writes and flushes the guest's disks have done; None when QEMU does not answer in time."""
-    try:
-        with _session(home) as channel:
-            devices = _execute(channel, "query-blockstats")
-            return sum(_operations(device["stats"]) for device in devices) if isinstance(devices, list) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+
+    def read(channel: _Channel) -> int | None:
+        devices = channel.execute("query-blockstats")
+        return sum(_operations(device["stats"]) for device in devices) if isinstance(devices, list) else None
+
+    return _in_session(home, read)
 
 
 def _operations(stats: dict[str, int]) -> int:
@@ -67,24 +64,19 @@ def _operations(stats: dict[str, int]) -> int:
 
 def physical_memory(home: Path, start: int, halfwords: int) -> bytes | None:
     """Guest memory by physical address, in units of two bytes; None when QEMU does not answer in time."""
-    command = f"xp /{halfwords}hx {start:#x}"
-    try:
-        with _session(home) as channel:
-            dump = str(_execute(channel, "human-monitor-command", {"command-line": command}))
+
+    def read(channel: _Channel) -> bytes:
+        dump = str(channel.execute("human-monitor-command", {"command-line": f"xp /{halfwords}hx {start:#x}"}))
         # `00000000000b8000: 0x0753 0x0765 …`
         words = [word for line in dump.splitlines() for word in line.partition(":")[2].split()]
         return b"".join(int(word, 16).to_bytes(2, "little") for word in words)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        return None
+
+    return _in_session(home, read)
 
 
 def console_is_taken(home: Path, chardev: str) -> bool:
     """Whether somebody is connected to the socket of a character device; False when QEMU does not say."""
-    try:
-        with _session(home) as channel:
-            devices = _execute(channel, "query-chardev")
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    devices = look_up(home, "query-chardev")
     return any(
         device.get("label") == chardev and not str(device.get("filename")).startswith("disconnected:")
         for device in (devices if isinstance(devices, list) else ())
@@ -112,21 +104,23 @@ class _Channel:
             raise TypeError("not a QMP message")
         return message
 
-
-@contextmanager
-def _session(home: Path) -> Iterator[_Channel]:
-    with socket_path(home, QUERY_SOCKET) as path, socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(_TIMEOUT_S)
-        connection.connect(path)
-        channel = _Channel(connection)
-        channel.receive()  # the greeting
-        _execute(channel, "qmp_capabilities")
-        yield channel
+    def execute(self, command: str, arguments: dict[str, object] | None = None) -> object:
+        self.send({"execute": command, "arguments": arguments or {}})
+        while "return" not in (message := self.receive()):
+            if "error" in message:
+                raise ValueError(message["error"])
+        return message["return"]
 
 
-def _execute(channel: _Channel, command: str, arguments: dict[str, object] | None = None) -> object:
-    channel.send({"execute": command, "arguments": arguments or {}})
-    while "return" not in (message := channel.receive()):
-        if "error" in message:
-            raise ValueError(message["error"])
-    return message["return"]
+def _in_session(home: Path, read: Callable[[_Channel], _T]) -> _T | None:
+    """What is read from QEMU; None when it does not answer in time, or not as it should."""
+    try:
+        with socket_path(home, QUERY_SOCKET) as path, socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_TIMEOUT_S)
+            connection.connect(path)
+            channel = _Channel(connection)
+            channel.receive()  # the greeting
+            channel.execute("qmp_capabilities")
+            return read(channel)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None
