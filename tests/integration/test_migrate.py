@@ -19,6 +19,7 @@ import pytest
 from conftest import TinyGuest
 from driver import BLANK, LIMIT_S, Vmctl, blank_disk, qemu_processes, small_file_system, wait_for
 from integration.saver import ended
+from integration.test_proofs import execute, qmp
 from proofs import prove
 
 _MIB = 1024 * 1024
@@ -294,6 +295,36 @@ def test_a_guest_goes_on_and_its_pinned_key_opens_it_there(tiny: TinyGuest, tmp_
             while int(other("ssh", "tiny", "--", "wc -l </tmp/ticks").stdout) <= ticks:
                 time.sleep(0.1)
         assert here("up").stdout == "tiny: already running\n"
+    finally:
+        here.destroy_all()
+        there.destroy_all()
+
+
+def test_a_guest_that_writes_faster_than_can_be_moved_is_slowed_down(tiny: TinyGuest, tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "there" / "vmctl").mkdir(parents=True)
+    here, there = (Vmctl(tmp_path / "project", tmp_path / name) for name in ("data", "there"))
+    here.write(tiny.vm())
+    try:
+        here("up")
+        writing = "dd if=/dev/urandom of=/tmp/a bs=1M count=16; while :; do cat /tmp/a >/tmp/b; done"
+        here("ssh", "tiny", "--", f"(setsid sh -c '{writing}' >/dev/null 2>&1 &)")
+        with qmp(here, "query.sock", "tiny") as session:
+
+            def asked(command: str, **arguments: object) -> dict[str, object]:
+                answer = execute(session, command, **arguments)
+                return answer if isinstance(answer, dict) else {}
+
+            asked("qmp_capabilities")
+            command = here.start("migrate", "tiny", "--to", str(there.data / "vmctl"))
+            while asked("query-migrate").get("status") != "active":
+                assert command.poll() is None, "it was too fast for this test"
+            # As if there were a network in between; the guest's writing alone would keep it full.
+            asked("migrate-set-parameters", **{"max-bandwidth": 16 * _MIB})
+            wait_for(lambda: "cpu-throttle-percentage" in asked("query-migrate"), "the guest to be slowed down")
+            asked("migrate-set-parameters", **{"max-bandwidth": 2**50})
+        assert ended(command).status == 0
+        assert there("ssh", "tiny", "--", "echo here").stdout == "here\n"
     finally:
         here.destroy_all()
         there.destroy_all()

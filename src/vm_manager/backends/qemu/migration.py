@@ -18,7 +18,7 @@ from vm_manager.domain.deadline import CancelToken, Deadline
 EVENT = "MIGRATION"
 
 # No byte has moved for so long: that is no slow disk any more.
-_STALLED_S = 60.0
+_STALLED_S = 60
 _LOOK_EVERY_S = 0.2
 _CANCEL_S = 30.0
 _UNLIMITED = 2**50
@@ -29,12 +29,13 @@ _ENDED = ("completed", "failed", "cancelled")
 Moved = Callable[[int, int | None], None]
 
 
-def announce(monitor: Monitor, *, pause_before_switchover: bool = False) -> None:
+def announce(monitor: Monitor, *, live: bool = False) -> None:
     """Have the migration announced by events, and not throttled: by default it gets what a network of 1 Gbit/s takes.
 
-    pause_before_switchover: let it wait once the vCPUs stand still and all that remains is their state.
+    live: the machine runs meanwhile. A guest that writes faster than can be moved is slowed down until it does not; and the
+    migration waits once the vCPUs stand still and all that remains is their state.
     """
-    states = {"events": True, "pause-before-switchover": pause_before_switchover}
+    states = {"events": True, "auto-converge": live, "pause-before-switchover": live}
     capabilities = [{"capability": name, "state": state} for name, state in states.items()]
     monitor.execute("migrate-set-capabilities", {"capabilities": capabilities})
     monitor.execute("migrate-set-parameters", {"max-bandwidth": _UNLIMITED})
@@ -110,22 +111,23 @@ def abandon_migration(monitor: Monitor) -> None:
 
 
 class Stall:
-    """Raises when what it is shown has not changed for too long."""
+    """Raises when what it is shown has not changed for too long: limit_s, in seconds."""
 
-    def __init__(self, cancel: CancelToken) -> None:
-        self._cancel = cancel
+    def __init__(self, cancel: CancelToken, limit_s: float = _STALLED_S) -> None:
+        self._cancel, self._limit_s = cancel, limit_s
         self._last: object = None
-        self._deadline = Deadline(_STALLED_S, cancel)
+        self._deadline = Deadline(limit_s, cancel)
 
     def look(self, figure: object) -> None:
+        """Raises: `qemu::migration_failed`."""
         if figure != self._last:
-            self._last, self._deadline = figure, Deadline(_STALLED_S, self._cancel)
+            self._last, self._deadline = figure, Deadline(self._limit_s, self._cancel)
         if self._deadline.expired:
             raise MigrationFailed(
                 "nothing has moved for {seconds} s",
-                {"seconds": round(_STALLED_S)},
+                {"seconds": f"{self._limit_s:g}"},
                 help=("look whether the host's disk still answers",),
-                timeout_s=_STALLED_S,
+                timeout_s=self._limit_s,
             )
 
 

@@ -149,7 +149,7 @@ class _Pair:
         """Move memory and devices; at the end both have everything, and neither runs."""
         self._emit(PhaseReached(self._name, "memory", "the memory to be moved while the VM runs"))
         for monitor in (self._there, self._here):
-            announce(monitor, pause_before_switchover=True)
+            announce(monitor, live=True)
         for end, monitor in zip(socket.socketpair(), (self._there, self._here), strict=True):
             with end:
                 monitor.send_descriptor(_MEMORY_FD, end.fileno())
