@@ -1,14 +1,16 @@
-"""Carrying out a plan on one VM, operation by operation. All decisions are in the plan; nothing is decided here."""
+"""Carrying out a plan on one VM, operation by operation. All decisions are in the plan; nothing is decided here.
+
+What fetches images, logs in and provisions is imported by the operations that need it: stopping a VM must not cost that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from vm_manager.app.create import create_instance, fetch_image, require_base
-from vm_manager.app.provision import run_steps, steps
-from vm_manager.app.reach import wait_for_guest
+from vm_manager.app.base_image import require_base
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
 from vm_manager.diagnostics.errors import (
@@ -28,7 +30,9 @@ from vm_manager.domain.spec import OnError, VmSpec
 from vm_manager.planning.changes import startable
 from vm_manager.state.files import written_bytes
 from vm_manager.state.journal import record_begun
-from vm_manager.vmfile.load import Project
+
+if TYPE_CHECKING:
+    from vm_manager.vmfile.load import Project
 
 #: How long a guest may take to shut down by itself, in seconds, where nothing else is said.
 STOP_TIMEOUT_S = 30.0
@@ -109,12 +113,16 @@ class Run:
         return self._wanted
 
     def _fetch(self) -> None:
+        from vm_manager.app.create import fetch_image
+
         with step(self._services, self._vm, "fetch", "fetching the image", "fetched the image") as told:
             if not fetch_image(self._services, self._new.spec).fetched:
                 told.outcome = "the image is in the cache: it was fetched meanwhile"
         self._fetched = True
 
     def _create(self) -> None:
+        from vm_manager.app.create import create_instance
+
         with (
             step(self._services, self._vm, "create", "creating", self._created("created")),
             self._services.store.creating(self._vm) as staging,
@@ -128,6 +136,8 @@ class Run:
 
     def _replace(self) -> None:
         """Make the new VM beside the old one, and only when it is complete end the old one and let them change places."""
+        from vm_manager.app.create import create_instance
+
         services = self._services
         with services.store.creating(self._vm, replacing=True) as staging:
             with step(
@@ -197,6 +207,8 @@ class Run:
         self._done.append(f"discarded {discarded // _MIB} MiB of saved state")
 
     def _wait(self, goal: WaitFor) -> None:
+        from vm_manager.app.reach import wait_for_guest
+
         services = self._services
         record = services.store.read(self._vm)
         spec = self._wanted.spec if self._wanted else record.spec
@@ -220,6 +232,8 @@ class Run:
         self._done.append(outcome)
 
     def _provision(self, chosen: Sequence[int]) -> None:
+        from vm_manager.app.provision import run_steps, steps
+
         project, spec = self._new.project, self._new.spec
         assert project is not None, "only VMFiles have provisioners"
         run_steps(self._services, self._services.store.read(self._vm), spec, project, chosen)

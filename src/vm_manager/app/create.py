@@ -10,8 +10,7 @@ from pathlib import Path
 from vm_manager.app.inputs import digests
 from vm_manager.app.progress import download_progress
 from vm_manager.app.services import Services
-from vm_manager.diagnostics.errors import BaseChanged, BaseMissing
-from vm_manager.diagnostics.os_errors import diagnosed, os_errors
+from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.instance import BaseImage, InstanceRecord
 from vm_manager.domain.spec import VmSpec
 from vm_manager.guest.openssh import known_hosts_text
@@ -78,22 +77,6 @@ def _base_image(services: Services, spec: VmSpec) -> BaseImage:
     with os_errors(path):
         status = path.stat()
     return BaseImage(path=str(path), size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, digest=digest)
-
-
-def require_base(record: InstanceRecord) -> None:
-    """Make sure that the image below a VM's disk is the one it was made on: on another one the disk would be garbage.
-
-    Raises: `image::base_missing`, `image::base_changed`.
-    """
-    base = record.base_image
-    try:
-        status = Path(base.path).stat()
-    except FileNotFoundError as error:
-        raise BaseMissing("the image {path} is gone", {"path": base.path}) from error
-    except OSError as error:
-        raise diagnosed(error, base.path) from error
-    if (status.st_size, status.st_mtime_ns) != (base.size_bytes, base.mtime_ns):
-        raise BaseChanged("the image {path} is not the one that the disk was made on", {"path": base.path})
 
 
 def _write_seed(spec: VmSpec, files: InstanceFiles, instance_id: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from vm_manager.app.apply import Run
-from vm_manager.app.create import require_base
+from vm_manager.app.base_image import require_base
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step

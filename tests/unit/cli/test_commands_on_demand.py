@@ -104,6 +104,21 @@ def test_listing_loads_nothing_that_only_failures_other_commands_and_running_vms
     assert [name for name in sorted(loaded) if f"{name}.".startswith(tuple(f"{no}." for no in _NOT_FOR_LISTING))] == []
 
 
+# What fetches, makes and logs in to guests.
+_NOT_FOR_STOPPING = (
+    *("cryptography", "paramiko", "pycdlib", "requests", "yaml"),
+    *("vm_manager.guest", "vm_manager.images", "vm_manager.vmfile"),
+)
+
+
+@pytest.mark.parametrize("words", [("suspend", "web"), ("stop", "web", "db"), ("destroy", "web")], ids=" ".join)
+@pytest.mark.usefixtures("project")
+def test_stopping_loads_nothing_that_only_starting_needs(words: tuple[str, ...]) -> None:
+    loaded = _loaded(*words)
+    assert "vm_manager.app.apply" in loaded
+    assert [name for name in sorted(loaded) if f"{name}.".startswith(tuple(f"{no}." for no in _NOT_FOR_STOPPING))] == []
+
+
 def _completions(*words: str) -> list[str]:
     """What bash offers for the last word."""
     environment = {
