@@ -64,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGHUP, _interrupt)
     _mend_streams()
     status = _status(argv)
+    # Nothing is left that could be interrupted: a signal during Python's own end would make another status of it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     if not _flushed(sys.stdout):
         status = status or _CLOSED_PIPE
     _flushed(sys.stderr)
