@@ -11,10 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from driver import Vmctl, build, is_locked, processes_below, qemu_processes
+from driver import SavedGuest, Vmctl, build, is_locked, processes_below, qemu_processes
 
 # A job in the background of a script starts with SIGINT ignored, and would pass that on to every vmctl it runs.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with the same kind of guest run one after the other: one that was booted once is restored for them."""
+    for item in items:
+        for image in {"tiny", "debian_image"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(image))
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +75,15 @@ def tiny() -> TinyGuest:
 
 
 @pytest.fixture(scope="session")
+def saved_tiny(tiny: TinyGuest, tmp_path_factory: pytest.TempPathFactory) -> SavedGuest:
+    """The tiny guest as VM `tiny`, booted once and saved."""
+    vmctl = Vmctl.below(tmp_path_factory.mktemp("saved-tiny"))
+    vmctl.write(tiny.vm())
+    vmctl("up")
+    return SavedGuest.of(vmctl)
+
+
+@pytest.fixture(scope="session")
 def debian_image() -> Path:
     """The Debian cloud guest's image."""
     return build("build-debian")
@@ -75,8 +92,12 @@ def debian_image() -> Path:
 @pytest.fixture
 def vmctl(tmp_path: Path) -> Iterator[Vmctl]:
     """An empty project directory with a data directory of its own; its VMs are gone afterwards."""
-    project = tmp_path / "project"
-    project.mkdir()
-    driver = Vmctl(project, tmp_path / "data")
+    driver = Vmctl.below(tmp_path)
     yield driver
     driver.destroy_all()
+
+
+@pytest.fixture
+def running(vmctl: Vmctl, saved_tiny: SavedGuest) -> Vmctl:
+    """A project with the tiny guest, up."""
+    return saved_tiny.restore(vmctl)

@@ -52,6 +52,12 @@ class Vmctl:
     data: Path
     env: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def below(cls, base: Path) -> Vmctl:
+        """An empty project and a data directory of its own below a directory."""
+        (base / "project").mkdir()
+        return cls(base / "project", base / "data")
+
     def environment(self, **extra: str) -> dict[str, str]:
         """What the process sees: the caller's environment without vmctl's own settings, and this data directory."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("VMCTL_")}
@@ -110,6 +116,26 @@ class Vmctl:
         names = self("list", "--quiet").stdout.split()
         if names:
             self("destroy", *names)
+
+
+@dataclass(frozen=True)
+class SavedGuest:
+    """A project whose only VM was booted once, and saved to disk."""
+
+    project: Vmctl
+
+    @classmethod
+    def of(cls, project: Vmctl) -> SavedGuest:
+        """Save the VM, which is up."""
+        project("suspend", "--to-disk", *project("list", "--quiet").stdout.split())
+        return cls(project)
+
+    def restore(self, copy: Vmctl) -> Vmctl:
+        """Make an empty project a copy of this one and its VM, up: in a fraction of the time that a boot takes."""
+        for source, target in ((self.project.directory, copy.directory), (self.project.data, copy.data)):
+            subprocess.run(["cp", "-a", f"{source}/.", str(target)], check=True)
+        copy("up", "--adopt")
+        return copy
 
 
 def build(tool: str) -> Path:
@@ -193,7 +219,7 @@ def listening(pid: int) -> list[tuple[str, int]]:
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
     """Return when the condition holds; a generous limit, since machines are noisy."""
-    ends = time.monotonic() + LIMIT_S
+    ends = time.monotonic() + LIMIT_S / 3
     while not condition():
         assert time.monotonic() < ends, f"still waiting for {what}"
         time.sleep(0.1)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+import time
 
-from driver import Vmctl, listening
-from e2e.debian_guest import CONFIG, Debian
-from proofs import prove
+from driver import Result, listening
+from e2e.debian_guest import STEPS, Debian
 
 
-def test_one_command_makes_a_guest_that_is_ready_and_provisioned(debian: Debian) -> None:
-    assert debian.first_up.stdout == "web: created, started, ready, provisioned (3 steps)\n"
-    shown = debian.first_up.stderr
+def test_one_command_makes_a_guest_that_is_ready_and_provisioned(first_up: Result) -> None:
+    assert first_up.stdout == "web: created, started, ready, provisioned (3 steps)\n"
+    shown = first_up.stderr
     assert "web | status: done\nweb | web-guest\n" in shown
     assert "web | set up by founder\n" in shown
     assert "error[" not in shown
@@ -36,8 +34,8 @@ def test_the_user_has_sudo_and_nobody_gets_in_by_password(debian: Debian) -> Non
     assert debian.vmctl("ssh", "web", "--", "sudo -n true").stderr == ""
 
 
-def test_the_first_connection_was_verified_against_the_key_that_vmctl_made(debian: Debian) -> None:
-    assert "could not be verified" not in debian.first_up.stderr
+def test_the_first_connection_was_verified_against_the_key_that_vmctl_made(debian: Debian, first_up: Result) -> None:
+    assert "could not be verified" not in first_up.stderr
     assert debian.vmctl.record("web")["progress"]["host_key_verified"] is True
     pinned = (debian.vmctl.home("web") / "known_hosts").read_text().split()
     assert debian.run("sudo cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2] == pinned[1:3]
@@ -70,17 +68,31 @@ def test_up_again_finds_everything_done(debian: Debian) -> None:
 
 def test_a_step_that_fails_leaves_the_guest_running_and_up_goes_on_from_it(debian: Debian) -> None:
     vmctl = debian.vmctl
-    vmctl.write(CONFIG.rstrip("}\n") + '}\n    provision "shell" { inline "cat /nonexistent"; }\n}\n')
+    debian.define(*STEPS, '"shell" { inline "cat /nonexistent" }')
     try:
         failed = vmctl("up", status=12)
         assert failed.code == "vm_manager::provision::failed"
         assert "provisioning step 4 exited with 1" in failed.stderr
         assert "| cat: /nonexistent: No such file or directory" in failed.stderr
         assert vmctl("list", "--json").json["vms"][0]["state"] == "running"
-        vmctl.write(CONFIG.rstrip("}\n") + '}\n    provision "shell" { inline "uname -r"; }\n}\n')
+        debian.define(*STEPS, '"shell" { inline "uname -r" }')
         assert vmctl("up").stdout == "web: provisioned (1 step)\n"
     finally:
-        vmctl.write(CONFIG)
+        debian.define(*STEPS)
+
+
+def test_saved_and_restored_it_goes_on_and_its_agent_sets_the_clock(debian: Debian) -> None:
+    debian.run("sudo systemd-run --unit counting sh -c 'while :; do echo >>/run/ticks; sleep 0.1; done'")
+    boot = debian.run("cat /proc/sys/kernel/random/boot_id")
+    ticks = int(debian.run("wc -l </run/ticks"))
+    assert debian.vmctl("suspend", "--to-disk", "web").stdout == "web: saved to disk\n"
+    time.sleep(20)
+    assert debian.vmctl("resume", "web").stdout == "web: restored, ready\n"
+    before = time.time()
+    there = float(debian.run("date +%s.%N"))
+    assert before - 5 < there < time.time() + 5
+    assert debian.run("cat /proc/sys/kernel/random/boot_id") == boot
+    assert int(debian.run("wc -l </run/ticks")) > ticks
 
 
 def test_down_and_up_keep_the_disk_and_the_keys(debian: Debian) -> None:
@@ -98,56 +110,3 @@ def test_down_and_up_keep_the_disk_and_the_keys(debian: Debian) -> None:
     assert debian.run("cat /etc/machine-id") == machine
     assert keys == {name: (home / name).read_bytes() for name in keys}
     assert vmctl("up").stdout == "web: provisioned (3 steps)\n"
-
-
-def test_errors_of_cloud_init_are_reported_not_passed_over(vmctl: Vmctl, debian_image: Path) -> None:
-    vmctl.write(
-        "#cloud-config\n"
-        "locale: en_US.UTF-8\n"  # the image has no locales
-        "runcmd:\n  - echo about to fail\n  - exit 3\n"
-        "users:\n  - {name: vm, sudo: 'ALL=(ALL) NOPASSWD:ALL', ssh_authorized_keys: ['@KEY@']}\n",
-        "user-data.yaml",
-    )
-    generate_key(vmctl.directory / "key")
-    data = vmctl.directory / "user-data.yaml"
-    data.write_text(data.read_text().replace("@KEY@", (vmctl.directory / "key.pub").read_text().strip()))
-    vmctl.write(
-        f'vm "broken" {{\n    image "{debian_image}"\n    vcpus 2\n'
-        '    cloud-init { user-data "user-data.yaml"; }\n    ssh { private-key "key"; }\n}\n'
-    )
-    result = vmctl("up", status=10)
-    prove(result, "vm_manager::cloudinit::failed", evidence="locale")
-    assert "locale" in result.stderr.split("evidence: cloud-init status")[1]
-    assert "about to fail" in result.stderr
-    assert "cloud-init failed in the guest: locale, runcmd\n" in result.stderr
-    # The line of the user-data, but none of its values.
-    assert re.search(r"--> \S*user-data\.yaml:2:1\n", result.stderr)
-    assert "en_US" not in result.stderr.split("= vm:")[0]
-    # Raw user-data is untouched, and the host key is pinned all the same, by vendor-data.
-    assert "could not be verified" not in result.stderr
-    assert vmctl("list").stdout.splitlines()[1].split()[:2] == ["broken", "running!"]
-
-    # A guest whose cloud-init has found no seed leaves these files; no real one could be logged in to.
-    edit = "sudo sed -i.kept 's/DataSourceNoCloud[^\"]*/DataSourceNone/' /run/cloud-init/*.json"
-    vmctl("ssh", "broken", "--", edit)
-    result = vmctl("up", status=10)
-    assert result.code == "vm_manager::cloudinit::failed"
-    assert "did not find its seed" in result.stderr
-    vmctl("ssh", "broken", "--", "cd /run/cloud-init && for f in result status; do sudo mv $f.json.kept $f.json; done")
-
-    file = vmctl.directory / "VMFile.kdl"
-    file.write_text(file.read_text().replace("cloud-init {", 'cloud-init { on-error "warn";'))
-    result = vmctl("up")
-    assert result.stdout == "broken: ready\n"
-    assert "warning[vm_manager::cloudinit::failed]: cloud-init failed in the guest: locale, runcmd\n" in result.stderr
-    assert vmctl("up").stdout == "broken: already running\n"
-
-
-def generate_key(path: Path) -> None:
-    """A key pair, as ssh-keygen would make it."""
-    from vm_manager.guest.keys import generate_key_pair
-
-    pair = generate_key_pair("test")
-    path.write_text(pair.private)
-    path.chmod(0o600)
-    path.with_suffix(".pub").write_text(pair.public)

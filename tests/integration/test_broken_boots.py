@@ -84,11 +84,9 @@ def test_a_guest_that_restarts_again_and_again(vmctl: Vmctl) -> None:
     assert "error[vm_manager::guest::boot_failed]: the guest restarts again and again" in result.stderr
 
 
-def test_a_guest_that_comes_back_with_another_host_key(vmctl: Vmctl, tiny: TinyGuest) -> None:
-    vmctl.write(tiny.vm())
-    vmctl("up")
-    (vmctl.home("tiny") / "known_hosts").write_text(f"tiny {generate_key_pair('x').public}\n")
-    result = vmctl("restart", "tiny", status=11)
+def test_a_guest_that_comes_back_with_another_host_key(running: Vmctl) -> None:
+    (running.home("tiny") / "known_hosts").write_text(f"tiny {generate_key_pair('x').public}\n")
+    result = running("restart", "tiny", status=11)
     assert result.code == "vm_manager::ssh::host_key_mismatch"
     assert "another SSH host key than the pinned one" in result.stderr
 

@@ -17,7 +17,6 @@ import pexpect
 import pytest
 
 from boot_sectors import echo_disk, flood_disk
-from conftest import TinyGuest
 from driver import LIMIT_S, VMCTL, Vmctl, qemu_processes, wait_for
 from proofs import prove
 from vm_manager.backends.qemu.query import console_is_taken
@@ -265,10 +264,8 @@ def test_nobody_reading_a_followed_log_ends_it_silently(flood: Vmctl) -> None:
         assert follower.wait(LIMIT_S) == 141
 
 
-def test_the_shell_of_a_real_guest(vmctl: Vmctl, tiny: TinyGuest) -> None:
-    vmctl.write(tiny.vm())
-    vmctl("up")
-    with terminal(vmctl, str(VMCTL), "console", "tiny") as child:
+def test_the_shell_of_a_real_guest(running: Vmctl) -> None:
+    with terminal(running, str(VMCTL), "console", "tiny") as child:
         wait_for(lambda: is_raw(child), "the raw terminal")
         child.send(b"\r")
         child.expect_exact(b"# ")
@@ -276,4 +273,4 @@ def test_the_shell_of_a_real_guest(vmctl: Vmctl, tiny: TinyGuest) -> None:
         child.expect_exact(b"42-/dev/ttyS0")
         child.sendcontrol("]")
         child.expect_exact(b"left the console")
-    assert "42-/dev/ttyS0" in vmctl("log", "tiny", "--console").stdout
+    assert "42-/dev/ttyS0" in running("log", "tiny", "--console").stdout

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TinyGuest
 from driver import BLANK, LIMIT_S, Vmctl, blank_disk, qemu_processes, small_file_system, wait_for
 from integration.saver import ended
 from integration.test_proofs import execute, qmp
@@ -275,59 +274,52 @@ def test_an_image_of_the_cache_is_in_the_other_cache_too(mover: Mover, http_root
     assert mover.there("restart", "blank", "--timeout", "0").stdout.startswith("blank: stopped, started")
 
 
-def test_a_guest_goes_on_and_its_pinned_key_opens_it_there(tiny: TinyGuest, tmp_path: Path) -> None:
-    (tmp_path / "project").mkdir()
-    (tmp_path / "there" / "vmctl").mkdir(parents=True)
-    here, there = (Vmctl(tmp_path / "project", tmp_path / name) for name in ("data", "there"))
-    here.write(tiny.vm())
-    try:
-        here("up")
-        here("ssh", "tiny", "--", "(setsid sh -c 'while :; do echo >>/tmp/ticks; sleep 0.1; done' >/dev/null 2>&1 &)")
-        pinned = (here.home("tiny") / "known_hosts").read_bytes()
-        assert pinned
-        boot_id = here("ssh", "tiny", "--", "cat /proc/sys/kernel/random/boot_id").stdout
-        for one, other in ((here, there), (there, here)):
-            ticks = int(one("ssh", "tiny", "--", "wc -l </tmp/ticks").stdout)
-            one("migrate", "tiny", "--to", str(other.data / "vmctl"))
-            assert qemu_processes(one.data) == []
-            assert (other.home("tiny") / "known_hosts").read_bytes() == pinned
-            assert other("ssh", "tiny", "--", "cat /proc/sys/kernel/random/boot_id").stdout == boot_id
-            while int(other("ssh", "tiny", "--", "wc -l </tmp/ticks").stdout) <= ticks:
-                time.sleep(0.1)
-        assert here("up").stdout == "tiny: already running\n"
-    finally:
-        here.destroy_all()
-        there.destroy_all()
+@pytest.fixture
+def two_sides(running: Vmctl, tmp_path: Path) -> Iterator[tuple[Vmctl, Vmctl]]:
+    """A project with a guest that is up, and the same project with another data directory."""
+    there = replace(running, data=tmp_path / "there")
+    (there.data / "vmctl").mkdir(parents=True)
+    yield running, there
+    there.destroy_all()
 
 
-def test_a_guest_that_writes_faster_than_can_be_moved_is_slowed_down(tiny: TinyGuest, tmp_path: Path) -> None:
-    (tmp_path / "project").mkdir()
-    (tmp_path / "there" / "vmctl").mkdir(parents=True)
-    here, there = (Vmctl(tmp_path / "project", tmp_path / name) for name in ("data", "there"))
-    here.write(tiny.vm())
-    try:
-        here("up")
-        writing = "dd if=/dev/urandom of=/tmp/a bs=1M count=16; while :; do cat /tmp/a >/tmp/b; done"
-        here("ssh", "tiny", "--", f"(setsid sh -c '{writing}' >/dev/null 2>&1 &)")
-        with qmp(here, "query.sock", "tiny") as session:
+def test_a_guest_goes_on_and_its_pinned_key_opens_it_there(two_sides: tuple[Vmctl, Vmctl]) -> None:
+    here, there = two_sides
+    here("ssh", "tiny", "--", "(setsid sh -c 'while :; do echo >>/tmp/ticks; sleep 0.1; done' >/dev/null 2>&1 &)")
+    pinned = (here.home("tiny") / "known_hosts").read_bytes()
+    assert pinned
+    boot_id = here("ssh", "tiny", "--", "cat /proc/sys/kernel/random/boot_id").stdout
+    for one, other in ((here, there), (there, here)):
+        ticks = int(one("ssh", "tiny", "--", "wc -l </tmp/ticks").stdout)
+        one("migrate", "tiny", "--to", str(other.data / "vmctl"))
+        assert qemu_processes(one.data) == []
+        assert (other.home("tiny") / "known_hosts").read_bytes() == pinned
+        assert other("ssh", "tiny", "--", "cat /proc/sys/kernel/random/boot_id").stdout == boot_id
+        while int(other("ssh", "tiny", "--", "wc -l </tmp/ticks").stdout) <= ticks:
+            time.sleep(0.1)
+    assert here("up").stdout == "tiny: already running\n"
 
-            def asked(command: str, **arguments: object) -> dict[str, object]:
-                answer = execute(session, command, **arguments)
-                return answer if isinstance(answer, dict) else {}
 
-            asked("qmp_capabilities")
-            command = here.start("migrate", "tiny", "--to", str(there.data / "vmctl"))
-            while asked("query-migrate").get("status") != "active":
-                assert command.poll() is None, "it was too fast for this test"
-            # As if there were a network in between; the guest's writing alone would keep it full.
-            asked("migrate-set-parameters", **{"max-bandwidth": 16 * _MIB})
-            wait_for(lambda: "cpu-throttle-percentage" in asked("query-migrate"), "the guest to be slowed down")
-            asked("migrate-set-parameters", **{"max-bandwidth": 2**50})
-        assert ended(command).status == 0
-        assert there("ssh", "tiny", "--", "echo here").stdout == "here\n"
-    finally:
-        here.destroy_all()
-        there.destroy_all()
+def test_a_guest_that_writes_faster_than_can_be_moved_is_slowed_down(two_sides: tuple[Vmctl, Vmctl]) -> None:
+    here, there = two_sides
+    writing = "dd if=/dev/urandom of=/tmp/a bs=1M count=16; while :; do cat /tmp/a >/tmp/b; done"
+    here("ssh", "tiny", "--", f"(setsid sh -c '{writing}' >/dev/null 2>&1 &)")
+    with qmp(here, "query.sock", "tiny") as session:
+
+        def asked(command: str, **arguments: object) -> dict[str, object]:
+            answer = execute(session, command, **arguments)
+            return answer if isinstance(answer, dict) else {}
+
+        asked("qmp_capabilities")
+        command = here.start("migrate", "tiny", "--to", str(there.data / "vmctl"))
+        while asked("query-migrate").get("status") != "active":
+            assert command.poll() is None, "it was too fast for this test"
+        # As if there were a network in between; the guest's writing alone would keep it full.
+        asked("migrate-set-parameters", **{"max-bandwidth": 16 * _MIB})
+        wait_for(lambda: "cpu-throttle-percentage" in asked("query-migrate"), "the guest to be slowed down")
+        asked("migrate-set-parameters", **{"max-bandwidth": 2**50})
+    assert ended(command).status == 0
+    assert there("ssh", "tiny", "--", "echo here").stdout == "here\n"
 
 
 def test_two_at_once_and_one_of_them_moves_it(filled: Mover) -> None:

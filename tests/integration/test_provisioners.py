@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TinyGuest
-from driver import LIMIT_S, Result, Vmctl, wait_for
+from driver import LIMIT_S, Result, SavedGuest, Vmctl, wait_for
 
 
 class Guest:
@@ -52,14 +52,9 @@ class Guest:
 
 
 @pytest.fixture(scope="module")
-def guest(tiny: TinyGuest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
-    base = tmp_path_factory.mktemp("provisioners")
-    (base / "project").mkdir()
-    vmctl = Vmctl(base / "project", base / "data")
-    running = Guest(vmctl, tiny)
-    running.define()
-    vmctl("up")
-    yield running
+def guest(tiny: TinyGuest, saved_tiny: SavedGuest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    vmctl = saved_tiny.restore(Vmctl.below(tmp_path_factory.mktemp("provisioners")))
+    yield Guest(vmctl, tiny)
     vmctl.destroy_all()
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TinyGuest
-from driver import Vmctl, qemu_processes, small_file_system
+from driver import SavedGuest, Vmctl, qemu_processes, small_file_system
 from integration.saver import Saver, ended
 from proofs import prove
 
@@ -22,14 +21,11 @@ _COUNTER = "(setsid sh -c 'while :; do echo >>/tmp/ticks; sleep 0.1; done' >/dev
 
 
 @pytest.fixture(scope="module")
-def guest(tiny: TinyGuest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saver]:
+def guest(saved_tiny: SavedGuest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saver]:
     """One guest for all tests here: each leaves it in any state, and `up` brings it back."""
-    base = tmp_path_factory.mktemp("saved")
-    (base / "project").mkdir()
-    with small_file_system(base / "data", "900m") as data:
-        vmctl = Vmctl(base / "project", data)
-        vmctl.write(tiny.vm())
-        yield Saver(vmctl)
+    vmctl = Vmctl.below(tmp_path_factory.mktemp("saved"))
+    with small_file_system(vmctl.data, "900m"):
+        yield Saver(saved_tiny.restore(vmctl))
         vmctl.destroy_all()
 
 

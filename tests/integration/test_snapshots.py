@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TinyGuest
-from driver import Vmctl, qemu_processes, small_file_system
+from driver import SavedGuest, Vmctl, qemu_processes, small_file_system
 from integration.saver import Saver
 from integration.test_proofs import execute, qmp
 from proofs import prove
@@ -22,12 +21,9 @@ _FROM_DISK = "dd if=/dev/vda bs=512 skip=130000 count=1 iflag=direct 2>/dev/null
 
 
 @pytest.fixture(scope="module")
-def guest(tiny: TinyGuest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saver]:
+def guest(saved_tiny: SavedGuest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saver]:
     """One guest for all tests here."""
-    base = tmp_path_factory.mktemp("snapshots")
-    (base / "project").mkdir()
-    vmctl = Vmctl(base / "project", base / "data")
-    vmctl.write(tiny.vm())
+    vmctl = saved_tiny.restore(Vmctl.below(tmp_path_factory.mktemp("snapshots")))
     yield Saver(vmctl)
     vmctl.destroy_all()
 

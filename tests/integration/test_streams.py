@@ -18,9 +18,9 @@ HOSTILE = (
 )
 
 
-def test_every_line_of_standard_error_is_an_object_of_the_schema(vmctl: Vmctl, tiny: TinyGuest) -> None:
-    vmctl.write(tiny.vm(body='provision "shell" { inline "echo out; echo err >&2; exit 3"; }'))
-    result = vmctl("up", "-v", "--error-format", "json", status=12)
+def test_every_line_of_standard_error_is_an_object_of_the_schema(running: Vmctl, tiny: TinyGuest) -> None:
+    running.write(tiny.vm(body='provision "shell" { inline "echo out; echo err >&2; exit 3"; }'))
+    result = running("up", "-v", "--error-format", "json", status=12)
     schema = json.loads((files("vm_manager.ui") / "schemas" / "stderr.json").read_text())
     lines = [json.loads(line) for line in result.stderr.splitlines()]
     for line in lines:
@@ -32,9 +32,9 @@ def test_every_line_of_standard_error_is_an_object_of_the_schema(vmctl: Vmctl, t
     assert {("stdout", "out\n"), ("stderr", "err\n")} <= said
 
 
-def test_a_guest_cannot_give_commands_to_a_workflow_or_a_terminal(vmctl: Vmctl, tiny: TinyGuest) -> None:
-    vmctl.write(tiny.vm(body=f'provision "shell" {{ inline #"{HOSTILE}"#; }}'))
-    result = vmctl("up", "--error-format", "github", status=12)
+def test_a_guest_cannot_give_commands_to_a_workflow_or_a_terminal(running: Vmctl, tiny: TinyGuest) -> None:
+    running.write(tiny.vm(body=f'provision "shell" {{ inline #"{HOSTILE}"#; }}'))
+    result = running("up", "--error-format", "github", status=12)
     shown = result.stderr
     assert "gotcha" in shown
     assert "\x1b" not in shown

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pexpect
-import pytest
 
 from conftest import TinyGuest
 from driver import LIMIT_S, VMCTL, Result, Vmctl, qemu_processes, wait_for
@@ -21,14 +20,6 @@ def step(kind: str, **nodes: str) -> str:
     """A provision block."""
     lines = "; ".join(f'{name} "{value}"' for name, value in nodes.items())
     return f'provision "{kind}" {{ {lines}; }}\n    '
-
-
-@pytest.fixture
-def running(vmctl: Vmctl, tiny: TinyGuest) -> Vmctl:
-    """A project with a tiny guest that is up."""
-    vmctl.write(tiny.vm())
-    vmctl("up")
-    return vmctl
 
 
 def test_a_guest_comes_up_is_reached_goes_down_and_comes_back_with_its_disk_and_keys(
@@ -96,65 +87,65 @@ def test_ssh_to_a_stopped_vm_says_how_to_start_it(running: Vmctl) -> None:
     assert "`vmctl start tiny`" in result.stderr
 
 
-def test_a_failing_step_is_shown_and_the_next_up_goes_on_from_it(vmctl: Vmctl, tiny: TinyGuest) -> None:
+def test_a_failing_step_is_shown_and_the_next_up_goes_on_from_it(running: Vmctl, tiny: TinyGuest) -> None:
     first = step("shell", inline="echo first >>/root/steps")
     failing = step("shell", inline="echo going; echo wrong >&2; exit 3")
-    vmctl.write(tiny.vm(body=first + failing + step("shell", inline="echo third >>/root/steps")))
-    result = vmctl("up", status=12)
+    running.write(tiny.vm(body=first + failing + step("shell", inline="echo third >>/root/steps")))
+    result = running("up", status=12)
     prove(result, "vm_manager::provision::failed", evidence="wrong")
     assert "provisioning step 2 exited with 3" in result.stderr
     assert "VMFile.kdl:6:" in result.stderr
     assert "command: echo going" in result.stderr
     evidence = result.stderr.split("evidence:")[-1]
     assert re.search(r"\| (going\n  \| wrong|wrong\n  \| going)\n", evidence)
-    failure = vmctl("status", "tiny", "--json").json["vm"]
+    failure = running("status", "tiny", "--json").json["vm"]
     assert (failure["state"], failure["last_failure"]["code"]) == ("running", "vm_manager::provision::failed")
-    assert "stderr: wrong" in (vmctl.home("tiny") / "provision.log").read_text()
+    assert "stderr: wrong" in (running.home("tiny") / "provision.log").read_text()
 
     repaired = step("shell", inline="echo second >>/root/steps")
-    vmctl.write(tiny.vm(body=first + repaired + step("shell", inline="echo third >>/root/steps")))
-    assert vmctl("up").stdout == "tiny: provisioned (2 steps)\n"
-    assert vmctl("ssh", "--", "cat", "/root/steps").stdout == "first\nsecond\nthird\n"
-    assert vmctl("status", "tiny", "--json").json["vm"]["last_failure"] is None
+    running.write(tiny.vm(body=first + repaired + step("shell", inline="echo third >>/root/steps")))
+    assert running("up").stdout == "tiny: provisioned (2 steps)\n"
+    assert running("ssh", "--", "cat", "/root/steps").stdout == "first\nsecond\nthird\n"
+    assert running("status", "tiny", "--json").json["vm"]["last_failure"] is None
 
 
-def test_files_and_scripts_arrive_as_they_are_and_leave_nothing_behind(vmctl: Vmctl, tiny: TinyGuest) -> None:
+def test_files_and_scripts_arrive_as_they_are_and_leave_nothing_behind(running: Vmctl, tiny: TinyGuest) -> None:
     content = bytes(range(256)) * 5000
-    (vmctl.directory / "odd name.bin").write_bytes(content)
-    (vmctl.directory / "odd name.bin").chmod(0o640)
-    script = vmctl.write('#!/bin/sh\necho "script $0"\ncat\necho end\n', "set up.sh")
+    (running.directory / "odd name.bin").write_bytes(content)
+    (running.directory / "odd name.bin").chmod(0o640)
+    script = running.write('#!/bin/sh\necho "script $0"\ncat\necho end\n', "set up.sh")
     script.chmod(0o644)
     destination = "/srv/a b/it's $HOME.bin"
-    vmctl.write(
+    running.write(
         tiny.vm(body=step("file", source="odd name.bin", destination=destination) + step("shell", script="set up.sh"))
     )
-    result = vmctl("up")
+    result = running("up")
     # Standard input is at its end, so `cat` does not wait for ever.
     assert re.search(r"tiny \| script /tmp/vmctl\.\w+/set up\.sh\ntiny \| end\n", result.stderr)
-    measured = vmctl(
+    measured = running(
         "ssh", "--", f"sha256sum '{destination.replace(chr(39), chr(39) + chr(92) + chr(39) * 2)}'; ls /tmp"
     )
     import hashlib
 
     assert measured.stdout.split()[0].lstrip("\\") == hashlib.sha256(content).hexdigest()
     assert "vmctl." not in measured.stdout
-    mode = vmctl("ssh", "--", "stat -c %a /srv/*/it*")
+    mode = running("ssh", "--", "stat -c %a /srv/*/it*")
     assert mode.stdout == "640\n"
 
 
-def test_provision_runs_all_steps_again(vmctl: Vmctl, tiny: TinyGuest) -> None:
-    vmctl.write(tiny.vm(body=step("shell", inline="echo run >>/root/runs")))
-    vmctl("up")
-    assert vmctl("provision").stdout == "tiny: provisioned (1 step)\n"
-    assert vmctl("ssh", "--", "cat /root/runs").stdout == "run\nrun\n"
-    vmctl("down")
-    assert vmctl("provision", status=5).code == "vm_manager::vm::invalid_state"
+def test_provision_runs_all_steps_again(running: Vmctl, tiny: TinyGuest) -> None:
+    running.write(tiny.vm(body=step("shell", inline="echo run >>/root/runs")))
+    running("up")
+    assert running("provision").stdout == "tiny: provisioned (1 step)\n"
+    assert running("ssh", "--", "cat /root/runs").stdout == "run\nrun\n"
+    running("down")
+    assert running("provision", status=5).code == "vm_manager::vm::invalid_state"
 
 
-def test_no_provision_leaves_the_steps_to_the_next_up(vmctl: Vmctl, tiny: TinyGuest) -> None:
-    vmctl.write(tiny.vm(body=step("shell", inline="true")))
-    assert vmctl("up", "--no-provision").stdout == "tiny: created, started, ready\n"
-    assert vmctl("up").stdout == "tiny: provisioned (1 step)\n"
+def test_no_provision_leaves_the_steps_to_the_next_up(running: Vmctl, tiny: TinyGuest) -> None:
+    running.write(tiny.vm(body=step("shell", inline="true")))
+    assert running("up", "--no-provision").stdout == "tiny: already running\n"
+    assert running("up").stdout == "tiny: provisioned (1 step)\n"
 
 
 def test_a_wrong_key_is_told_from_a_guest_that_is_not_up(vmctl: Vmctl, tiny: TinyGuest) -> None:
@@ -188,19 +179,19 @@ def test_qemu_killed_while_the_guest_boots_ends_the_wait_at_once(vmctl: Vmctl, t
     assert "error[vm_manager::qemu::exited]: QEMU was killed by SIGKILL" in stderr
 
 
-def test_ctrl_c_leaves_a_vm_that_the_next_up_goes_on_with(vmctl: Vmctl, tiny: TinyGuest) -> None:
-    vmctl.write(tiny.vm(body=step("shell", inline="echo begun; sleep 600")))
-    process = vmctl.start("up", start_new_session=True)
-    log = vmctl.home("tiny") / "provision.log"
+def test_ctrl_c_leaves_a_vm_that_the_next_up_goes_on_with(running: Vmctl, tiny: TinyGuest) -> None:
+    running.write(tiny.vm(body=step("shell", inline="echo begun; sleep 600")))
+    process = running.start("up", start_new_session=True)
+    log = running.home("tiny") / "provision.log"
     wait_for(lambda: log.exists() and "stdout: begun" in log.read_text(), "the step")
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130, stderr
     assert "error[vmctl::interrupted]" in stderr
     assert "Traceback" not in stderr
-    assert len(qemu_processes(vmctl.data)) == 1
-    vmctl.write(tiny.vm(body=step("shell", inline="true")))
-    assert vmctl("up").stdout == "tiny: provisioned (1 step)\n"
+    assert len(qemu_processes(running.data)) == 1
+    running.write(tiny.vm(body=step("shell", inline="true")))
+    assert running("up").stdout == "tiny: provisioned (1 step)\n"
 
 
 def test_a_boot_that_takes_too_long_says_what_is_waited_for_and_shows_the_console(

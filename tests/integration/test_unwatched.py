@@ -202,32 +202,30 @@ def _on_small_disk(vmctl: Vmctl, path: Path, size: str) -> Iterator[Vmctl]:
 # With a guest
 
 
-def test_a_guest_that_panics(vmctl: Vmctl, tiny: TinyGuest) -> None:
-    vmctl.write(tiny.vm())
-    vmctl("up")
+def test_a_guest_that_panics(running: Vmctl) -> None:
     before = datetime.now(UTC)
-    vmctl("ssh", "--", "(sleep 1; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 &")
-    wait_for(lambda: _status(vmctl, "tiny")["state"] == "failed", "the panic")
-    assert vmctl("list").stdout.splitlines()[1].split()[1] == "failed!"
-    status = _status(vmctl, "tiny")
+    running("ssh", "--", "(sleep 1; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 &")
+    wait_for(lambda: _status(running, "tiny")["state"] == "failed", "the panic")
+    assert running("list").stdout.splitlines()[1].split()[1] == "failed!"
+    status = _status(running, "tiny")
     failure = status["last_failure"]
     assert (status["detail"], failure["code"]) == ("guest-panicked", "vm_manager::guest::panicked")
     assert "Kernel panic - not syncing: sysrq triggered crash" in _evidence(failure, "console")
     assert before - timedelta(seconds=5) < datetime.fromisoformat(failure["time"]) < datetime.now(UTC)
     assert "`vmctl restart tiny`" in failure["help"][0]
-    assert "| " in vmctl("status", "tiny").stdout
-    assert vmctl("restart", "tiny").stdout == "tiny: stopped, started, ready\n"
-    assert _status(vmctl, "tiny")["last_failure"] is None
-    assert len(_incidents(vmctl, "tiny")) == 1
+    assert "| " in running("status", "tiny").stdout
+    assert running("restart", "tiny").stdout == "tiny: stopped, started, ready\n"
+    assert _status(running, "tiny")["last_failure"] is None
+    assert len(_incidents(running, "tiny")) == 1
 
     # One that powers itself off has done nothing wrong, but is not taken for one that vmctl stopped.
-    vmctl("ssh", "--", "(sleep 1; poweroff -f) >/dev/null 2>&1 &")
-    wait_for(lambda: _status(vmctl, "tiny")["state"] == "stopped", "the end")
-    status = _status(vmctl, "tiny")
+    running("ssh", "--", "(sleep 1; poweroff -f) >/dev/null 2>&1 &")
+    wait_for(lambda: _status(running, "tiny")["state"] == "stopped", "the end")
+    status = _status(running, "tiny")
     assert status["last_failure"] is None
     assert status["detail"].startswith("the guest powered itself off at 20")
-    assert "State:        stopped (the guest powered itself off at " in vmctl("status", "tiny").stdout
-    assert vmctl("list").stdout.splitlines()[1].split()[1] == "stopped"
+    assert "State:        stopped (the guest powered itself off at " in running("status", "tiny").stdout
+    assert running("list").stdout.splitlines()[1].split()[1] == "stopped"
 
 
 _WRITE = (

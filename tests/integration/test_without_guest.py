@@ -101,6 +101,13 @@ def test_qemu_img_not_installed_is_overlay_creation_failed_caused_by_the_missing
     assert blank("list", "--quiet").stdout == ""
 
 
+def test_waiting_for_less_than_the_steps_need_is_refused_before_anything_is_made(blank: Vmctl) -> None:
+    blank.write(BLANK.replace("memory 32", 'memory 32\n    ssh { user "me" }\n    provision "shell" { inline "true" }'))
+    assert blank("up", "--wait", "none", status=2).code == "vmctl::usage"
+    assert blank("up", "--wait", "soon", status=2).code == "vmctl::usage"
+    assert blank("list", "--quiet").stdout == ""
+
+
 def test_what_qemu_said_is_the_evidence_when_it_does_not_start(blank: Vmctl) -> None:
     blank.write(BLANK.replace("memory 32", 'memory 32\n    cpu "no-such-model"\n    accel "tcg"'))
     result = blank("up", status=7)
