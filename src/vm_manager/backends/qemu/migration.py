@@ -32,7 +32,7 @@ Moved = Callable[[int, int | None], None]
 def announce(monitor: Monitor, *, live: bool = False) -> None:
     """Have the migration announced by events, and not throttled: by default it gets what a network of 1 Gbit/s takes.
 
-    live: the machine runs meanwhile. A guest that writes faster than can be moved is slowed down until it does not; and the
+    live: the machine may run meanwhile. A guest that writes faster than can be moved is slowed down until it does not; and the
     migration waits once the vCPUs stand still and all that remains is their state.
     """
     states = {"events": True, "auto-converge": live, "pause-before-switchover": live}
