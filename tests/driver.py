@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -116,6 +117,19 @@ class Vmctl:
         names = self("list", "--quiet").stdout.split()
         if names:
             self("destroy", *names)
+
+
+def ended(command: subprocess.Popen[str]) -> Result:
+    """How a command that was started has ended."""
+    stdout, stderr = command.communicate(timeout=LIMIT_S)
+    assert "Traceback" not in stderr, stderr
+    return Result(command.returncode, stdout, stderr)
+
+
+def interrupted(command: subprocess.Popen[str]) -> Result:
+    """How a command that was started in a session of its own ends when Ctrl-C is pressed."""
+    os.killpg(command.pid, signal.SIGINT)
+    return ended(command)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
-from driver import LIMIT_S, wait_for
+from driver import interrupted, wait_for
 from e2e.debian_guest import Debian
 
 
@@ -58,9 +55,7 @@ def test_ctrl_c_ends_the_step_in_the_guest_too(debian: Debian) -> None:
     debian.define('"shell" { inline "while :; do sleep 3777; done; true" }')
     process = debian.vmctl.start("provision", start_new_session=True)
     wait_for(lambda: "3777" in debian.run("pgrep -af 'sleep 377[7]'; true"), "the step")
-    os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 130
+    assert interrupted(process).status == 130
     wait_for(lambda: "3777" not in debian.run("pgrep -af 'sleep 377[7]'; true"), "the end of the step")
 
 

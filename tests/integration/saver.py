@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from driver import LIMIT_S, Result, Vmctl, qemu_processes
+from driver import LIMIT_S, Vmctl, qemu_processes
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,3 @@ class Saver:
             command.communicate(timeout=LIMIT_S)
             self.vmctl("resume", "tiny")
         raise AssertionError("QEMU was always faster")
-
-
-def ended(command: subprocess.Popen[str]) -> Result:
-    """How a command that was started has ended."""
-    stdout, stderr = command.communicate(timeout=LIMIT_S)
-    assert "Traceback" not in stderr, stderr
-    return Result(command.returncode, stdout, stderr)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from driver import LIMIT_S, Result, Vmctl, is_locked, qemu_processes, small_file_system, wait_for
+from driver import Vmctl, interrupted, is_locked, qemu_processes, small_file_system, wait_for
 from proofs import prove
 
 _HEALED = "QEMU had ended without cleaning up: removed its pid file and sockets"
@@ -229,10 +229,9 @@ def test_ctrl_c_leaves_a_state_that_the_next_command_understands(blank: Vmctl, c
         for line in process.stderr:
             if "power button" in line:
                 break
-    os.killpg(process.pid, signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=LIMIT_S)
-    if process.returncode != 0:  # `up` may have been done already
-        prove(Result(process.returncode, stdout, stderr), "vmctl::interrupted")
+    result = interrupted(process)
+    if result.status != 0:  # `up` may have been done already
+        prove(result, "vmctl::interrupted")
     assert blank("up").stdout.startswith("blank: ")
     (vm,) = blank("list", "--json").json["vms"]
     assert (vm["state"], [vm["pid"]]) == ("running", qemu_processes(blank.data))

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from driver import BLANK, LIMIT_S, Vmctl, blank_disk, qemu_processes, small_file_system, wait_for
-from integration.saver import ended
+from driver import BLANK, LIMIT_S, Vmctl, blank_disk, ended, interrupted, qemu_processes, small_file_system, wait_for
 from integration.test_proofs import execute, qmp
 from proofs import prove
 
@@ -179,8 +178,7 @@ def test_the_other_qemu_killed_while_the_disk_is_copied(filled: Mover) -> None:
 
 def test_ctrl_c_while_the_disk_is_copied(filled: Mover) -> None:
     with filled.caught_copying() as (_, command):
-        os.killpg(command.pid, signal.SIGINT)
-        result = ended(command)
+        result = interrupted(command)
     assert (result.status, result.code) == (130, "vmctl::interrupted")
     runs_on_here(filled)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from broken_guests import SLEEPS, boot_sector
-from driver import BLANK, LIMIT_S, Result, Vmctl, listening, qemu_processes, small_file_system, wait_for
+from driver import BLANK, Result, Vmctl, interrupted, listening, qemu_processes, small_file_system, wait_for
 from proofs import prove
 
 UNREACHABLE = BLANK.replace("memory 32", 'memory 32\n    ssh { user "root"; }')
@@ -211,9 +210,7 @@ def test_ctrl_c_and_a_lock_that_is_held(blank: Vmctl) -> None:
     process = blank.start("up", start_new_session=True)
     wait_for(lambda: len(qemu_processes(blank.data)) == 1, "QEMU")
     prove(blank("down", status=None), "vm_manager::state::locked")
-    os.killpg(process.pid, signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=LIMIT_S)
-    prove(Result(process.returncode, stdout, stderr), "vmctl::interrupted")
+    prove(interrupted(process), "vmctl::interrupted")
 
 
 def test_a_record_that_was_damaged(blank: Vmctl) -> None:

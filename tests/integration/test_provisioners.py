@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TinyGuest
-from driver import LIMIT_S, Result, SavedGuest, Vmctl, wait_for
+from driver import Result, SavedGuest, Vmctl, interrupted, wait_for
 
 
 class Guest:
@@ -102,9 +101,7 @@ def test_a_prompt_without_line_end_is_shown_while_the_step_still_runs(guest: Gue
 
     wait_for(arrived, "the prompt")
     wait_for(lambda: "stdout: Continue?" in guest.log, "the prompt in the log")
-    os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 130
+    assert interrupted(process).status == 130
 
 
 def test_both_outputs_come_as_they_are_written(guest: Guest) -> None:
@@ -264,9 +261,7 @@ def test_an_upload_that_is_interrupted_leaves_the_old_file(guest: Guest) -> None
         file.truncate(100 * 1024**2)
     process = guest.vmctl.start("provision", start_new_session=True)
     wait_for(lambda: "vmctl" in guest.run("ls -a /root"), "the upload")
-    os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 130
+    assert interrupted(process).status == 130
     wait_for(lambda: "vmctl" not in guest.run("ls -a /root /tmp"), "the guest to clear away what had come")
     assert guest.run("cat /root/big") == "old"
 

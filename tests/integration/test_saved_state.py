@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from driver import SavedGuest, Vmctl, qemu_processes, small_file_system
-from integration.saver import Saver, ended
+from driver import SavedGuest, Vmctl, ended, qemu_processes, small_file_system
+from integration.saver import Saver
 from proofs import prove
 
 _MIB = 1024 * 1024

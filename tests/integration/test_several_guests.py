@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 
 from conftest import TinyGuest
-from driver import LIMIT_S, Result, Vmctl, qemu_processes, wait_for
+from driver import Vmctl, interrupted, qemu_processes, wait_for
 from proofs import prove
 
 _DB_FIRST = 'depends-on "db"\n    provision "shell" { inline "echo after db"; }'
@@ -59,9 +57,7 @@ def test_ctrl_c_in_the_middle_ends_all_waits_and_up_goes_on(vmctl: Vmctl, tiny: 
     vmctl.write(tiny.vm("web", _DB_FIRST) + tiny.vm("db") + tiny.vm("mail"))
     process = vmctl.start("up", start_new_session=True)
     wait_for(lambda: len(qemu_processes(vmctl.data)) == 2, "two QEMUs")
-    os.killpg(process.pid, signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=LIMIT_S)
-    prove(Result(process.returncode, stdout, stderr), "vmctl::interrupted")
+    prove(interrupted(process), "vmctl::interrupted")
     assert len(qemu_processes(vmctl.data)) <= 2
     outcomes = {vm["name"]: vm["outcome"] for vm in vmctl("up", "--json").json["vms"]}
     assert outcomes["web"] == "created, started, ready, provisioned (1 step)"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pexpect
 
 from conftest import TinyGuest
-from driver import LIMIT_S, VMCTL, Result, Vmctl, qemu_processes, wait_for
+from driver import LIMIT_S, VMCTL, Result, Vmctl, interrupted, qemu_processes, wait_for
 from proofs import prove
 
 
@@ -184,11 +184,9 @@ def test_ctrl_c_leaves_a_vm_that_the_next_up_goes_on_with(running: Vmctl, tiny: 
     process = running.start("up", start_new_session=True)
     log = running.home("tiny") / "provision.log"
     wait_for(lambda: log.exists() and "stdout: begun" in log.read_text(), "the step")
-    os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 130, stderr
-    assert "error[vmctl::interrupted]" in stderr
-    assert "Traceback" not in stderr
+    result = interrupted(process)
+    assert result.status == 130, result.stderr
+    assert "error[vmctl::interrupted]" in result.stderr
     assert len(qemu_processes(running.data)) == 1
     running.write(tiny.vm(body=step("shell", inline="true")))
     assert running("up").stdout == "tiny: provisioned (1 step)\n"
