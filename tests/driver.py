@@ -47,11 +47,12 @@ class Result:
 
 @dataclass
 class Vmctl:
-    """A working directory and a data directory to run `vmctl` in."""
+    """A working directory and a data directory to run `vmctl` in. prefix: a command that runs it, in another environment."""
 
     directory: Path
     data: Path
     env: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
 
     @classmethod
     def below(cls, base: Path) -> Vmctl:
@@ -68,7 +69,7 @@ class Vmctl:
     def __call__(self, *args: str, status: int | None = 0, env: Mapping[str, str] | None = None) -> Result:
         """Run a command to its end; its exit status must be `status`, unless that is None."""
         done = subprocess.run(
-            [str(VMCTL), *args],
+            [*self.prefix, str(VMCTL), *args],
             cwd=self.directory,
             env=self.environment(**(env or {})),
             stdin=subprocess.DEVNULL,
@@ -86,7 +87,7 @@ class Vmctl:
     def start(self, *args: str, **popen: Any) -> subprocess.Popen[str]:
         """Start a command and return while it runs."""
         return subprocess.Popen(
-            [str(VMCTL), *args],
+            [*self.prefix, str(VMCTL), *args],
             cwd=self.directory,
             env=self.environment(),
             stdin=subprocess.DEVNULL,

@@ -44,7 +44,8 @@ class _Machine:
 
     def start(self) -> None:
         self.record = replace(self.record, progress=Progress(started=True))
-        self.record = replace(self.record, backend_data=self.backend.start(self.record, self.home, CancelToken()))
+        data = self.backend.start(self.record, self.home, CancelToken(), self.events.append)
+        self.record = replace(self.record, backend_data=data)
 
     def stop(self) -> None:
         # The firmware does not react to the power button: by force, at once.

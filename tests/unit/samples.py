@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from vm_manager.domain.instance import BaseImage, Instance, InstanceRecord, LastFailure, Observation, Progress, VmState
+from vm_manager.domain.instance import (
+    Acceleration,
+    BaseImage,
+    Instance,
+    InstanceRecord,
+    LastFailure,
+    Observation,
+    Progress,
+    VmState,
+)
 from vm_manager.domain.spec import CloudInit, ImageSource, Provisioner, ProvisionerKind, SshAccess, VmSpec
 
 SHELL = Provisioner(kind=ProvisionerKind.SHELL, inline="true")
@@ -57,10 +66,11 @@ def instance(
     *,
     progress: Progress | None = None,
     failure: LastFailure | None = None,
+    acceleration: Acceleration | None = None,
     **changes: Any,
 ) -> Instance:
     """An instance in a state; one that runs is alive and, unless said otherwise, ready."""
     if isinstance(observed, VmState):
         observed = Observation(observed, alive=observed in (VmState.RUNNING, VmState.SUSPENDED))
     progress = progress or Progress(started=True, ready=observed.alive)
-    return Instance(record(wanted, progress=progress, **changes), observed, "/data/vms/web", failure)
+    return Instance(record(wanted, progress=progress, **changes), observed, "/data/vms/web", failure, acceleration)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vm_manager.app.base_image import require_base
@@ -17,6 +18,7 @@ from vm_manager.diagnostics.errors import (
     BackendNotAvailable,
     CloudInitFailed,
     GuestError,
+    KvmUnusable,
     SshError,
     StateCorrupt,
     VmError,
@@ -24,9 +26,10 @@ from vm_manager.diagnostics.errors import (
 )
 from vm_manager.domain.backend import Backend
 from vm_manager.domain.deadline import Deadline
+from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.plan import Action, Operation, WaitFor
-from vm_manager.domain.spec import OnError, VmSpec
+from vm_manager.domain.spec import Accelerator, OnError, VmSpec
 from vm_manager.planning.changes import startable
 from vm_manager.state.files import written_bytes
 from vm_manager.state.journal import record_begun
@@ -68,7 +71,7 @@ class Run:
         self._services, self._vm, self._wanted = services, vm, wanted
         self._stop_timeout_s, self._wait_timeout_s = stop_timeout_s, wait_timeout_s
         self._done: list[str] = []
-        self._fetched = False
+        self._fetched = self._booted = False
 
     def apply(self, operations: Sequence[Operation]) -> str:
         """Carry them out; returns what was done, past tense."""
@@ -154,7 +157,7 @@ class Run:
     def _start(self) -> None:
         services = self._services
         record = services.store.read(self._vm)
-        backend, home = services.backend(record.backend), services.home(self._vm)
+        backend = services.backend(record.backend)
         with step(services, self._vm, "start", "starting", "started") as told:
             require_base(record)
             # Before the machine runs: should we die in between, a fresh boot must not pass for a ready guest.
@@ -163,12 +166,32 @@ class Run:
             spec = startable(record.spec, self._wanted.spec) if self._wanted else record.spec
             record = replace(record, spec=spec, progress=started)
             services.store.write(record)
-            record = replace(record, backend_data=backend.start(record, home, services.cancel))
-            services.store.write(record)
+            record = self._power_on(record, services.to_start(spec))
             told.outcome = f"started{_where(services, record)}"
         if not (record.has_login and backend.capabilities().guests):
             services.note_progress(record, replace(record.progress, ready=True))
         self._done.append("started")
+
+    def _power_on(self, record: InstanceRecord, spec: VmSpec) -> InstanceRecord:
+        """spec: as the machine is started this time, which is not written down."""
+        services = self._services
+        backend, home = services.backend(record.backend), services.home(self._vm)
+        data = backend.start(replace(record, spec=spec), home, services.cancel, services.emit)
+        record = replace(record, backend_data=data)
+        services.store.write(record)
+        self._booted = True
+        return record
+
+    def _emulate(self, record: InstanceRecord, finding: KvmUnusable) -> InstanceRecord:
+        """Start a machine that KVM does not boot once more, without. Raises: `finding` where KVM is demanded."""
+        services = self._services
+        spec = services.to_start(record.spec)
+        if spec.accelerator is Accelerator.KVM:
+            raise finding
+        note = "it is started once more, emulated in software (TCG): slower, otherwise the same"
+        services.emit(Warned(self._vm, finding.enrich(notes=(note,), subject=services.subject(self._vm)).as_warning()))
+        services.backend(record.backend).destroy(services.home(self._vm))
+        return self._power_on(record, replace(spec, accelerator=Accelerator.TCG))
 
     def _resume(self) -> None:
         record = self._services.store.read(self._vm)
@@ -218,7 +241,13 @@ class Run:
         with step(services, record.name, "wait", "waiting for the guest", outcome):
             try:
                 timeout_s = self._wait_timeout_s or spec.boot_timeout_s
-                wait_for_guest(services, record, timeout_s, on_error=on_error, login_only=not ready)
+                wait = partial(wait_for_guest, services, timeout_s=timeout_s, on_error=on_error, login_only=not ready)
+                try:
+                    wait(record, booting=self._booted)
+                except KvmUnusable as finding:
+                    record = self._emulate(record, finding)
+                    wait(record)
+                    services.backend(record.backend).distrust(record, finding)
             except CloudInitFailed:
                 raise  # it brings its own evidence; the console shows nothing that is not in it
             except (GuestError, SshError) as error:

@@ -37,6 +37,6 @@ def _one(services: Services, verb: Verb, vm: str, timeout_s: float | None) -> st
     backend = services.backend(instance.record.backend)
     plan = plan_lifecycle(verb, instance, guests=backend.capabilities().guests)
     if any(operation.action is Action.START for operation in plan.operations):
-        for warning in backend.check_host((instance.record.spec,)):
+        for warning in backend.check_host((services.to_start(instance.record.spec),)):
             services.emit(Warned(vm, warning))
     return run.apply(plan.operations)

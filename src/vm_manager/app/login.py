@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vm_manager.app.reach import credentials, require_endpoint, require_running
+from vm_manager.app.reach import credentials, require_endpoint, require_working
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import HostError, SshFailed, Usage
 from vm_manager.diagnostics.model import Evidence
@@ -28,7 +28,7 @@ def login_command(
     Raises: `vm::not_found`, `vm::invalid_state`, `ssh::failed`.
     """
     instance = services.look(name)
-    require_running(instance, "`vmctl ssh`")
+    require_working(services, instance, "`vmctl ssh`")
     try:
         program = find_tool("ssh")
     except HostError as error:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vm_manager.domain.image import CachedImage, ImageReport
     from vm_manager.domain.instance import Snapshot
     from vm_manager.domain.plan import Plan
+    from vm_manager.domain.spec import Accelerator
     from vm_manager.vmfile.load import Project
 
 
@@ -44,6 +45,7 @@ class Manager:
 
     data: default `$XDG_DATA_HOME/vmctl`.
     backend: for new VMs, `qemu` or `noop`.
+    accelerator: for the machines that are started, whatever their specs say; None: as these say.
     emit: is told what happens while it happens, from several threads.
     cancel: ends every wait when it is set.
     Methods that take a project work on the VMs of its VMFile: all of them, or those named.
@@ -56,9 +58,10 @@ class Manager:
         backend: str = DEFAULT_BACKEND,
         emit: EventSink = _ignore,
         cancel: CancelToken | None = None,
+        accelerator: Accelerator | None = None,
     ) -> None:
         store = InstanceStore(DataDir(data or data_home()))
-        self._services = Services(store, backend, emit, cancel or CancelToken())
+        self._services = Services(store, backend, emit, cancel or CancelToken(), accelerator)
         self._errors = ErrorReporter()
 
     def on_error(self, handler: ErrorHandler) -> Callable[[], None]:

@@ -25,7 +25,7 @@ from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import CREATED_BY_HAND
 from vm_manager.domain.names import is_vm_name
 from vm_manager.domain.plan import Action, Operation
-from vm_manager.domain.spec import CloudInit, ImageSource, SshAccess, VmSpec
+from vm_manager.domain.spec import Accelerator, CloudInit, ImageSource, SshAccess, VmSpec
 from vm_manager.images.cache import ImageCache
 from vm_manager.vmfile.flaws import Flaw
 from vm_manager.vmfile.grammar import Size
@@ -46,6 +46,7 @@ class NewVm:
     have, hexadecimal.
     vcpus: a whole number. memory: MiB, or a size such as 2GiB. disk: GiB, or such a size; None: as large as the image.
     user_data: a file that replaces vmctl's own user-data. ssh_key: a public key file; without one a pair is generated.
+    accelerator: what executes the guest.
     """
 
     name: str
@@ -59,6 +60,7 @@ class NewVm:
     user_data: Path | None = None
     ssh_key: Path | None = None
     user: str = "vm"
+    accelerator: Accelerator = Accelerator.AUTO
 
 
 def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outcome, ...]:
@@ -80,7 +82,7 @@ def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outc
                 subject=Subject(vm=spec.name),
             )
         backend = services.backend()
-        for warning in backend.check_host((spec,)):
+        for warning in backend.check_host((services.to_start(spec),)):
             services.emit(Warned(spec.name, warning))
         actions = [Action.CREATE]
         if spec.image.url and not ImageCache(services.store.data.images).find(spec.image):
@@ -130,6 +132,7 @@ def _spec(new: NewVm) -> VmSpec:
         disk_bytes=disk,
         cloud_init=CloudInit(hostname=new.name, ssh_key=_absolute(new.ssh_key), user_data=_absolute(new.user_data)),
         ssh=SshAccess(user=new.user),
+        accelerator=new.accelerator,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.ownership import require_own
-from vm_manager.app.reach import open_session, require_running
+from vm_manager.app.reach import open_session, require_working
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
 from vm_manager.diagnostics.errors import (
@@ -15,6 +15,7 @@ from vm_manager.diagnostics.errors import (
     Interrupted,
     ProvisionFailed,
     QemuExited,
+    QemuInternalError,
     QemuIoError,
     SshFailed,
     Usage,
@@ -48,7 +49,7 @@ def provision(
         instances, failures = services.look_at(specs)
         require_own(instances.values(), project.path)
         for instance in instances.values():
-            require_running(instance, "provisioning")
+            require_working(services, instance, "provisioning")
 
         def work(vm: str) -> str:
             record, spec = instances[vm].record, specs[vm]
@@ -132,7 +133,7 @@ def _blame_the_dead(services: Services, record: InstanceRecord, error: Provision
     """A lost connection has a deeper cause when QEMU is gone: keep both."""
     try:
         services.backend(record.backend).require_alive(record, services.home(record.name))
-    except (QemuExited, GuestPanicked, QemuIoError) as gone:
+    except (QemuExited, GuestPanicked, QemuInternalError, QemuIoError) as gone:
         gone.__cause__ = error.__cause__
         error.__cause__ = gone
         error.enrich(evidence=gone.diagnostic.evidence)

@@ -6,19 +6,27 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from vm_manager.app.incidents import incident_of
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import InvalidState, IpDiscoveryTimeout
 from vm_manager.diagnostics.model import Label
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Endpoint, Instance, InstanceRecord
-from vm_manager.domain.spec import OnError
+from vm_manager.domain.spec import Accelerator, OnError
 from vm_manager.guest.boot import Guest, wait_until_ready
 from vm_manager.guest.cloud_init_watch import CloudInitWatch
 from vm_manager.guest.credentials import Credentials, credentials_for
 from vm_manager.guest.ssh import SshSession
 
 _ADDRESS_TIMEOUT_S = 10.0
+
+
+def require_working(services: Services, instance: Instance, doing: str) -> None:
+    """Raises: `vm::invalid_state` when the VM is not powered on; where an error has stopped its machine, that."""
+    require_running(instance, doing)
+    if incident := incident_of(services, instance):
+        raise incident
 
 
 def require_running(instance: Instance, doing: str) -> None:
@@ -72,17 +80,19 @@ def open_session(services: Services, record: InstanceRecord) -> SshSession:
 
 def wait_for_guest(
     services: Services, record: InstanceRecord, timeout_s: float | None, *, on_error: OnError = OnError.FAIL,
-    login_only: bool = False, stall_limit_s: float | None = None,
+    login_only: bool = False, stall_limit_s: float | None = None, booting: bool = False,
 ) -> None:  # fmt: skip
     """Return when the guest is ready.
 
     timeout_s, stall_limit_s: altogether, and without any progress; None: as long as the accelerator makes reasonable.
-    on_error: what a failure of cloud-init is. login_only: return when a login works.
+    on_error: what a failure of cloud-init is. login_only: return when a login works. booting: whether it was started just now,
+    so that nothing would be lost by starting it once more.
     Raises: see `wait_until_ready`.
     """
     backend, files = services.backend(record.backend), services.store.files(record.name)
     deadline = Deadline(timeout_s or backend.boot_timeout_s(record), services.cancel)
     waits = record.seeded and not login_only
+    acceleration = backend.acceleration(record)
     guest = Guest(
         name=record.name,
         endpoint=lambda: endpoint_of(services, record),
@@ -95,6 +105,8 @@ def wait_for_guest(
         vitals=lambda: backend.vitals(record, files.home),
         screen=lambda: backend.screen(record, files.home),
         stall_limit_s=stall_limit_s or backend.stall_limit_s(record),
+        accelerated=booting and acceleration is not None and acceleration.accelerator is Accelerator.KVM,
+        execution=lambda: backend.execution(record, files.home),
     )
     wait_until_ready(guest, deadline, services.emit)
 

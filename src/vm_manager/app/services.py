@@ -21,16 +21,21 @@ if TYPE_CHECKING:
     from vm_manager.domain.deadline import CancelToken
     from vm_manager.domain.events import EventSink
     from vm_manager.domain.platform import Platform
+    from vm_manager.domain.spec import Accelerator, VmSpec
 
 
 @dataclass
 class Services:
-    """store: the instances; backend_name: for new VMs; emit: told everything; cancel: ends every wait."""
+    """store: the instances; backend_name: for new VMs; emit: told everything; cancel: ends every wait.
+
+    accelerator: for the machines that are started, whatever their specs say; None: as these say.
+    """
 
     store: InstanceStore
     backend_name: str
     emit: EventSink
     cancel: CancelToken
+    accelerator: Accelerator | None = None
 
     def __post_init__(self) -> None:
         self._backends: dict[str, Backend] = {}
@@ -41,6 +46,10 @@ class Services:
         if name not in self._backends:
             self._backends[name] = load_backend(name)
         return self._backends[name]
+
+    def to_start(self, spec: VmSpec) -> VmSpec:
+        """A spec as a machine is started with it."""
+        return replace(spec, accelerator=self.accelerator) if self.accelerator else spec
 
     def platform(self) -> Platform:
         """What new VMs run on. Raises: `backend::not_available`."""
@@ -73,8 +82,10 @@ class Services:
             record, home, state = self.store.read_rests(name)
             return Instance(record, Observation(state), str(home))
         record, files = self.store.read(name), self.store.files(name)
-        observation = self.backend(record.backend).observe(record, files.home)
-        return Instance(record, observation, str(files.home), self._last_failure(record, observation))
+        backend = self.backend(record.backend)
+        observation = backend.observe(record, files.home)
+        failure = self._last_failure(record, observation)
+        return Instance(record, observation, str(files.home), failure, backend.acceleration(record))
 
     def _last_failure(self, record: InstanceRecord, observation: Observation) -> LastFailure | None:
         """Also what nobody has been told of yet: whoever looks first writes it down."""

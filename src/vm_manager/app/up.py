@@ -9,6 +9,7 @@ from typing import Protocol
 
 from vm_manager.app.apply import STOP_TIMEOUT_S, Run, Wanted
 from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.incidents import incident_of
 from vm_manager.app.inputs import edited
 from vm_manager.app.ownership import adopt, note_orphans, require_own
 from vm_manager.app.services import Services
@@ -60,6 +61,7 @@ def up(services: Services, project: Project, names: Sequence[str], options: UpOp
             instances = adopt(services, instances, project.path)
         require_own(instances.values(), project.path)
         note_orphans(services, project, names)
+        failures |= _stopped_by_an_error(services, instances)
         plan = _plan(services, specs, instances, failures, _up_planner(instances, specs, options), options)
         return _apply(services, project, specs, instances, failures, plan, options)
 
@@ -87,12 +89,18 @@ def plan(services: Services, project: Project, names: Sequence[str], options: Up
     """
     specs = _wanted(project, names, options)
     instances, failures = services.look_at(spec.name for spec in specs)
-    for failure in failures.values():
+    for failure in (failures | _stopped_by_an_error(services, instances)).values():
         raise failure
     if not options.adopting:
         require_own(instances.values(), project.path)
     note_orphans(services, project, names)
     return _plan(services, specs, instances, {}, _up_planner(instances, specs, options), options)
+
+
+def _stopped_by_an_error(services: Services, instances: Mapping[str, Instance]) -> dict[str, VmError]:
+    """The VMs whose machines stand still after a panic, a full disk or the like: they are up, and yet they are not."""
+    found = {name: incident_of(services, instance) for name, instance in instances.items()}
+    return {name: error for name, error in found.items() if error is not None}
 
 
 def _wanted(project: Project, names: Sequence[str], options: UpOptions) -> tuple[VmSpec, ...]:
@@ -157,7 +165,9 @@ def _apply(
     options: UpOptions,
 ) -> tuple[Outcome, ...]:
     by_name = {spec.name: spec for spec in specs}
-    _check_host(services, [by_name[op.vm] for op in plan.operations if op.action in _NEEDS_HOST], instances)
+    _check_host(
+        services, [services.to_start(by_name[op.vm]) for op in plan.operations if op.action in _NEEDS_HOST], instances
+    )
 
     def work(vm: str) -> str:
         wanted = Wanted(by_name[vm], str(project.path), project)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vm_manager.cli.session import JsonOption, work
+from vm_manager.cli.session import AccelOption, JsonOption, work
 from vm_manager.diagnostics.errors import Usage
 
 
@@ -54,6 +54,7 @@ def create(
         str | None, typer.Option("--bridge", metavar="NAME", help="A bridge of this host; not in this version.")
     ] = None,
     uefi: Annotated[bool, typer.Option("--uefi", help="Boot by UEFI; not in this version.")] = False,
+    accel: AccelOption = None,
     start: Annotated[bool, typer.Option("--start", help="Start it, and wait until it is ready.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -65,8 +66,9 @@ def create(
             )
 
     from vm_manager.app.options import NewVm
+    from vm_manager.domain.spec import Accelerator
 
-    with work(json=json) as command:
+    with work(json=json, accel=accel) as command:
         new = NewVm(
             name=name,
             image=image,
@@ -79,5 +81,6 @@ def create(
             user_data=cloud_init,
             ssh_key=ssh_key,
             user=user,
+            accelerator=Accelerator(accel or Accelerator.AUTO),
         )
         command.done(command.vms.create(new, start=start))

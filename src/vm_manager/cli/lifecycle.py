@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vm_manager.cli.session import JsonOption, StopTimeoutOption, VmsArgument, work
+from vm_manager.cli.session import AccelOption, JsonOption, StopTimeoutOption, VmsArgument, work
 
 
 def start(
@@ -18,13 +18,14 @@ def start(
     discard: Annotated[
         bool, typer.Option("--discard-saved-state", help="Boot VMs that were saved to disk without their memory.")
     ] = False,
+    accel: AccelOption = None,
     json: JsonOption = False,
 ) -> None:
     """Start VMs, or let suspended ones go on.
 
     Returns when they are as ready as they have been before.
     """
-    with work(json=json) as command:
+    with work(json=json, accel=accel) as command:
         command.done(command.vms.start(names, timeout_s=timeout, discard_saved_state=discard))
 
 
@@ -34,9 +35,11 @@ def stop(names: VmsArgument, timeout: StopTimeoutOption = 30.0, json: JsonOption
         command.done(command.vms.stop(names, timeout_s=timeout))
 
 
-def restart(names: VmsArgument, timeout: StopTimeoutOption = 30.0, json: JsonOption = False) -> None:
+def restart(
+    names: VmsArgument, timeout: StopTimeoutOption = 30.0, accel: AccelOption = None, json: JsonOption = False
+) -> None:
     """Stop VMs and start them again."""
-    with work(json=json) as command:
+    with work(json=json, accel=accel) as command:
         command.done(command.vms.restart(names, timeout_s=timeout))
 
 

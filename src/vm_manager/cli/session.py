@@ -45,6 +45,15 @@ StopTimeoutOption = Annotated[
     typer.Option("--timeout", metavar="SECONDS", min=0, max=86400, help="For the guest to shut down by itself."),
 ]
 NoProvisionOption = Annotated[bool, typer.Option("--no-provision", help="Leave out the provisioners.")]
+AccelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--accel",
+        metavar="auto|kvm|tcg",
+        callback=lambda word: word and one_of(("auto", "kvm", "tcg"))(word),
+        help="What executes the guest, whatever the VM says. [env: VMCTL_ACCEL]",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
@@ -76,10 +85,10 @@ def manager() -> Iterator[Manager]:
 class Work:
     """What a command does with VMs: a manager whose events are drawn, and what is to be told at its end."""
 
-    def __init__(self, emit: EventSink) -> None:
+    def __init__(self, emit: EventSink, accel: str | None) -> None:
         from vm_manager.ui.timings import Timings
 
-        self.vms = Manager(backend=current.backend_name, emit=self._take)
+        self.vms = Manager(backend=current.backend_name, emit=self._take, accelerator=current.accelerator(accel))
         self.outcomes: tuple[Outcome, ...] = ()
         self.warnings: list[Diagnostic] = []
         self.timings = Timings()
@@ -99,7 +108,7 @@ class Work:
 
 
 @contextmanager
-def work(*, json: bool) -> Iterator[Work]:
+def work(*, json: bool, accel: str | None = None) -> Iterator[Work]:
     """Run a command's work, then say what was done, a line per VM or one document; raises what stands for all that failed."""
     from vm_manager.app.fleet import failure_of
     from vm_manager.ui.display import display_for
@@ -107,7 +116,7 @@ def work(*, json: bool) -> Iterator[Work]:
 
     failure: VmError | None
     with display_for(current.terminal) as display:
-        command = Work(display)
+        command = Work(display, accel)
         try:
             yield command
             failure = failure_of(command.outcomes)

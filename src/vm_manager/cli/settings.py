@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -15,6 +15,9 @@ from vm_manager.domain.names import closest
 from vm_manager.ui.formats import ErrorFormat
 from vm_manager.ui.logs import show_logs
 from vm_manager.ui.terminal import Terminal
+
+if TYPE_CHECKING:
+    from vm_manager.domain.spec import Accelerator
 
 _COLORS = ("auto", "always", "never")
 # What other tools call our commands.
@@ -50,6 +53,22 @@ class Settings:
     def backend_name(self) -> str:
         """The backend for new VMs: --backend, VMCTL_BACKEND, qemu."""
         return self.backend or os.environ.get("VMCTL_BACKEND") or "qemu"
+
+    def accelerator(self, option: str | None = None) -> Accelerator | None:
+        """What executes the machines that are started: --accel, VMCTL_ACCEL, else what each VM says. Raises: `vmctl::usage`."""
+        from vm_manager.domain.spec import Accelerator
+
+        word = option or os.environ.get("VMCTL_ACCEL")
+        if not word:
+            return None
+        try:
+            return Accelerator(word)
+        except ValueError:
+            raise Usage(
+                "VMCTL_ACCEL cannot be '{word}'",
+                {"word": word},
+                help=(f"set it to {', '.join(Accelerator)}, or leave it out",),
+            ) from None
 
 
 #: One process runs one command line.

@@ -9,6 +9,7 @@ import typer
 from vm_manager.app.up import UpOptions
 from vm_manager.cli.plan import show_plan
 from vm_manager.cli.session import (
+    AccelOption,
     FileOption,
     JsonOption,
     NameOption,
@@ -49,6 +50,7 @@ def up(
     wait: _Wait = WaitFor.READY,
     timeout: _ReadyTimeout = None,
     adopt: _Adopt = False,
+    accel: AccelOption = None,
     json: JsonOption = False,
 ) -> None:
     """Create, start, wait for and provision the VMs of the VMFile.
@@ -62,7 +64,7 @@ def up(
     if dry_run:
         show_plan(file, selected(names, name), options, json=json)
         return
-    with work(json=json) as command:
+    with work(json=json, accel=accel) as command:
         project = load_project(command.vms, file, warn=True)
         command.done(command.vms.up(project, selected(names, name), options))
 
@@ -73,13 +75,14 @@ def reload(
     name: NameOption = None,
     no_provision: NoProvisionOption = False,
     timeout: StopTimeoutOption = 30.0,
+    accel: AccelOption = None,
     json: JsonOption = False,
 ) -> None:
     """Replace the VMs of the VMFile by new ones, and bring these up.
 
     A new VM is made completely before the old one is ended; what the old one's disk held is gone then.
     """
-    with work(json=json) as command:
+    with work(json=json, accel=accel) as command:
         project = load_project(command.vms, file, warn=True)
         options = UpOptions(provision=not no_provision, stop_timeout_s=timeout)
         command.done(command.vms.reload(project, selected(names, name), options))

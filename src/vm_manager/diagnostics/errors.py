@@ -202,5 +202,6 @@ class QemuIoError(QemuError): code = "vm_manager::qemu::io_error"
 class ChecksumMismatch(ImageError): code = "vm_manager::image::checksum_mismatch"
 class PropolisRequestFailed(RemoteError): code = "vm_manager::propolis::request_failed"
 class BootFailed(GuestError): code = "vm_manager::guest::boot_failed"
+class QemuInternalError(QemuError): code = "vm_manager::qemu::internal_error"
 class GuestPanicked(GuestError): code = "vm_manager::guest::panicked"
 # fmt: on

@@ -240,13 +240,14 @@ _TABLE = (
          ),
          "install the program that is named"),
     Code("vm_manager::host::kvm_unusable", 29, 6, _EXPECTED, Fault.HOST,
-         "Hardware acceleration (KVM) is absent, not allowed, or does not execute guests.",
+         "Hardware acceleration (KVM) is absent, not allowed, or does not boot guests.",
          (
           "the user may not open /dev/kvm",
-          "virtualisation is off in the firmware",
-          "this host is itself a guest without nested virtualisation",
+          "virtualisation is off in the firmware, or the module kvm_intel or kvm_amd is not loaded",
+          "another hypervisor has the processor's virtualisation",
+          "this host is itself a virtual machine, and nested virtualisation is missing or works only in part",
          ),
-         "use `accel \"auto\"` or `accel \"tcg\"` in the VMFile; TCG is slower but works everywhere"),
+         "to do without KVM, use `accel \"tcg\"` in the VMFile, the option `--accel tcg`, or VMCTL_ACCEL=tcg in the environment"),
     Code("vm_manager::host::disk_full", 30, 6, _FAILURE, Fault.HOST,
          "The host's file system is full.",
          (
@@ -444,6 +445,13 @@ _TABLE = (
           "the guest ran out of memory and is set to panic then",
          ),
          "the console shows the panic; the machine is kept as it is, to be looked at, until `vmctl restart`"),
+    Code("vm_manager::qemu::internal_error", 57, 7, _FAILURE, Fault.HOST,
+         "QEMU stopped the machine, because it could not go on executing the guest.",
+         (
+          "KVM did not know an instruction of the guest, as happens on hosts that are virtual machines themselves",
+          "the guest runs into a fault of KVM or QEMU",
+         ),
+         "boot the VM again with `vmctl restart`; with `--accel tcg` it does without KVM"),
 )  # fmt: skip
 
 CODES: dict[str, Code] = {entry.code: entry for entry in _TABLE}

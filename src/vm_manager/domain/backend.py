@@ -13,10 +13,20 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from vm_manager.diagnostics.errors import KvmUnusable
     from vm_manager.diagnostics.model import Diagnostic, Evidence
     from vm_manager.domain.deadline import CancelToken, Deadline
     from vm_manager.domain.events import EventSink
-    from vm_manager.domain.instance import BaseImage, Incident, InstanceRecord, Observation, Snapshot, Vitals
+    from vm_manager.domain.instance import (
+        Acceleration,
+        BaseImage,
+        Execution,
+        Incident,
+        InstanceRecord,
+        Observation,
+        Snapshot,
+        Vitals,
+    )
     from vm_manager.domain.spec import VmSpec
 
 BackendData = Mapping[str, object]
@@ -58,11 +68,21 @@ class Backend(Protocol):
         Raises: `image::overlay_creation_failed`, `host::disk_full`.
         """
 
-    def start(self, record: InstanceRecord, home: Path, cancel: CancelToken) -> BackendData:
+    def start(self, record: InstanceRecord, home: Path, cancel: CancelToken, emit: EventSink) -> BackendData:
         """Power on. Allowed when stopped or prepared; returns when the hypervisor runs the guest.
 
+        emit: is told why it is emulated although the spec allows hardware acceleration, unless `check_host` has said so.
         Raises: `qemu::spawn_failed`, `qemu::qmp_connect_failed`, `host::kvm_unusable`.
         """
+
+    def acceleration(self, record: InstanceRecord) -> Acceleration | None:
+        """What executes the machine's code since its last start; None where there is no such choice. Never fails."""
+
+    def distrust(self, record: InstanceRecord, finding: KvmUnusable) -> None:
+        """Remember that hardware acceleration did not boot a guest which came up without. Never fails."""
+
+    def execution(self, record: InstanceRecord, home: Path) -> Execution | None:
+        """Where the vCPUs of a running machine are, within half a second; None when it does not tell. Never fails."""
 
     def stop(self, record: InstanceRecord, home: Path, deadline: Deadline, emit: EventSink) -> None:
         """Power off, gently first, by force at the deadline. Idempotent; returns when the process has ended.
@@ -160,11 +180,11 @@ class Backend(Protocol):
     def require_alive(self, record: InstanceRecord, home: Path) -> None:
         """Cheap check for use in wait loops: the machine is there, and has not been stopped by an error.
 
-        Raises: `qemu::exited`, `guest::panicked`, `qemu::io_error`.
+        Raises: `qemu::exited`, `guest::panicked`, `qemu::io_error`, `qemu::internal_error`.
         """
 
     def incident(self, record: InstanceRecord, home: Path) -> Incident | None:
-        """What befell the machine since its last start and still holds: a panicked guest, one paused by an I/O error, or an
+        """What befell the machine since its last start and still holds: a panicked guest, one that QEMU stopped, or an
         end for which neither the guest nor the monitor was the reason. Looks, without changing anything. Never fails.
 
         An end by force that a command wanted is not told from others: that is the caller's to know.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from vm_manager.domain.spec import VmSpec
+from vm_manager.domain.spec import Accelerator, VmSpec
 
 if TYPE_CHECKING:
     from vm_manager.diagnostics.errors import VmError
@@ -136,11 +136,32 @@ class Observation:
 class Vitals:
     """What shows whether a guest gets anywhere, counted since power-on.
 
-    disk_operations: reads, writes and flushes of its disks. resets: how often it restarted itself.
+    disk_operations: reads, writes and flushes of its disks; disk_writes: the writes among them. resets: how often it restarted.
     """
 
     disk_operations: int
     resets: int
+    disk_writes: int = 0
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where a machine's vCPUs are at one moment.
+
+    addresses: of the instruction of each. in_system: whether one of them is in an operating system, its kernel or a program, and
+    no longer in firmware or a boot loader.
+    """
+
+    addresses: tuple[int, ...]
+    in_system: bool
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """What has executed a machine's code since its last start, and why that."""
+
+    accelerator: Accelerator
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -177,6 +198,7 @@ class Instance:
     observation: Observation
     home: str
     last_failure: LastFailure | None = None
+    acceleration: Acceleration | None = None
 
     @property
     def name(self) -> str:

@@ -17,6 +17,8 @@ from vm_manager.diagnostics.errors import (
     BootFailed,
     BootTimeout,
     HostKeyMismatch,
+    KvmUnusable,
+    QemuInternalError,
     SshFailed,
     VmError,
 )
@@ -24,9 +26,10 @@ from vm_manager.diagnostics.model import Evidence, Subject
 from vm_manager.diagnostics.safe_text import safe_lines
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import EventSink, GuestOutput, PhaseReached, Stream, Warned
-from vm_manager.domain.instance import Endpoint, Vitals
+from vm_manager.domain.instance import Endpoint, Execution, Vitals
 from vm_manager.guest.cloud_init_watch import CloudInitWatch, await_cloud_init, seed_not_found
 from vm_manager.guest.credentials import Credentials
+from vm_manager.guest.doubt import doubts, stopped_at_boot
 from vm_manager.guest.forensics import Stage, dead_end, missed_its_seed, panic, stage_of
 from vm_manager.guest.openssh import known_hosts_text
 from vm_manager.guest.progress import Console, Progress
@@ -116,6 +119,7 @@ class Guest:
     host_key_verified: whether a connection with the pinned key has been made before.
     vitals: what its machine counts, None when that does not tell. screen: the lines on its screen.
     stall_limit_s: how long it may go without any progress before there is a login.
+    accelerated: whether it runs under KVM, which may be what keeps it from booting. execution: where its vCPUs are.
     """
 
     name: str
@@ -129,6 +133,8 @@ class Guest:
     vitals: Callable[[], Vitals | None]
     screen: Callable[[], Sequence[str]]
     stall_limit_s: float
+    accelerated: bool = False
+    execution: Callable[[], Execution | None] = lambda: None
 
 
 def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
@@ -137,7 +143,8 @@ def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
     Until somebody is logged in the guest has to make progress; from then on only the deadline counts, as cloud-init may well
     be busy without any outward sign.
     Raises: `guest::boot_timeout`, at the deadline or when nothing has moved for too long; `guest::boot_failed` where it is
-    plain that nothing will; `guest::panicked`, `qemu::io_error`, `qemu::exited`, `cloudinit::failed`, `ssh::auth_failed`,
+    plain that nothing will; `host::kvm_unusable` where KVM is what does not boot it, and nothing is lost by booting it again;
+    `guest::panicked`, `qemu::io_error`, `qemu::internal_error`, `qemu::exited`, `cloudinit::failed`, `ssh::auth_failed`,
     `ssh::host_key_mismatch`, `ssh::no_key`.
     """
     wait = _Wait(guest, deadline, emit)
@@ -184,17 +191,30 @@ class _Wait:
         self.emit(PhaseReached(self.guest.name, phase, phase.waiting_for))
 
     def look(self) -> None:
-        """See that the machine lives, and pass on what its console said."""
-        self.guest.require_alive()
+        """See that the machine lives, and pass on what its console said.
+
+        Raises: `host::kvm_unusable` when QEMU has stopped a machine under KVM that was still booting, and as `require_alive`.
+        """
         text = self._console.read()
         if text:
             self.emit(GuestOutput(self.guest.name, Stream.CONSOLE, text))
+        try:
+            self.guest.require_alive()
+        except QemuInternalError as stopped:
+            if self.guest.accelerated and stopped_at_boot(self._progress, self._stage()):
+                evidence = stopped.diagnostic.evidence
+                raise KvmUnusable("KVM does not boot the guest: QEMU had to stop it", evidence=evidence) from stopped
+            raise
         self._progress.look(bool(text))
 
     def require_progress(self) -> None:
-        """Raises: `guest::panicked`, `guest::boot_failed`, `guest::boot_timeout`."""
+        """Raises: `guest::panicked`, `guest::boot_failed`, `guest::boot_timeout`, `host::kvm_unusable`."""
         if failure := panic(self._console.text):
             raise failure
+        if self.guest.accelerated and self._furthest is Phase.BOOT:
+            finding = doubts(self._progress, self._stage(), self.guest.stall_limit_s, self.guest.execution)
+            if finding is not None:
+                raise finding.enrich(evidence=self._screen())
         if self._progress.restarts >= _RESTARTS:
             raise self._restarting()
         still_s = self._progress.still_s
@@ -222,9 +242,12 @@ class _Wait:
         lines = tuple(self.guest.screen())
         return (Evidence("screen", "the guest's screen", lines[-_SCREEN_LINES:]),) if lines else ()
 
+    def _stage(self) -> Stage:
+        return stage_of(self._console.text)
+
     def _silent_phase(self) -> Phase:
         """What the console tells; what it has said before may have scrolled out of sight."""
-        self._silent = max(self._silent, _STAGES[stage_of(self._console.text)], key=_ORDER.index)
+        self._silent = max(self._silent, _STAGES[self._stage()], key=_ORDER.index)
         return self._silent
 
     def login(self) -> SshSession:

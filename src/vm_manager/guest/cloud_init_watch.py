@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vm_manager.diagnostics.errors import CloudInitFailed, VmError
+from vm_manager.diagnostics.excerpt import excerpt
 from vm_manager.diagnostics.model import Evidence, Label
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.spec import OnError
@@ -13,10 +14,11 @@ from vm_manager.guest.cloud_init_report import WAIT_SCRIPT, Outcome, Report, rea
 from vm_manager.guest.ssh import SshSession
 
 _ERROR_LINES = 20
+_LOG_LINES = 15
 # Without the tables of addresses and keys, which come last and would push out what matters.
 _OUTPUT_LOG = (
     'sh -c \'log=/var/log/cloud-init-output.log; run=; test -r $log || run="sudo -n"; '
-    '$run grep -v "^ci-info:" $log | tail -n 15\''
+    '$run grep -v "^ci-info:" $log | tail -c 65536\''
 )
 
 
@@ -54,7 +56,7 @@ def await_cloud_init(
     if failure is None:
         return
     log = session.capture(_OUTPUT_LOG, deadline, tick)[1]
-    output = Evidence("cloud_init", "/var/log/cloud-init-output.log", tuple(log.splitlines()))
+    output = Evidence("cloud_init", "/var/log/cloud-init-output.log", excerpt(log.splitlines(), _LOG_LINES))
     failure.enrich(evidence=(output,) if output.lines else ())
     if watch.on_error is OnError.FAIL:
         raise failure

@@ -52,7 +52,7 @@ class Console:
 class Progress:
     """Notes when a guest moved last.
 
-    vitals: asked at most once a second.
+    vitals: asked at most once a second. seen: its last answer.
     restarts: since `got_further`; a boot loop shows in it.
     """
 
@@ -60,7 +60,7 @@ class Progress:
 
     def __post_init__(self) -> None:
         self._last = self._asked = time.monotonic()
-        self._seen: Vitals | None = None
+        self.seen: Vitals | None = None
         self._resets_before = 0
         self._heard = time.monotonic()
 
@@ -71,23 +71,28 @@ class Progress:
             self._last = self._heard = now
         if now - self._asked < _ASK_EVERY_S:
             return
-        self._asked = now
+        self.ask()
+
+    def ask(self) -> Vitals | None:
+        """Ask the machine now; what it counts, or None when it does not tell."""
+        self._asked = now = time.monotonic()
         found = self.vitals()
-        if found is not None and found != self._seen:
-            if self._seen is None:
+        if found is not None and found != self.seen:
+            if self.seen is None:
                 self._resets_before = found.resets
-            self._seen, self._last = found, now
+            self.seen, self._last = found, now
+        return found
 
     def got_further(self) -> None:
         """The guest has reached a phase where it had not been."""
         self._last = time.monotonic()
-        if self._seen is not None:
-            self._resets_before = self._seen.resets
+        if self.seen is not None:
+            self._resets_before = self.seen.resets
 
     @property
     def restarts(self) -> int:
         """How often the guest has restarted since it got further last."""
-        return self._seen.resets - self._resets_before if self._seen else 0
+        return self.seen.resets - self._resets_before if self.seen else 0
 
     @property
     def still_s(self) -> float:

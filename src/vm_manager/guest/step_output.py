@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from vm_manager.diagnostics.excerpt import excerpt
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.diagnostics.safe_text import is_safe, safe_line
@@ -68,9 +69,7 @@ class StepOutput:
         text = self._secrets.hidden_in(text)
         lines = text[-_TAIL_CHARS:].splitlines()
         truncated = self._cut or len(text) > _TAIL_CHARS or len(lines) > _TAIL_LINES
-        return Evidence(
-            "provision", "the step's last lines", tuple(lines[-_TAIL_LINES:]), str(self._log.path), truncated
-        )
+        return Evidence("provision", "what the step said", excerpt(lines, _TAIL_LINES), str(self._log.path), truncated)
 
 
 class ProvisionLog:

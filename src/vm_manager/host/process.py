@@ -9,11 +9,12 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vm_manager.diagnostics.excerpt import excerpt
 from vm_manager.diagnostics.model import Evidence
 
 _log = logging.getLogger(__name__)
 
-_TAIL_LINES = 12
+_QUOTED_LINES = 12
 
 
 class ProcessFailed(Exception):
@@ -26,9 +27,10 @@ class ProcessFailed(Exception):
     @property
     def evidence(self) -> Evidence:
         """The command line, how it ended and what it said."""
-        tail = self.result.stderr.splitlines()
-        lines = (f"$ {shlex.join(self.result.argv)}", *tail[-_TAIL_LINES:], describe_status(self.result.status))
-        return Evidence("process", self.result.argv[0], lines, truncated=len(tail) > _TAIL_LINES)
+        said = self.result.stderr.splitlines()
+        quoted = excerpt(said, _QUOTED_LINES)
+        lines = (f"$ {shlex.join(self.result.argv)}", *quoted, describe_status(self.result.status))
+        return Evidence("process", self.result.argv[0], lines, truncated=len(said) > _QUOTED_LINES)
 
 
 @dataclass(frozen=True)

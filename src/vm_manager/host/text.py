@@ -1,28 +1,38 @@
-"""Tails of log files, bounded in bytes, as evidence."""
+"""Log files as evidence, bounded in bytes."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from vm_manager.diagnostics.excerpt import excerpt
 from vm_manager.diagnostics.model import Evidence
 
 _READ_BYTES = 64 * 1024
 _LINE_LENGTH = 500
 
 
-def tail(path: Path, *, kind: str, title: str, lines: int = 12) -> Evidence | None:
-    """The last lines of a log, or None when there is nothing in it; why it cannot be read becomes `Evidence.error`."""
+def quoted_log(path: Path, *, kind: str, title: str, lines: int = 12) -> Evidence | None:
+    """What a log says of a failure: its first error, and its last lines; None when there is nothing in it.
+
+    Why it cannot be read becomes `Evidence.error`. Of a long log the beginning and the end are read.
+    """
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            file.seek(max(0, size - _READ_BYTES))
-            text = file.read(_READ_BYTES).decode(errors="replace")
+            beginning = file.read(_READ_BYTES)
+            file.seek(max(len(beginning), size - _READ_BYTES))
+            end = file.read(_READ_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:
         return Evidence(kind, title, path=str(path), error=error.strerror)
-    found = [line[-_LINE_LENGTH:] for line in text.replace("\r", "\n").split("\n") if line.strip()]
+    found = _lines(beginning + end)
     if not found:
         return None
-    return Evidence(kind, title, tuple(found[-lines:]), str(path), truncated=len(found) > lines or size > _READ_BYTES)
+    return Evidence(kind, title, excerpt(found, lines), str(path), truncated=len(found) > lines)
+
+
+def _lines(data: bytes) -> list[str]:
+    text = data.decode(errors="replace").replace("\r", "\n")
+    return [line[-_LINE_LENGTH:] for line in text.split("\n") if line.strip()]

@@ -10,7 +10,7 @@ from vm_manager.diagnostics.errors import VmError
 from vm_manager.diagnostics.model import Diagnostic, Evidence, Label, Suggestion
 from vm_manager.diagnostics.registry import Code
 from vm_manager.diagnostics.spans import Source, Span
-from vm_manager.domain.instance import Endpoint, Instance, LastFailure, Snapshot
+from vm_manager.domain.instance import Endpoint, Instance, LastFailure, Snapshot, VmState
 
 if TYPE_CHECKING:
     from vm_manager.domain.plan import Operation
@@ -30,6 +30,7 @@ def list_item(instance: Instance) -> dict[str, object]:
         "name": instance.name,
         "state": instance.state.value,
         "backend": record.backend,
+        "accelerator": _acceleration(instance),
         "vcpus": record.spec.vcpus,
         "memory_mib": record.spec.memory_mib,
         "network": record.spec.network.value,
@@ -50,7 +51,7 @@ def status_item(instance: Instance) -> dict[str, object]:
         "home": instance.home,
         "base_image": record.base_image.path,
         "disk_bytes": record.spec.disk_bytes,
-        "ready": instance.alive and record.progress.ready,
+        "ready": instance.alive and instance.state is not VmState.FAILED and record.progress.ready,
         "provisioned_steps": record.progress.steps_done,
         "provisioners": len(record.spec.provisioners),
         "saved_to_disk": observation.saved,
@@ -169,6 +170,11 @@ def _evidence(evidence: Evidence) -> dict[str, object]:
 
 def _ssh(endpoint: Endpoint | None, user: str) -> dict[str, object] | None:
     return {"host": endpoint.host, "port": endpoint.port, "user": user} if endpoint else None
+
+
+def _acceleration(instance: Instance) -> dict[str, object] | None:
+    found = instance.acceleration
+    return {"name": found.accelerator.value, "reason": found.reason} if found else None
 
 
 def _last_failure(failure: LastFailure | None) -> dict[str, object] | None:

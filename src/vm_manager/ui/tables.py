@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vm_manager.domain.instance import INCIDENT, Instance, Snapshot
+from vm_manager.domain.instance import INCIDENT, Instance, Snapshot, VmState
 
 if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Evidence
@@ -45,7 +45,8 @@ def status_lines(instance: Instance) -> list[str]:
         ("Name", instance.name),
         ("State", f"{instance.state}{f' ({observation.detail})' if observation.detail else ''}"),
         ("Ready", _readiness(instance)),
-        ("Backend", f"{record.backend}{_accelerator(record.backend_data)}"),
+        ("Backend", record.backend),
+        ("Accelerator", _accelerator(instance)),
         ("VCPUs", str(spec.vcpus)),
         ("Memory", f"{spec.memory_mib} MiB"),
         ("Disk", f"{spec.disk_bytes / 1024**3:g} GiB" if spec.disk_bytes else "as the image"),
@@ -89,7 +90,7 @@ def _cell(column: str, text: str, width: int) -> str:
 
 
 def _readiness(instance: Instance) -> str:
-    if not instance.alive:
+    if not instance.alive or instance.state is VmState.FAILED:
         return "no"
     return "yes" if instance.record.progress.ready else "not yet"
 
@@ -105,6 +106,8 @@ def _shown(evidence: Evidence) -> list[str]:
     return [head, *lines, *([f"| not available: {evidence.error}"] if evidence.error else [])]
 
 
-def _accelerator(backend_data: object) -> str:
-    accelerator = backend_data.get("accelerator") if isinstance(backend_data, dict) else None
-    return f" ({accelerator})" if accelerator else ""
+def _accelerator(instance: Instance) -> str:
+    found = instance.acceleration
+    if found is None:
+        return "-"
+    return f"{found.accelerator} ({found.reason})" if found.reason else str(found.accelerator)

@@ -299,7 +299,7 @@ def test_every_operation_may_be_repeated(tmp_path: Path) -> None:
     assert json.dumps(backend.prepare(spec(), base, tmp_path))
     assert backend.observe(made, tmp_path).state is VmState.PREPARED
     for _ in range(2):
-        backend.start(made, tmp_path, CancelToken())
+        backend.start(made, tmp_path, CancelToken(), list[Event]().append)
         assert backend.observe(made, tmp_path).alive
         backend.require_alive(made, tmp_path)
     for _ in range(2):

@@ -14,7 +14,7 @@ from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.query import forwarded_port
 from vm_manager.domain.spec import Accelerator, NetworkMode, VmSpec
 
-_KVM = Choice(Accelerator.KVM, "kvm", "host")
+_KVM = Choice(Accelerator.KVM, "kvm", "host", "it works")
 
 
 def _argv(wanted: VmSpec, **changes: Any) -> list[str]:
@@ -54,7 +54,7 @@ def test_the_guests_own_ssh_port_is_forwarded_from_the_loopback_address_only() -
 
 def test_tcg_is_chosen_without_a_look_at_the_host_and_takes_the_cpu_that_is_wanted() -> None:
     assert choose(Accelerator.TCG, None, Path("missing")) == Choice(
-        Accelerator.TCG, "tcg,thread=multi,tb-size=512", "max"
+        Accelerator.TCG, "tcg,thread=multi,tb-size=512", "max", "as chosen"
     )
     assert choose(Accelerator.TCG, "qemu64", Path("missing")).cpu == "qemu64"
 

@@ -167,7 +167,7 @@ def test_list_as_json_is_one_document(vmctl: _Vmctl) -> None:
     document = vmctl("list", "--json").json
     assert [vm["name"] for vm in document["vms"]] == ["db", "web"]
     assert document["vms"][0] == {
-        "name": "db", "state": "running", "backend": "noop", "vcpus": 1, "memory_mib": 64, "network": "user",
+        "name": "db", "state": "running", "backend": "noop", "accelerator": None, "vcpus": 1, "memory_mib": 64, "network": "user",
         "pid": None, "ssh": None, "last_failure": None,
     }  # fmt: skip
 

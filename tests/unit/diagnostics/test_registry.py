@@ -67,6 +67,7 @@ _PUBLISHED = {
     "vm_manager::propolis::request_failed": (54, 9),
     "vm_manager::guest::boot_failed": (55, 10),
     "vm_manager::guest::panicked": (56, 10),
+    "vm_manager::qemu::internal_error": (57, 7),
 }
 
 _ROWS: dict[int, type[VmError]] = {

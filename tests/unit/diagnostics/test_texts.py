@@ -23,7 +23,7 @@ from vm_manager.diagnostics.registry import CODES
 
 _SOURCES = sorted(Path(errors_module.__file__).parents[1].rglob("*.py"))
 # Words that are written as they are wherever they stand.
-_NAMES = ("QEMU", "VM ", "OpenSSH", "SSH", "HTTP", "{", "`", "'")
+_NAMES = ("QEMU", "KVM", "VMCTL_", "VM ", "OpenSSH", "SSH", "HTTP", "{", "`", "'")
 
 
 def _messages() -> Iterator[tuple[str, str]]:

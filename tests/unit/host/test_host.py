@@ -12,7 +12,7 @@ from vm_manager.diagnostics.errors import FormatDetectionFailed, MissingTool, Ov
 from vm_manager.host.paths import cache_home, data_home
 from vm_manager.host.process import ProcessFailed, describe_status, run
 from vm_manager.host.qemu_img import create_overlay, image_info
-from vm_manager.host.text import tail
+from vm_manager.host.text import quoted_log
 from vm_manager.host.tools import find_tool
 
 _GIB = 1024**3
@@ -116,7 +116,7 @@ def test_an_overlay_is_never_smaller_than_its_base(qcow2: Path, tmp_path: Path) 
 
 def test_the_tail_of_a_log_is_its_last_lines_without_empty_ones(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"\n".join(b"line %d\r\n" % number for number in range(20)))
-    found = tail(tmp_path / "log", kind="console", title="the console", lines=3)
+    found = quoted_log(tmp_path / "log", kind="console", title="the console", lines=3)
     assert found
     assert found.lines == ("line 17", "line 18", "line 19")
     assert (found.truncated, found.path) == (True, str(tmp_path / "log"))
@@ -124,7 +124,7 @@ def test_the_tail_of_a_log_is_its_last_lines_without_empty_ones(tmp_path: Path) 
 
 def test_the_tail_of_a_flood_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"\xff" * 1_000_000)
-    found = tail(tmp_path / "log", kind="console", title="the console")
+    found = quoted_log(tmp_path / "log", kind="console", title="the console")
     assert found
     assert len(found.lines) == 1
     assert len(found.lines[0]) <= 500
@@ -133,11 +133,11 @@ def test_the_tail_of_a_flood_is_bounded(tmp_path: Path) -> None:
 def test_a_log_that_says_nothing_is_no_evidence(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"\n \r\n")
     for name in ("log", "missing"):
-        assert tail(tmp_path / name, kind="console", title="the console") is None
+        assert quoted_log(tmp_path / name, kind="console", title="the console") is None
 
 
 def test_a_log_that_cannot_be_read_says_why(tmp_path: Path) -> None:
-    found = tail(tmp_path, kind="console", title="the console")
+    found = quoted_log(tmp_path, kind="console", title="the console")
     assert found
     assert found.error == "Is a directory"
 

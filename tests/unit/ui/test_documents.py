@@ -33,6 +33,7 @@ def test_a_vm_in_a_list() -> None:
         "name": "web",
         "state": "running",
         "backend": "noop",
+        "accelerator": None,
         "vcpus": 2,
         "memory_mib": 2048,
         "network": "user",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from unit.golden import assert_golden
 from unit.samples import full_spec, instance, spec
-from vm_manager.domain.instance import Endpoint, LastFailure, Observation, Progress, VmState
+from vm_manager.domain.instance import Acceleration, Endpoint, LastFailure, Observation, Progress, VmState
+from vm_manager.domain.spec import Accelerator
 from vm_manager.ui.tables import list_lines, status_lines
 
 _FAILURE = LastFailure("2026-01-02T03:04:05+00:00", "wait", "vm_manager::guest::boot_timeout", "too slow", ("a", "b"))
@@ -14,7 +15,7 @@ _BUSY = instance(
     progress=Progress(started=True, ready=True, steps_done=1),
     failure=_FAILURE,
     backend="qemu",
-    backend_data={"accelerator": "kvm"},
+    acceleration=Acceleration(Accelerator.KVM, "KVM boots guests on this host"),
 )
 
 

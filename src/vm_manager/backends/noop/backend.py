@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from vm_manager.diagnostics.errors import KvmUnusable
     from vm_manager.diagnostics.model import Diagnostic, Evidence
     from vm_manager.domain.deadline import CancelToken, Deadline
     from vm_manager.domain.events import EventSink
-    from vm_manager.domain.instance import BaseImage, Incident, InstanceRecord
+    from vm_manager.domain.instance import Acceleration, BaseImage, Execution, Incident, InstanceRecord
     from vm_manager.domain.spec import VmSpec
 
 _RUNS, _PAUSED = b"running\n", b"paused\n"
@@ -42,10 +43,19 @@ class NoopBackend:
     def prepare(self, spec: VmSpec, base: BaseImage, home: Path) -> BackendData:
         return {"version": 1}
 
-    def start(self, record: InstanceRecord, home: Path, cancel: CancelToken) -> BackendData:
+    def start(self, record: InstanceRecord, home: Path, cancel: CancelToken, emit: EventSink) -> BackendData:
         with os_errors(home):
             write_private(_machine(home), _RUNS)
         return record.backend_data
+
+    def acceleration(self, record: InstanceRecord) -> Acceleration | None:
+        return None
+
+    def distrust(self, record: InstanceRecord, finding: KvmUnusable) -> None:
+        return
+
+    def execution(self, record: InstanceRecord, home: Path) -> Execution | None:
+        return None
 
     def stop(self, record: InstanceRecord, home: Path, deadline: Deadline, emit: EventSink) -> None:
         with os_errors(home):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.domain.backend import BackendData, Capabilities
-from vm_manager.domain.instance import Endpoint, Observation, Vitals, VmState
+from vm_manager.domain.instance import Acceleration, Endpoint, Observation, Vitals, VmState
 from vm_manager.domain.spec import Accelerator, NetworkMode
 from vm_manager.state.layout import InstanceFiles
 
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vm_manager.backends.qemu.launch import Keep
+    from vm_manager.diagnostics.errors import KvmUnusable
     from vm_manager.diagnostics.model import Diagnostic, Evidence
     from vm_manager.domain.deadline import CancelToken, Deadline
     from vm_manager.domain.events import EventSink
-    from vm_manager.domain.instance import BaseImage, Incident, InstanceRecord, Snapshot
+    from vm_manager.domain.instance import BaseImage, Execution, Incident, InstanceRecord, Snapshot
     from vm_manager.domain.spec import VmSpec
 
 _LOOPBACK = "127.0.0.1"
@@ -46,7 +47,11 @@ _STATES = {
     "guest-panicked": VmState.FAILED,
     "io-error": VmState.FAILED,
     "internal-error": VmState.FAILED,
+    "watchdog": VmState.FAILED,
+    "debug": VmState.FAILED,
+    "colo": VmState.FAILED,
 }
+_EMULATED = "guests are emulated in software (TCG): slower, otherwise the same"
 
 
 class QemuBackend:
@@ -58,17 +63,25 @@ class QemuBackend:
         # QEMUs that this process has started: their exit status is known to their parent only.
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
         self._keepers: dict[Path, subprocess.Popen[bytes]] = {}
+        # Why VMs are emulated is told once, however many there are.
+        self._told: set[str] = set()
 
     def capabilities(self) -> Capabilities:
         return Capabilities(guests=True, networks=_NETWORKS, mounts=True)
 
     def check_host(self, specs: Sequence[VmSpec]) -> tuple[Diagnostic, ...]:
-        from vm_manager.backends.qemu.launch import accelerator_warnings
+        from vm_manager.backends.qemu.launch import accelerator_findings
         from vm_manager.host.qemu_img import require_qemu_img
 
-        warnings = accelerator_warnings(specs)
+        findings = accelerator_findings(specs)
         require_qemu_img()
-        return warnings
+        return tuple(warning for finding in findings for warning in self._once(finding))
+
+    def _once(self, finding: KvmUnusable) -> Iterator[Diagnostic]:
+        """The finding as a warning, unless it has been told."""
+        if str(finding) not in self._told:
+            self._told.add(str(finding))
+            yield finding.enrich(notes=(_EMULATED,)).as_warning()
 
     def prepare(self, spec: VmSpec, base: BaseImage, home: Path) -> BackendData:
         from vm_manager.backends.qemu.disks import new_identity, prepare_disks
@@ -76,10 +89,26 @@ class QemuBackend:
         prepare_disks(spec, base, InstanceFiles(home))
         return new_identity().plain()
 
-    def start(self, record: InstanceRecord, home: Path, cancel: CancelToken) -> BackendData:
-        from vm_manager.backends.qemu.launch import launch
+    def start(self, record: InstanceRecord, home: Path, cancel: CancelToken, emit: EventSink) -> BackendData:
+        from vm_manager.backends.qemu.launch import start
+        from vm_manager.domain.events import Warned
 
-        return launch(record, InstanceFiles(home), cancel, self._keeper(home)).plain()
+        def warn(finding: KvmUnusable) -> None:
+            for warning in self._once(finding):
+                emit(Warned(record.name, warning))
+
+        return start(record, InstanceFiles(home), cancel, self._keeper(home), warn).plain()
+
+    def acceleration(self, record: InstanceRecord) -> Acceleration | None:
+        # For every line of `list`, also where the section is damaged.
+        word, reason = record.backend_data.get("accelerator"), record.backend_data.get("accelerator_reason")
+        known = next((accelerator for accelerator in Accelerator if accelerator == word), None)
+        return Acceleration(known, reason if isinstance(reason, str) else "") if known else None
+
+    def distrust(self, record: InstanceRecord, finding: KvmUnusable) -> None:
+        from vm_manager.backends.qemu.launch import distrust_kvm
+
+        distrust_kvm(record, finding)
 
     def stop(self, record: InstanceRecord, home: Path, deadline: Deadline, emit: EventSink) -> None:
         from vm_manager.backends.qemu.shutdown import shut_down
@@ -221,10 +250,17 @@ class QemuBackend:
         from vm_manager.backends.qemu.history import read_history
         from vm_manager.backends.qemu.query import disk_operations
 
-        operations = disk_operations(home)
-        if operations is None:
+        found = disk_operations(home)
+        if found is None:
             return None
-        return Vitals(operations, read_history(InstanceFiles(home).events_log).resets)
+        operations, writes = found
+        return Vitals(operations, read_history(InstanceFiles(home).events_log).resets, writes)
+
+    def execution(self, record: InstanceRecord, home: Path) -> Execution | None:
+        from vm_manager.backends.qemu.execution import execution_of
+        from vm_manager.backends.qemu.query import registers
+
+        return execution_of(registers(home) or "")
 
     def screen(self, record: InstanceRecord, home: Path) -> tuple[str, ...]:
         from vm_manager.backends.qemu.screen import read_screen

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vm_manager.backends.qemu.history import in_words, read_history
-from vm_manager.diagnostics.errors import GuestPanicked, QemuExited, QemuIoError
+from vm_manager.diagnostics.errors import GuestPanicked, QemuExited, QemuInternalError, QemuIoError
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.instance import Incident
 from vm_manager.host.console_log import panic_evidence
 from vm_manager.host.facts import booted_at, free_bytes
 from vm_manager.host.kernel_log import out_of_memory_kill
 from vm_manager.host.process import describe_status
-from vm_manager.host.text import tail
+from vm_manager.host.text import quoted_log
 from vm_manager.state.layout import InstanceFiles
 
 _MIB = 1024 * 1024
@@ -33,6 +33,17 @@ def living_incident(name: str, files: InstanceFiles) -> Incident | None:
             return Incident(_iso(history.since), panicked)
         case "io-error":
             return Incident(_iso(history.since), _io_error(name, files))
+        case "internal-error" | "watchdog" | "debug" | "colo":
+            stopped = QemuInternalError(
+                "QEMU stopped the machine ({state})",
+                {"state": history.state},
+                help=(
+                    f"`vmctl restart {name}` boots it again; until then it is kept as it is, to be looked at",
+                    f"if KVM is to blame, as its log may show, `vmctl restart {name} --accel tcg` does without",
+                ),
+                evidence=log_evidence(files),
+            )
+            return Incident(_iso(history.since), stopped)
     return None
 
 
@@ -75,8 +86,8 @@ def exited(name: str, files: InstanceFiles, status: int | None) -> QemuExited:
 def log_evidence(files: InstanceFiles) -> tuple[Evidence, ...]:
     """The ends of QEMU's log and of the guest's console."""
     found = (
-        tail(files.qemu_log, kind="qemu_log", title="QEMU's log"),
-        tail(files.console_log, kind="console", title="the guest's console"),
+        quoted_log(files.qemu_log, kind="qemu_log", title="QEMU's log"),
+        quoted_log(files.console_log, kind="console", title="the guest's console"),
     )
     return tuple(evidence for evidence in found if evidence)
 

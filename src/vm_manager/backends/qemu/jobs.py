@@ -13,7 +13,7 @@ from vm_manager.backends.qemu.query import ask, look_up
 from vm_manager.diagnostics.errors import QemuExited, QemuJobFailed
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.deadline import Deadline
-from vm_manager.host.text import tail
+from vm_manager.host.text import quoted_log
 from vm_manager.state.layout import InstanceFiles
 
 _EVENT = "JOB_STATUS_CHANGE"
@@ -64,7 +64,7 @@ def _wait(monitor: Monitor, files: InstanceFiles, handle: int, next_event: NextE
     # An event that got lost would be waited for in vain: as soon as QEMU answers again, it is asked, too.
     while not (_has_concluded(next_event(_LOOK_EVERY_S), job) or _is_concluded(files.home, job)):
         if wait_for_exit(handle, Deadline(0)):
-            log = tail(files.qemu_log, kind="qemu_log", title="QEMU's log")
+            log = quoted_log(files.qemu_log, kind="qemu_log", title="QEMU's log")
             raise QemuExited("QEMU ended while it worked at a snapshot", evidence=(log,) if log else ())
         if check.expired:
             # Should the event have been lost: a QEMU that answers a reader is not working at a snapshot.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vm_manager.backends.qemu.accelerator import choose
+from vm_manager.backends.qemu.accelerator import Choice, acceleration, choose, distrust, emulation, kvm_finding
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.pid_file import lock_owner
@@ -18,14 +18,13 @@ from vm_manager.backends.qemu.process import spawn, spawn_keeper
 from vm_manager.backends.qemu.query import forwarded_port
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.backends.qemu.sockets import QMP_SOCKET
-from vm_manager.diagnostics.errors import HostError, QemuSpawnFailed, VmError
-from vm_manager.diagnostics.model import Diagnostic
+from vm_manager.diagnostics.errors import HostError, KvmUnusable, QemuSpawnFailed, VmError
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.spec import Accelerator, VmSpec
 from vm_manager.host.process import describe_status
-from vm_manager.host.text import tail
+from vm_manager.host.text import quoted_log
 from vm_manager.host.tools import find_tool
 from vm_manager.state.files import write_private
 from vm_manager.state.layout import InstanceFiles
@@ -37,6 +36,7 @@ _BINARY = "qemu-system-x86_64"
 _START_TIMEOUT_S = 30.0
 _POLL_S = 0.02
 _END_S = 5.0
+_QUOTED_LINES = 6
 _LOOPBACK = "127.0.0.1"
 
 #: Is handed a QEMU that has just been started.
@@ -51,13 +51,11 @@ def require_qemu() -> Path:
         raise QemuSpawnFailed("QEMU is not installed", help=error.diagnostic.help) from error
 
 
-def accelerator_warnings(specs: Sequence[VmSpec]) -> tuple[Diagnostic, ...]:
+def accelerator_findings(specs: Sequence[VmSpec]) -> tuple[KvmUnusable, ...]:
     """Why some of these VMs will be emulated although KVM was allowed. Raises: `host::kvm_unusable`."""
     qemu = require_qemu()
     refusals = [choose(accelerator, cpu, qemu).refused for accelerator, cpu in {(s.accelerator, s.cpu) for s in specs}]
-    note = "guests are emulated in software (TCG): slower, otherwise the same"
-    warnings = [refusal.enrich(notes=(note,)).as_warning() for refusal in refusals if refusal]
-    return tuple({warning.message: warning for warning in warnings}.values())
+    return tuple(refusal for refusal in refusals if refusal)
 
 
 @dataclass(frozen=True)
@@ -65,13 +63,17 @@ class Composed:
     """A VM's command line, and the accelerator that was chosen for it."""
 
     argv: tuple[str, ...]
-    accelerator: Accelerator
+    choice: Choice
 
 
-def compose(record: InstanceRecord, files: InstanceFiles) -> Composed:
-    """The command line that a VM would be started with now. Raises: `qemu::spawn_failed`, `host::kvm_unusable`."""
+def compose(record: InstanceRecord, files: InstanceFiles, choice: Choice | None = None) -> Composed:
+    """The command line that a VM would be started with now.
+
+    choice: of the accelerator; default: as the VM's spec wants it.
+    Raises: `qemu::spawn_failed`, `host::kvm_unusable`.
+    """
     data, qemu = QemuData.of(record), require_qemu()
-    choice = choose(record.spec.accelerator, record.spec.cpu, qemu)
+    choice = choice or choose(record.spec.accelerator, record.spec.cpu, qemu)
     argv = command_line(
         record.spec,
         qemu=qemu,
@@ -81,7 +83,82 @@ def compose(record: InstanceRecord, files: InstanceFiles) -> Composed:
         ssh_port=_free_or_any(data.ssh_port),
         with_seed=files.seed.exists(),
     )
-    return Composed(tuple(argv), choice.accelerator)
+    return Composed(tuple(argv), choice)
+
+
+def compose_as_before(record: InstanceRecord, files: InstanceFiles) -> Composed:
+    """The same with the accelerator of the last start, whether or not that works now: a machine's state goes with no other.
+
+    Raises: as `compose`.
+    """
+    data, cpu = QemuData.of(record), record.spec.cpu
+    match data.accelerator:
+        case Accelerator.KVM:
+            return compose(record, files, acceleration(cpu, data.accelerator_reason))
+        case Accelerator.TCG:
+            return compose(record, files, emulation(cpu, data.accelerator_reason))
+    return compose(record, files)
+
+
+def require_accelerator(record: InstanceRecord) -> None:
+    """Raises: `host::kvm_unusable` when the last start was under KVM, and that does not work any more."""
+    if QemuData.of(record).accelerator is Accelerator.KVM:
+        finding = kvm_finding(record.spec.cpu, require_qemu())
+        if finding is not None:
+            raise finding
+
+
+def distrust_kvm(record: InstanceRecord, finding: KvmUnusable) -> None:
+    """Remember that KVM did not boot a guest, whatever the probe says of it."""
+    lines = [line for evidence in finding.diagnostic.evidence for line in evidence.lines]
+    distrust(record.spec.cpu, require_qemu(), finding.diagnostic.message, lines[:_QUOTED_LINES])
+
+
+def start(
+    record: InstanceRecord, files: InstanceFiles, cancel: CancelToken, keep: Keep, warn: Callable[[KvmUnusable], None]
+) -> QemuData:
+    """Start QEMU for a machine that boots. Where KVM may be done without, what it turns out not to run is emulated.
+
+    warn: is told why KVM was not taken although it was allowed. Raises: as `launch`.
+    """
+    composed = compose(record, files)
+    if composed.choice.refused is not None:
+        warn(composed.choice.refused)
+    try:
+        return launch(record, files, cancel, keep, composed=composed)
+    except QemuSpawnFailed as failure:
+        if composed.choice.accelerator is not Accelerator.KVM:
+            raise
+        return _start_without_kvm(record, files, cancel, keep, warn, failure)
+
+
+def _start_without_kvm(
+    record: InstanceRecord,
+    files: InstanceFiles,
+    cancel: CancelToken,
+    keep: Keep,
+    warn: Callable[[KvmUnusable], None],
+    failure: QemuSpawnFailed,
+) -> QemuData:
+    """QEMU has ended at once under KVM: whether that is the reason is asked anew, and then tried.
+
+    Raises: `host::kvm_unusable` where KVM is demanded and does not work; else, when emulation does not start either, `failure`.
+    """
+    cpu = record.spec.cpu
+    finding = kvm_finding(cpu, require_qemu(), anew=True)
+    if record.spec.accelerator is Accelerator.KVM:
+        if finding is None:
+            raise failure
+        raise finding.enrich(evidence=failure.diagnostic.evidence) from failure
+    finding = finding or KvmUnusable("QEMU does not start this VM with KVM")
+    finding.enrich(evidence=failure.diagnostic.evidence)
+    choice = emulation(cpu, finding.diagnostic.message, finding)
+    try:
+        data = launch(record, files, cancel, keep, composed=compose(record, files, choice))
+    except QemuSpawnFailed:
+        raise failure from None
+    warn(finding)
+    return data
 
 
 def launch(
@@ -90,17 +167,15 @@ def launch(
     cancel: CancelToken,
     keep: Keep,
     *,
-    composed: Composed | None = None,
+    composed: Composed,
     waiting: Sequence[str] = (),
 ) -> QemuData:
     """Start QEMU and return when its monitor answers.
 
     keep: is handed the process and its logs' keeper, which are our children.
-    composed: default: as `compose` makes it. waiting: options for this start only, with which the vCPUs do not run yet.
-    Raises: `qemu::spawn_failed`, `qemu::qmp_connect_failed`, `host::kvm_unusable`, `vmctl::interrupted`; no process is
-    left then.
+    waiting: options for this start only, with which the vCPUs do not run yet.
+    Raises: `qemu::spawn_failed`, `qemu::qmp_connect_failed`, `vmctl::interrupted`; no process is left then.
     """
-    composed = composed or compose(record, files)
     _fresh_logs(files)
     with os_errors(files.home):
         child = spawn([*composed.argv, *waiting], files)
@@ -117,7 +192,13 @@ def launch(
             keeper.wait()
         raise
     keep(child, keeper)
-    return replace(QemuData.of(record), ssh_port=port, accelerator=composed.accelerator, argv=composed.argv)
+    return replace(
+        QemuData.of(record),
+        ssh_port=port,
+        accelerator=composed.choice.accelerator,
+        accelerator_reason=composed.choice.reason,
+        argv=composed.argv,
+    )
 
 
 def _until_it_answers(
@@ -155,7 +236,7 @@ def _ask_for_port(record: InstanceRecord, files: InstanceFiles) -> int | None:
 
 def _spawn_failed(spec: VmSpec, files: InstanceFiles, child: subprocess.Popen[bytes]) -> QemuSpawnFailed:
     status = child.poll()
-    log = tail(files.qemu_log, kind="qemu_log", title="QEMU's log")
+    log = quoted_log(files.qemu_log, kind="qemu_log", title="QEMU's log")
     found = probe_start(spec, files)
     return QemuSpawnFailed(
         "QEMU {how} before its monitor answered",

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 
-from vm_manager.backends.qemu.launch import Keep, compose, launch
+from vm_manager.backends.qemu.launch import Keep, compose_as_before, launch
 from vm_manager.backends.qemu.migration import (
     EVENT,
     Stall,
@@ -48,7 +48,7 @@ from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.spec import Accelerator
 from vm_manager.host.facts import free_bytes
 from vm_manager.host.qemu_img import require_space
-from vm_manager.host.text import tail
+from vm_manager.host.text import quoted_log
 from vm_manager.state.files import written_bytes
 from vm_manager.state.layout import InstanceFiles
 
@@ -84,7 +84,7 @@ def move(
         Monitor(files.home) as here,
         _running_on(here),
     ):
-        composed = compose(there, there_files)
+        composed = compose_as_before(there, there_files)
         require_same_command_line(Needs.of_running(here, lock_owner(files.pid), 0, ""), composed.argv)
         data = launch(there, there_files, cancel, keep, composed=composed, waiting=_INCOMING)
         try:
@@ -267,8 +267,8 @@ def _named(files: InstanceFiles, there: InstanceFiles, here_handle: int | None) 
 
 
 def _logs(files: InstanceFiles, there: InstanceFiles) -> tuple[Evidence, ...]:
-    here_log = tail(files.qemu_log, kind="qemu_log", title="the log of QEMU here")
-    there_log = tail(there.qemu_log, kind="qemu_log", title="the log of QEMU there")
+    here_log = quoted_log(files.qemu_log, kind="qemu_log", title="the log of QEMU here")
+    there_log = quoted_log(there.qemu_log, kind="qemu_log", title="the log of QEMU there")
     # The other one's file is about to be removed.
     return tuple(filter(None, (here_log, there_log and replace(there_log, path=None))))
 

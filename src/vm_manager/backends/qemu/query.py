@@ -48,18 +48,28 @@ def look_up(home: Path, command: str) -> object | None:
     return _in_session(home, lambda channel: channel.execute(command))
 
 
-def disk_operations(home: Path) -> int | None:
-    """How many reads, writes and flushes the guest's disks have done; None when QEMU does not answer in time."""
+def disk_operations(home: Path) -> tuple[int, int] | None:
+    """How many reads, writes and flushes the guest's disks have done, and how many of them were writes.
 
-    def read(channel: _Channel) -> int | None:
+    None when QEMU does not answer in time.
+    """
+
+    def read(channel: _Channel) -> tuple[int, int] | None:
         devices = channel.execute("query-blockstats")
-        return sum(_operations(device["stats"]) for device in devices) if isinstance(devices, list) else None
+        if not isinstance(devices, list):
+            return None
+        every = [device["stats"] for device in devices]
+        writes = sum(stats["wr_operations"] for stats in every)
+        return writes + sum(stats["rd_operations"] + stats["flush_operations"] for stats in every), writes
 
     return _in_session(home, read)
 
 
-def _operations(stats: dict[str, int]) -> int:
-    return stats["rd_operations"] + stats["wr_operations"] + stats["flush_operations"]
+def registers(home: Path) -> str | None:
+    """The registers of all vCPUs, as QEMU prints them; None when it does not answer in time."""
+    return _in_session(
+        home, lambda channel: str(channel.execute("human-monitor-command", {"command-line": "info registers -a"}))
+    )
 
 
 def physical_memory(home: Path, start: int, halfwords: int) -> bytes | None:

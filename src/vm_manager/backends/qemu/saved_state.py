@@ -24,7 +24,7 @@ from io import BufferedRandom, BufferedReader
 from pathlib import Path
 
 from vm_manager.backends.qemu.agent import correct_clock
-from vm_manager.backends.qemu.launch import Composed, Keep, compose, launch
+from vm_manager.backends.qemu.launch import Composed, Keep, compose_as_before, launch, require_accelerator
 from vm_manager.backends.qemu.migration import EVENT, abandon_migration, announce, follow_incoming, follow_outgoing
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.needs import (
@@ -40,6 +40,7 @@ from vm_manager.backends.qemu.section import QemuData
 from vm_manager.backends.qemu.shutdown import end_at_once, make_exit
 from vm_manager.diagnostics.errors import (
     DiskFull,
+    KvmUnusable,
     MigrationFailed,
     QemuExited,
     QmpCommandFailed,
@@ -51,7 +52,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import EventSink, Progressed
 from vm_manager.domain.instance import InstanceRecord
-from vm_manager.host.text import tail
+from vm_manager.host.text import quoted_log
 from vm_manager.state.files import private, sync_directory
 from vm_manager.state.layout import InstanceFiles
 
@@ -86,8 +87,9 @@ def restore(record: InstanceRecord, files: InstanceFiles, cancel: CancelToken, e
     """Go on from the saved state; see `Backend.restore`."""
     try:
         needs = read_needs(files)
-        composed = compose(record, files)
+        composed = compose_as_before(record, files)
         require_same_command_line(needs, composed.argv)
+        _require_accelerator(record)
         return _load(record, files, needs, composed, cancel, emit, keep)
     except MigrationFailed as error:
         raise error.enrich(
@@ -96,6 +98,13 @@ def restore(record: InstanceRecord, files: InstanceFiles, cancel: CancelToken, e
                 f"to boot without it: `vmctl start {record.name} --discard-saved-state`",
             )
         ) from error.__cause__
+
+
+def _require_accelerator(record: InstanceRecord) -> None:
+    try:
+        require_accelerator(record)
+    except KvmUnusable as gone:
+        raise MigrationFailed("the state was saved under KVM, which does not work any more") from gone
 
 
 def _stand_still(monitor: Monitor) -> bool:
@@ -281,5 +290,5 @@ def _df(files: InstanceFiles) -> str:
 
 
 def _qemu_log(files: InstanceFiles) -> tuple[Evidence, ...]:
-    log = tail(files.qemu_log, kind="qemu_log", title="QEMU's log")
+    log = quoted_log(files.qemu_log, kind="qemu_log", title="QEMU's log")
     return (log,) if log else ()

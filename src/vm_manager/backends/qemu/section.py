@@ -17,13 +17,14 @@ class QemuData:
     """What the backend must remember of a VM.
 
     ssh_port: on 127.0.0.1, of the last start; preferred at the next.
-    argv: of the last start.
+    argv: of the last start. accelerator: of the last start, and why that one.
     """
 
     uuid: str
     mac: str
     ssh_port: int | None = None
     accelerator: Accelerator | None = None
+    accelerator_reason: str = ""
     argv: tuple[str, ...] = ()
     version: int = 1
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from vm_manager.backends.qemu.agent import correct_clock
 from vm_manager.backends.qemu.disks import writable_disks
 from vm_manager.backends.qemu.jobs import run_job
-from vm_manager.backends.qemu.launch import Keep, launch
+from vm_manager.backends.qemu.launch import Keep, compose_as_before, launch
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.section import QemuData
@@ -67,7 +67,7 @@ def restore(record: InstanceRecord, files: InstanceFiles, tag: str, cancel: Canc
     if lock_owner(files.pid) is not None:
         _load(files, tag)
         return QemuData.of(record)
-    data = launch(record, files, cancel, keep, waiting=("-S",))
+    data = launch(record, files, cancel, keep, composed=compose_as_before(record, files), waiting=("-S",))
     try:
         _load(files, tag)
     except BaseException:

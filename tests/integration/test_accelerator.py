@@ -1,0 +1,209 @@
+"""Which accelerator is taken on every kind of host, what is said of it, and what happens when reality contradicts the probe.
+
+The hosts are simulated, so that all of them are met on each: see `kvm_hosts`.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import TinyGuest
+from driver import BLANK, Result, Vmctl, blank_disk, qemu_processes, wait_for
+from kvm_hosts import on_host
+from proofs import prove
+
+_UNUSABLE = "vm_manager::host::kvm_unusable"
+_WARNING = f"warning[{_UNUSABLE}]: "
+_AUTO = BLANK.replace('    accel "tcg"\n', "")
+
+# What the first look at the host already shows: the first words that are said of it, and what shows it.
+_REFUSED = {
+    "absent": ("this host has no /dev/kvm", ""),
+    "forbidden": ("/dev/kvm may not be opened", "open: Permission denied"),
+    "aborts": ("KVM does not boot guests on this host: it failed at starting a boot sector", "SIGABRT"),
+    "hangs": ("KVM does not boot guests on this host: it failed at starting a boot sector", "given up after 3 s"),
+    "half": (
+        "KVM does not boot guests on this host: it failed at executing cmpxchg16b",
+        "KVM internal error. Suberror: 1",
+    ),
+}
+# What only a real guest shows.
+_NOT_BOOTING = {
+    "triple-faults": "KVM does not boot the guest: it restarts again and again before its kernel says anything",
+    "stands-still": "KVM does not boot the guest: it has not even read its disk",
+    "stops": "KVM does not boot the guest: QEMU had to stop it",
+}
+
+
+@pytest.fixture
+def auto(vmctl: Vmctl) -> Vmctl:
+    """A project with a VM without a guest, whose accelerator is vmctl's to choose."""
+    blank_disk(vmctl.directory)
+    vmctl.write(_AUTO)
+    return vmctl
+
+
+def _runs_under(vmctl: Vmctl, accelerator: str, name: str = "blank") -> bool:
+    return bool(vmctl.record(name)["backend_data"]["accelerator"] == accelerator)
+
+
+def _tried(base: Path) -> list[str]:
+    """What QEMU was asked to do under KVM, in order."""
+    log = base / "kvm.log"
+    return log.read_text().split() if log.exists() else []
+
+
+def _warned_once(result: Result, words: str, evidence: str = "") -> None:
+    assert result.stderr.count(_WARNING) == 1, result.stderr
+    assert f"{_WARNING}{words}" in result.stderr
+    assert evidence in result.stderr
+    assert "emulated in software (TCG)" in result.stderr
+    assert "--accel tcg" in result.stderr
+
+
+@pytest.mark.parametrize("kind", _REFUSED)
+def test_kvm_that_cannot_be_used_is_told_once_and_the_guest_is_emulated(auto: Vmctl, tmp_path: Path, kind: str) -> None:
+    host = on_host(auto, tmp_path, kind)
+    began = time.monotonic()
+    result = host("up")
+    print(f"{kind}: up in {time.monotonic() - began:.1f} s")  # noqa: T201
+    _warned_once(result, *_REFUSED[kind])
+    assert _runs_under(host, "tcg")
+    assert f"tcg ({_REFUSED[kind][0]}" in host("status", "blank").stdout
+    # What was found is remembered.
+    assert _REFUSED[kind][0] in host("restart", "blank", "--timeout", "0").stderr
+    assert _tried(tmp_path) == ([] if kind in ("absent", "forbidden") else ["probe"])
+
+
+@pytest.mark.parametrize("kind", _REFUSED)
+def test_kvm_that_is_demanded_and_cannot_be_used_is_an_error_at_once(auto: Vmctl, tmp_path: Path, kind: str) -> None:
+    host = on_host(auto, tmp_path, kind)
+    host.write(BLANK.replace('"tcg"', '"kvm"'))
+    result = host("up", status=None)
+    prove(result, _UNUSABLE, evidence=_REFUSED[kind][1] or None)
+    assert _REFUSED[kind][0] in result.stderr
+    assert host("list", "--quiet").stdout == ""
+
+
+def test_kvm_that_boots_the_probe_is_used(auto: Vmctl, tmp_path: Path) -> None:
+    host = on_host(auto, tmp_path, "works")
+    assert host("up").stderr.count(_WARNING) == 0
+    assert _runs_under(host, "kvm")
+    (vm,) = host("list", "--json").json["vms"]
+    assert vm["accelerator"] == {"name": "kvm", "reason": "KVM boots guests on this host"}
+    host("restart", "blank", "--timeout", "0")
+    assert _tried(tmp_path) == ["probe", "start", "start"]
+
+
+def test_kvm_that_goes_away_between_the_probe_and_the_start(auto: Vmctl, tmp_path: Path) -> None:
+    host = on_host(auto, tmp_path, "vanishes")
+    result = host("up")
+    _warned_once(result, "this host has no /dev/kvm", "Could not access KVM kernel module")
+    assert _runs_under(host, "tcg")
+    assert len(qemu_processes(host.data)) == 1
+    assert _tried(tmp_path) == ["probe", "start"]
+
+
+def test_kvm_that_goes_away_and_was_demanded(auto: Vmctl, tmp_path: Path) -> None:
+    host = on_host(auto, tmp_path, "vanishes")
+    host.write(BLANK.replace('"tcg"', '"kvm"'))
+    result = host("up", status=None)
+    assert (result.status, result.code) == (6, _UNUSABLE)
+    assert "Could not access KVM kernel module" in result.stderr
+    assert qemu_processes(host.data) == []
+
+
+def test_the_accelerator_can_be_chosen_for_a_command_and_for_a_host(auto: Vmctl, tmp_path: Path) -> None:
+    host = on_host(auto, tmp_path, "works")
+    host.write(BLANK.replace('"tcg"', '"kvm"'))
+    host("up", env={"VMCTL_ACCEL": "tcg"})
+    assert _runs_under(host, "tcg")
+    assert "tcg (as chosen)" in host("status", "blank").stdout
+    host("restart", "blank", "--timeout", "0", "--accel", "kvm", env={"VMCTL_ACCEL": "tcg"})
+    assert _runs_under(host, "kvm")
+    # That was for once: the next start goes by the VMFile again.
+    host("stop", "blank", "--timeout", "0")
+    host("start", "blank", "--accel", "tcg")
+    assert _runs_under(host, "tcg")
+    host("restart", "blank", "--timeout", "0")
+    assert _runs_under(host, "kvm")
+    host("reload", "--timeout", "0", "--accel", "tcg")
+    assert _runs_under(host, "tcg")
+
+
+def test_a_choice_that_does_not_exist(auto: Vmctl) -> None:
+    assert "VMCTL_ACCEL cannot be 'hvf'" in auto("up", env={"VMCTL_ACCEL": "hvf"}, status=2).stderr
+    assert auto("up", "--accel", "hvf", status=2).code == "vmctl::usage"
+
+
+@pytest.mark.parametrize("kind", _NOT_BOOTING)
+def test_a_guest_that_kvm_does_not_boot_is_started_again_without(
+    vmctl: Vmctl, tiny: TinyGuest, tmp_path: Path, kind: str
+) -> None:
+    host = on_host(vmctl, tmp_path, kind)
+    host.env["KVM_STOPS"] = "at once"
+    host.write(tiny.vm())
+    began = time.monotonic()
+    result = host("up")
+    print(f"{kind}: ready after {time.monotonic() - began:.1f} s")  # noqa: T201
+    _warned_once(result, _NOT_BOOTING[kind])
+    assert result.stdout == "tiny: created, started, ready\n"
+    assert _runs_under(host, "tcg", "tiny")
+    assert "last failure" not in host("status", "tiny").stdout.lower()
+    # It came up without, so that the probe was wrong: no guest is tried under KVM any more.
+    again = host("restart", "tiny", "--timeout", "0")
+    _warned_once(again, _NOT_BOOTING[kind])
+    assert _tried(tmp_path) == ["probe", "start"]
+
+
+@pytest.mark.parametrize("kind", _NOT_BOOTING)
+def test_a_guest_that_kvm_does_not_boot_though_it_is_demanded(
+    vmctl: Vmctl, tiny: TinyGuest, tmp_path: Path, kind: str
+) -> None:
+    host = on_host(vmctl, tmp_path, kind)
+    host.env["KVM_STOPS"] = "at once"
+    host.write(tiny.vm(body='accel "kvm"'))
+    result = host("up", status=None)
+    assert (result.status, result.code) == (6, _UNUSABLE), result.stderr
+    assert _NOT_BOOTING[kind] in result.stderr
+    assert "--accel tcg" in result.stderr
+    # The advice, carried out.
+    assert host("restart", "tiny", "--timeout", "0", "--accel", "tcg").stdout.startswith("tiny: stopped, started")
+    assert host("up").stdout.startswith("tiny: ")
+
+
+def test_a_machine_that_qemu_stops_later_is_an_incident_and_is_never_started_again_by_itself(
+    vmctl: Vmctl, tiny: TinyGuest, tmp_path: Path
+) -> None:
+    host = on_host(vmctl, tmp_path, "stops")
+    host.write(tiny.vm(body='provision "shell" { inline "sleep 3600"; }'))
+    host("up", "--no-provision")
+    assert _runs_under(host, "kvm", "tiny")
+    provisioning = host.start("up")
+    log = host.home("tiny") / "provision.log"
+    wait_for(lambda: log.exists() and "sleep" in log.read_text(), "the step")
+    (host.home("tiny") / "stop-it").touch()
+    stopped = time.monotonic()
+    _, stderr = provisioning.communicate(timeout=300)
+    print(f"told after {time.monotonic() - stopped:.1f} s")  # noqa: T201
+    assert (provisioning.returncode, "vm_manager::qemu::internal_error" in stderr) == (7, True), stderr
+
+    for argv in (("up",), ("ssh", "tiny", "--", "true"), ("provision",)):
+        result = host(*argv, status=None)
+        prove(
+            result, "vm_manager::qemu::internal_error", evidence="KVM internal error. Suberror: 1", status=result.status
+        )
+        assert result.status == 7, argv
+    (vm,) = host("list", "--json").json["vms"]
+    assert (vm["state"], vm["last_failure"]["code"]) == ("failed", "vm_manager::qemu::internal_error")
+    status = host("status", "tiny").stdout
+    assert "Ready:        no" in status
+    assert "KVM internal error. Suberror: 1" in status
+    assert len(qemu_processes(host.data)) == 1
+    # The way out.
+    assert host("restart", "tiny", "--timeout", "0", "--accel", "tcg").stdout == "tiny: stopped, started, ready\n"
+    assert _runs_under(host, "tcg", "tiny")
+    assert host("list", "--json").json["vms"][0]["state"] == "running"
