@@ -33,6 +33,7 @@ class Scenario:
     """What is killed, from which state, and what must be true when the same command has run again.
 
     before: commands that lead there. command: is killed, and run again. running: how many QEMUs there are in the end.
+    back: commands that lead there again from the end, which takes less than to begin anew; None: begin anew each time.
     vms: the names there are in the end, with their states. statuses: how the second run may end: what was complete already need
     not be a success.
     """
@@ -43,6 +44,7 @@ class Scenario:
     vms: dict[str, str]
     running: int
     statuses: tuple[int, ...] = (0,)
+    back: tuple[tuple[str, ...], ...] | None = None
 
 
 def install_hook(data: Path, kill_at: int) -> None:
@@ -112,22 +114,21 @@ def kill_everywhere(scenario: Scenario, data: Path, step: int, first: int) -> tu
     """Try every place; how many there were, and what was wrong after which of them."""
     log, at = data.parent / "log", first
     wrong: list[str] = []
+    there = False
     while True:
-        for argv in scenario.before:
+        for argv in scenario.before if not there else scenario.back or ():
             if run(argv, log) != 0:
                 return at, [*wrong, f"{argv} failed:\n{log.read_text()}"]
         killed = run(scenario.command, log, partial(install_hook, data, at))
         if killed != -signal.SIGKILL:
             run_out = [] if killed == 0 else [f"{scenario.command} failed:\n{log.read_text()}"]
-            _clear(data, log)
-            return at - 1, wrong + run_out
+            return at - 1, [*wrong, *run_out, *_clear(data, log)]
         status = run(scenario.again, log)
         found = _look(scenario, data, log.read_text(), status)
-        wrong += [f"killed before call {at}: {problem}" for problem in found]
-        _clear(data, log)
-        left = qemu_processes(data)
-        if left:
-            wrong.append(f"killed before call {at}: QEMUs {left} survived destroy")
+        there = scenario.back is not None and not found
+        wrong += [
+            f"killed before call {at}: {problem}" for problem in (found if there else [*found, *_clear(data, log)])
+        ]
         at += step
 
 
@@ -151,11 +152,14 @@ def _look(scenario: Scenario, data: Path, said: str, status: int) -> list[str]:
     return wrong
 
 
-def _clear(data: Path, log: Path) -> None:
+def _clear(data: Path, log: Path) -> list[str]:
+    """Destroy all VMs; what was wrong."""
     run(("list", "--quiet"), log)
     names = log.read_text().split()
     if names:
         run(("destroy", *names), log)
+    left = qemu_processes(data)
+    return [f"QEMUs {left} survived destroy"] if left else []
 
 
 def main() -> None:

@@ -17,24 +17,29 @@ _UP: tuple[tuple[str, ...], ...] = (("up",),)
 _TO_DISK = ("suspend", "--to-disk", "blank")
 _ANEW = ("start", "--discard-saved-state", "blank")
 _SNAPSHOT = ("snapshot", "create", "blank", "one")
+_FORGET = ("snapshot", "delete", "blank", "one")
 _GO_BACK = ("snapshot", "restore", "blank", "one")
 _CREATE = ("create", "--name", "blank", "--image", "blank.qcow2", "--memory", "32")
 _PULL = ("image", "pull", "blank.qcow2")
 
+_DOWN = ("down", "--timeout", "0")
+_RELOAD = ("reload", "--timeout", "0")
+_RUNS, _SAVED = {"blank": "running"}, {"blank": "suspended"}
+
 _SCENARIOS = {
-    "up": Scenario((), ("up",), ("up",), {"blank": "running"}, 1),
-    "up of a stopped VM": Scenario((*_UP, ("down", "--timeout", "0")), ("up",), ("up",), {"blank": "running"}, 1),
-    "down": Scenario(_UP, ("down", "--timeout", "0"), ("down", "--timeout", "0"), {"blank": "stopped"}, 0),
+    "up": Scenario((), ("up",), ("up",), _RUNS, 1),
+    "up of a stopped VM": Scenario((*_UP, _DOWN), ("up",), ("up",), _RUNS, 1, back=(_DOWN,)),
+    "down": Scenario(_UP, _DOWN, _DOWN, {"blank": "stopped"}, 0, back=_UP),
     "down --destroy": Scenario(_UP, ("down", "--destroy"), ("down", "--destroy"), {}, 0),
-    "reload": Scenario(_UP, ("reload", "--timeout", "0"), ("reload", "--timeout", "0"), {"blank": "running"}, 1),
-    "suspend": Scenario(_UP, ("suspend", "blank"), ("suspend", "blank"), {"blank": "suspended"}, 1),
-    "suspend --to-disk": Scenario(_UP, _TO_DISK, _TO_DISK, {"blank": "suspended"}, 0),
-    "resume from disk": Scenario((*_UP, _TO_DISK), ("resume", "blank"), ("resume", "blank"), {"blank": "running"}, 1),
-    "start without the saved state": Scenario((*_UP, _TO_DISK), _ANEW, ("start", "blank"), {"blank": "running"}, 1),
-    "snapshot create": Scenario(_UP, _SNAPSHOT, _SNAPSHOT, {"blank": "running"}, 1, statuses=(0, 5)),
-    "snapshot restore": Scenario(
-        (*_UP, _SNAPSHOT, ("down", "--timeout", "0")), _GO_BACK, _GO_BACK, {"blank": "running"}, 1
+    "reload": Scenario(_UP, _RELOAD, _RELOAD, _RUNS, 1, back=()),
+    "suspend": Scenario(_UP, ("suspend", "blank"), ("suspend", "blank"), _SAVED, 1, back=(("resume", "blank"),)),
+    "suspend --to-disk": Scenario(_UP, _TO_DISK, _TO_DISK, _SAVED, 0, back=(("resume", "blank"),)),
+    "resume from disk": Scenario(
+        (*_UP, _TO_DISK), ("resume", "blank"), ("resume", "blank"), _RUNS, 1, back=(_TO_DISK,)
     ),
+    "start without the saved state": Scenario((*_UP, _TO_DISK), _ANEW, ("start", "blank"), _RUNS, 1, back=(_TO_DISK,)),
+    "snapshot create": Scenario(_UP, _SNAPSHOT, _SNAPSHOT, _RUNS, 1, statuses=(0, 5), back=(_FORGET,)),
+    "snapshot restore": Scenario((*_UP, _SNAPSHOT, _DOWN), _GO_BACK, _GO_BACK, _RUNS, 1, back=(_DOWN,)),
     "create": Scenario((), _CREATE, _CREATE, {"blank": "prepared"}, 0, statuses=(0, 5)),
     # Pruned before: what an earlier round has fetched would not be fetched again.
     "image pull": Scenario((("image", "prune"),), _PULL, _PULL, {}, 0),

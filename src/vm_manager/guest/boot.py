@@ -44,6 +44,8 @@ _PAUSE_S = 0.2
 # A right key is refused while pam_nologin(8) keeps everybody out until the boot is over, or until cloud-init has made the
 # account in images whose sshd does not wait for it.
 _AUTH_GRACE_S = 45.0
+# Neither takes so long without a line on the console or a look at the disk.
+_AUTH_STILL_S = 10.0
 # So long must nothing move before what stands at the end of the console is taken for the end.
 _SILENT_S = 5.0
 # Installers restart once or twice; one that does it so often and comes no further never will.
@@ -271,7 +273,8 @@ class _Wait:
                 raise seed_not_found(line) from refusal
             if self._first_refusal_s is None:
                 self._first_refusal_s = self.deadline.elapsed_s
-            if self.deadline.elapsed_s - self._first_refusal_s > _AUTH_GRACE_S:
+            refused_s = self.deadline.elapsed_s - self._first_refusal_s
+            if refused_s > _AUTH_GRACE_S or min(refused_s, self._progress.still_s) > _AUTH_STILL_S:
                 raise
             self.deadline.pause(1.0)
             raise SshFailed("the key is refused so far") from refusal
