@@ -47,6 +47,7 @@ def status_lines(instance: Instance) -> list[str]:
         ("Ready", _readiness(instance)),
         ("Backend", record.backend),
         ("Accelerator", _accelerator(instance)),
+        ("Sandbox", _sandbox(instance)),
         ("VCPUs", str(spec.vcpus)),
         ("Memory", f"{spec.memory_mib} MiB"),
         ("Disk", f"{spec.disk_bytes / 1024**3:g} GiB" if spec.disk_bytes else "as the image"),
@@ -111,3 +112,8 @@ def _accelerator(instance: Instance) -> str:
     if found is None:
         return "-"
     return f"{found.accelerator} ({found.reason})" if found.reason else str(found.accelerator)
+
+
+def _sandbox(instance: Instance) -> str:
+    found = instance.confinement
+    return f"{found.sandbox} ({found.reason})" if found else "-"
