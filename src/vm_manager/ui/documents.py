@@ -51,6 +51,7 @@ def status_item(instance: Instance) -> dict[str, object]:
         "home": instance.home,
         "sandbox": _confinement(instance),
         "base_image": record.base_image.path,
+        "isolated": record.spec.isolated,
         "disk_bytes": record.spec.disk_bytes,
         "ready": instance.alive and instance.state is not VmState.FAILED and record.progress.ready,
         "provisioned_steps": record.progress.steps_done,

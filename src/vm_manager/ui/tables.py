@@ -52,7 +52,7 @@ def status_lines(instance: Instance) -> list[str]:
         ("Memory", f"{spec.memory_mib} MiB"),
         ("Disk", f"{spec.disk_bytes / 1024**3:g} GiB" if spec.disk_bytes else "as the image"),
         ("Image", record.base_image.path),
-        ("Network", spec.network.value),
+        ("Network", f"{spec.network}, isolated" if spec.isolated else str(spec.network)),
         ("SSH", f"{spec.access.user}@{endpoint.host}:{endpoint.port}" if endpoint else "-"),
         ("PID", str(observation.pid or "-")),
         ("Provisioned", f"{progress.steps_done} of {len(spec.provisioners)} steps"),

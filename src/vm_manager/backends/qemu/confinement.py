@@ -21,13 +21,14 @@ _ANY_PORT = 0
 
 def qemu_sandbox(record: InstanceRecord, files: InstanceFiles, ssh_port: int) -> Sandbox:
     """The sandbox of a VM's QEMU. ssh_port: what leads to the guest's sshd; 0: one that the kernel picks."""
-    online = record.spec.network is NetworkMode.USER
+    reached = record.spec.network is NetworkMode.USER
+    online = reached and not record.spec.isolated
     return Sandbox(
         read=(Path(record.base_image.path), files.seed, *(_name_servers() if online else ())),
         write=(files.overlay, files.pid, *files.machine_logs),
         make_in=(files.home,),
         devices=(KVM_DEVICE,),
-        ports=(_ANY_PORT, *((ssh_port,) if ssh_port else ())) if online else (),
+        ports=(_ANY_PORT, *((ssh_port,) if ssh_port else ())) if reached else (),
         connect=online,
     )
 
