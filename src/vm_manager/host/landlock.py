@@ -106,8 +106,8 @@ def restrict_thread(files: Mapping[Path, Access], ports: Iterable[int] | None, *
 def _allow_path(rules: int, path: Path, access: Access) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return  # nobody can do anything to it
+    except OSError:
+        return  # what this user does not reach, nothing that it starts does
     try:
         # The kernel refuses a right to a file that only directories have.
         fitting = access if stat.S_ISDIR(os.fstat(descriptor).st_mode) else access & _OF_FILES
@@ -120,9 +120,13 @@ def _add(rules: int, kind: int, rule: ctypes.Structure) -> None:
     _call(_ADD_RULE, ctypes.c_int(rules), ctypes.c_int(kind), ctypes.byref(rule), ctypes.c_uint32(0))
 
 
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _call(number: int, *arguments: object) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    result = int(libc.syscall(ctypes.c_long(number), *arguments))
+    result = int(_libc().syscall(ctypes.c_long(number), *arguments))
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))

@@ -69,7 +69,7 @@ def confinement() -> Confinement:
         return Confinement(SandboxKind.NONE, f"{_VARIABLE}=off")
     if landlock_version() == 0:
         return Confinement(SandboxKind.NONE, "this kernel has no Landlock")
-    as_root = ", as root without its capabilities" if os.geteuid() == 0 else ""
+    as_root = "; as root, with no capability but CAP_DAC_OVERRIDE" if os.geteuid() == 0 else ""
     return Confinement(SandboxKind.LANDLOCK, f"version {landlock_version()}{as_root}")
 
 

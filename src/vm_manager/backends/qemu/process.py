@@ -23,7 +23,7 @@ from vm_manager.domain.deadline import Deadline
 from vm_manager.host.environment import clean_environment
 from vm_manager.host.sandbox import Sandbox
 from vm_manager.host.sandbox import spawn as start_program
-from vm_manager.state.files import private, write_private
+from vm_manager.state.files import private
 from vm_manager.state.layout import InstanceFiles
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,8 @@ def spawn(argv: Sequence[str], files: InstanceFiles, sandbox: Sandbox) -> subpro
     """
     _log.info("$ %s", shlex.join(argv))
     # There before QEMU: its sandbox grants files that are there.
-    write_private(files.pid, b"")
+    files.pid.unlink(missing_ok=True)
+    os.close(private(str(files.pid), os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     with open(files.qemu_log, "ab", opener=private) as log, _life_line(files) as life_line:
         return start_program(
             argv,
