@@ -43,8 +43,8 @@ exec "$@"
 """.replace("NODES", " ".join(_NODES))
 
 
-def on_host(vmctl: Vmctl, base: Path, kind: str) -> Vmctl:
-    """The same, on a host of that kind."""
+def on_host(vmctl: Vmctl, base: Path, kind: str, *, stops: str = "") -> Vmctl:
+    """The same, on a host of that kind. stops: "at once", or when a file says so."""
     assert kind in KINDS
     tools, dev, kvm = base / "tools", base / "dev", base / "kvm"
     tools.mkdir()
@@ -52,7 +52,14 @@ def on_host(vmctl: Vmctl, base: Path, kind: str) -> Vmctl:
     kvm.touch()
     stand_in = tools / "qemu-system-x86_64"
     shutil.copy(Path(__file__).with_name("stand_in_qemu.py"), stand_in)
-    stand_in.write_text(stand_in.read_text().replace("#!/usr/bin/env python3", f"#!{sys.executable}", 1))
+    host = {
+        "KVM_HOST": kind,
+        "KVM_HOST_FILE": str(kvm),
+        "KVM_STOPS": stops,
+        "REAL_QEMU": str(shutil.which("qemu-system-x86_64")),
+    }
+    text = stand_in.read_text().replace("#!/usr/bin/env python3", f"#!{sys.executable}", 1)
+    stand_in.write_text(text.replace("_HOST: dict[str, str] = {}", f"_HOST = {host!r}", 1))
     stand_in.chmod(0o755)
     namespace: tuple[str, ...] = (
         "unshare",
@@ -71,8 +78,7 @@ def on_host(vmctl: Vmctl, base: Path, kind: str) -> Vmctl:
     env = {
         **vmctl.env,
         "PATH": f"{tools}:{vmctl.environment()['PATH']}",
-        "KVM_HOST": kind,
-        "KVM_HOST_FILE": str(kvm),
-        "REAL_QEMU": str(shutil.which("qemu-system-x86_64")),
+        # It keeps notes outside the VM's directory, and leads the real one to other files than the VM's.
+        "VMCTL_SANDBOX": "off",
     }
     return replace(vmctl, env=env, prefix=namespace)

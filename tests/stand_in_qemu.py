@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stands in for QEMU on a host whose KVM is of the kind $KVM_HOST; without `-accel kvm` it is the real one.
+"""Stands in for QEMU on a host whose KVM is of the kind _HOST["KVM_HOST"]; without `-accel kvm` it is the real one.
 
 What it says was recorded on such hosts.
 """
@@ -17,6 +17,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+# Written into the copy that stands in: a QEMU does not get to see the caller's environment.
+_HOST: dict[str, str] = {}
 # A KVM without the processor's help that met an instruction which it does not emulate.
 _INTERNAL_ERROR = """\
 KVM internal error. Suberror: 1
@@ -62,9 +64,9 @@ def main() -> None:
     if "kvm" not in argv:
         _real(argv)
     probing = any("isa-debug-exit" in word for word in argv)
-    with open(f"{os.environ['KVM_HOST_FILE']}.log", "a") as log:
+    with open(f"{_HOST['KVM_HOST_FILE']}.log", "a") as log:
         log.write("probe\n" if probing else "start\n")
-    kind = os.environ["KVM_HOST"]
+    kind = _HOST["KVM_HOST"]
     if kind == "aborts":
         sys.stderr.write(_ABORTS)
         sys.stderr.flush()
@@ -82,7 +84,7 @@ def main() -> None:
     if probing:
         _real(emulated)
     if kind == "vanishes":
-        Path(os.environ["KVM_HOST_FILE"]).unlink()
+        Path(_HOST["KVM_HOST_FILE"]).unlink()
         _real(argv)
     if kind == "triple-faults":
         Path("astray.img").write_bytes((_TRIPLE_FAULTS.ljust(510, b"\0") + b"\x55\xaa").ljust(1 << 20, b"\0"))
@@ -96,7 +98,7 @@ def main() -> None:
 
 
 def _real(argv: list[str]) -> None:
-    os.execv(os.environ["REAL_QEMU"], ["qemu-system-x86_64", *argv])
+    os.execv(_HOST["REAL_QEMU"], ["qemu-system-x86_64", *argv])
 
 
 def _without_overlay(word: str) -> str:
@@ -106,7 +108,7 @@ def _without_overlay(word: str) -> str:
 
 
 def _real_with_a_monitor_between(argv: list[str]) -> None:
-    """QEMU whose machine is stopped with `internal-error` when a file `stop-it` appears, or at once where $KVM_STOPS says so."""
+    """QEMU whose machine is stopped with `internal-error` when a file `stop-it` appears, or at once where _HOST says so."""
     # A process of its own, which inherits nothing of what tells that QEMU lives.
     subprocess.Popen([sys.executable, __file__, "between", str(os.getpid())], close_fds=True)
     _real([word.replace("path=query.sock", "path=real-query.sock") for word in argv])
@@ -120,7 +122,7 @@ def _stand_between(qemu: int) -> None:
     server.listen()
     stopped = threading.Event()
     threading.Thread(target=_serve, args=(server, stopped), daemon=True).start()
-    at_once = os.environ.get("KVM_STOPS") == "at once"
+    at_once = _HOST["KVM_STOPS"] == "at once"
     while Path(f"/proc/{qemu}").exists():
         time.sleep(0.05)
         if not stopped.is_set() and (at_once or os.path.exists("stop-it")) and os.path.exists("real-query.sock"):

@@ -143,8 +143,7 @@ def test_a_choice_that_does_not_exist(auto: Vmctl) -> None:
 def test_a_guest_that_kvm_does_not_boot_is_started_again_without(
     vmctl: Vmctl, tiny: TinyGuest, tmp_path: Path, kind: str
 ) -> None:
-    host = on_host(vmctl, tmp_path, kind)
-    host.env["KVM_STOPS"] = "at once"
+    host = on_host(vmctl, tmp_path, kind, stops="at once")
     host.write(tiny.vm())
     began = time.monotonic()
     result = host("up")
@@ -163,8 +162,7 @@ def test_a_guest_that_kvm_does_not_boot_is_started_again_without(
 def test_a_guest_that_kvm_does_not_boot_though_it_is_demanded(
     vmctl: Vmctl, tiny: TinyGuest, tmp_path: Path, kind: str
 ) -> None:
-    host = on_host(vmctl, tmp_path, kind)
-    host.env["KVM_STOPS"] = "at once"
+    host = on_host(vmctl, tmp_path, kind, stops="at once")
     host.write(tiny.vm(body='accel "kvm"'))
     result = host("up", status=None)
     assert (result.status, result.code) == (6, _UNUSABLE), result.stderr

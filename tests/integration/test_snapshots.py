@@ -108,14 +108,12 @@ def test_a_saved_vm_is_neither_kept_nor_taken_back(running: Saver) -> None:
 
 
 def test_a_raw_disk_cannot_be_kept(running: Saver) -> None:
-    raw = running.home / "extra.raw"
-    raw.write_bytes(b"\0" * 2**20)
     with qmp(running.vmctl, "query.sock", "tiny") as connection:
         execute(connection, "qmp_capabilities")
         execute(
             connection,
             "blockdev-add",
-            **{"driver": "raw", "node-name": "extra", "file": {"driver": "file", "filename": "extra.raw"}},
+            **{"driver": "raw", "node-name": "extra", "file": {"driver": "null-co", "size": 2**20}},
         )
         execute(connection, "device_add", driver="scsi-hd", id="extra0", bus="scsi0.0", drive="extra")
     result = running.vmctl("snapshot", "create", "tiny", "one", status=7)
@@ -124,7 +122,6 @@ def test_a_raw_disk_cannot_be_kept(running: Saver) -> None:
     assert (running.vm()["state"], tags(running)) == ("running", [])
     assert running.run("echo alive") == "alive\n"
     running.vmctl("restart", "tiny")
-    raw.unlink()
 
 
 def test_an_unknown_node_is_qemus_own_reason_and_no_job_is_left(running: Saver) -> None:

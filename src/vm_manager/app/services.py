@@ -85,7 +85,14 @@ class Services:
         backend = self.backend(record.backend)
         observation = backend.observe(record, files.home)
         failure = self._last_failure(record, observation)
-        return Instance(record, observation, str(files.home), failure, backend.acceleration(record))
+        return Instance(
+            record,
+            observation,
+            str(files.home),
+            failure,
+            backend.acceleration(record),
+            backend.confinement(record),
+        )
 
     def _last_failure(self, record: InstanceRecord, observation: Observation) -> LastFailure | None:
         """Also what nobody has been told of yet: whoever looks first writes it down."""

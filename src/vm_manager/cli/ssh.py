@@ -16,6 +16,7 @@ from vm_manager.cli.session import FileOption, load_project, manager
 from vm_manager.cli.settings import current
 from vm_manager.diagnostics.errors import SshFailed
 from vm_manager.diagnostics.subject import Subject
+from vm_manager.host.environment import SSH, clean_environment
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def _run(argv: list[str]) -> int:
     _log.info("$ %s", shlex.join(argv))
     before = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN: the child would inherit that
     try:
-        status = subprocess.call(argv)
+        status = subprocess.call(argv, env=clean_environment(SSH))
     finally:
         signal.signal(signal.SIGINT, before)
     return status if status >= 0 else 128 - status

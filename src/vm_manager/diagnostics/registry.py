@@ -452,6 +452,14 @@ _TABLE = (
           "the guest runs into a fault of KVM or QEMU",
          ),
          "boot the VM again with `vmctl restart`; with `--accel tcg` it does without KVM"),
+    Code("vm_manager::host::no_sandbox", 70, 6, _EXPECTED, Fault.HOST,
+         "There is no sandbox for QEMU and qemu-img on this host.",
+         (
+          "the kernel is older than 5.13, or was built or started without Landlock",
+          "a container forbids the system calls of Landlock",
+         ),
+         "use a kernel with Landlock; "
+         "without `VMCTL_SANDBOX=require` it is a warning, and with `VMCTL_SANDBOX=off` nothing is said"),
 )  # fmt: skip
 
 CODES: dict[str, Code] = {entry.code: entry for entry in _TABLE}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vm_manager.domain.instance import (
         Acceleration,
         BaseImage,
+        Confinement,
         Execution,
         Incident,
         InstanceRecord,
@@ -77,6 +78,9 @@ class Backend(Protocol):
 
     def acceleration(self, record: InstanceRecord) -> Acceleration | None:
         """What executes the machine's code since its last start; None where there is no such choice. Never fails."""
+
+    def confinement(self, record: InstanceRecord) -> Confinement | None:
+        """The sandbox of the hypervisor since its last start; None where there is no process to confine. Never fails."""
 
     def distrust(self, record: InstanceRecord, finding: KvmUnusable) -> None:
         """Remember that hardware acceleration did not boot a guest which came up without. Never fails."""

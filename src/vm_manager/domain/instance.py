@@ -164,6 +164,21 @@ class Acceleration:
     reason: str
 
 
+class SandboxKind(StrEnum):
+    """What keeps a hypervisor from the user's files. LANDLOCK: the kernel's Landlock. NONE: nothing."""
+
+    LANDLOCK = "landlock"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """The sandbox of a machine's hypervisor since its last start; reason: how far it goes, or why there is none."""
+
+    sandbox: SandboxKind
+    reason: str
+
+
 @dataclass(frozen=True)
 class Incident:
     """What befell a machine that no command was at work on.
@@ -199,6 +214,7 @@ class Instance:
     home: str
     last_failure: LastFailure | None = None
     acceleration: Acceleration | None = None
+    confinement: Confinement | None = None
 
     @property
     def name(self) -> str:

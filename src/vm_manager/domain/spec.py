@@ -140,6 +140,7 @@ class VmSpec:
     """One virtual machine.
 
     memory_mib, disk_bytes (None: as large as the image), boot_timeout_s (None: by accelerator).
+    isolated: with NetworkMode.USER: nothing but the guest's sshd is reached through the network, and nothing from the guest.
     cpu: QEMU's name of a CPU model, or None for the accelerator's default.
     depends_on: names of VMs of the same VMFile that must be ready before this one starts.
     """
@@ -153,6 +154,7 @@ class VmSpec:
     cpu: str | None = None
     boot_timeout_s: int | None = None
     network: NetworkMode = NetworkMode.USER
+    isolated: bool = False
     cloud_init: CloudInit | None = None
     ssh: SshAccess | None = None
     provisioners: tuple[Provisioner, ...] = ()

@@ -6,11 +6,13 @@ import logging
 import shlex
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vm_manager.diagnostics.excerpt import excerpt
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.host.environment import clean_environment
+from vm_manager.host.sandbox import Sandbox, spawn
 
 _log = logging.getLogger(__name__)
 
@@ -43,26 +45,41 @@ class Finished:
     stderr: str
 
 
-def run(argv: Sequence[str], *, timeout_s: float, stdin: str = "") -> Finished:
+def run(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    stdin: str = "",
+    sandbox: Sandbox | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Finished:
     """Run a program, with nothing but `stdin` to read, and return what it wrote.
 
-    Raises: `ProcessFailed` for any end but exit status 0; `OSError` when it cannot be executed.
+    sandbox: what it may do; None: all that the user may. env: what it sees of the environment; default: what every program needs.
+    Raises: `ProcessFailed` for any end but exit status 0; `host::no_sandbox`; `OSError` when it cannot be executed.
     """
     _log.info("$ %s", shlex.join(argv))
-    try:
-        done = subprocess.run(
-            argv,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ProcessFailed(Finished(tuple(argv), None, "", _text(error.stderr))) from None
-    finished = Finished(tuple(argv), done.returncode, done.stdout, done.stderr)
-    if done.returncode != 0:
+    environment = clean_environment() if env is None else env
+    with spawn(
+        argv,
+        sandbox,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=timeout_s)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise ProcessFailed(Finished(tuple(argv), None, "", _text(error.stderr))) from None
+        except BaseException:
+            process.kill()
+            raise
+    finished = Finished(tuple(argv), process.returncode, stdout, stderr)
+    if process.returncode != 0:
         raise ProcessFailed(finished)
     return finished
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from vm_manager.diagnostics.errors import ConversionFailed, FormatDetectionFailed, HostError, OverlayCreationFailed
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.host.process import ProcessFailed, run
+from vm_manager.host.sandbox import Sandbox
 from vm_manager.host.tools import find_tool
 
 _TIMEOUT_S = 120
@@ -60,7 +63,7 @@ def _info(path: Path) -> Any:
     # -U: an image that a running QEMU holds open can be looked at all the same.
     argv = [str(require_qemu_img()), "info", "-U", "--output=json", str(path)]
     try:
-        return json.loads(run(argv, timeout_s=_TIMEOUT_S).stdout)
+        return json.loads(run(argv, timeout_s=_TIMEOUT_S, sandbox=Sandbox(read=(path,))).stdout)
     except ProcessFailed as error:
         raise FormatDetectionFailed(
             "{path} is not a disk image that qemu-img can read", {"path": str(path)}, evidence=(error.evidence,)
@@ -85,7 +88,7 @@ def require_sound(path: Path, format: str) -> None:
     """
     argv = [str(require_qemu_img()), "check", "-q", "-U", "-f", format, str(path)]
     try:
-        run(argv, timeout_s=_TIMEOUT_S)
+        run(argv, timeout_s=_TIMEOUT_S, sandbox=Sandbox(read=(path,)))
     except ProcessFailed as error:
         if error.result.status == _DAMAGED:
             raise FormatDetectionFailed(
@@ -103,12 +106,13 @@ def convert(source: Path, target: Path, *, format: str, compress: bool) -> None:
         program = find_tool("qemu-img")
     except HostError as error:
         raise ConversionFailed("qemu-img is not installed", help=error.diagnostic.help) from error
-    known = image_info(source).format
+    known, below = image_info(source).format, backing_chain(source)
     flags = ["-c"] if compress else []
     # -U: a VM that runs may have it open. -f: what it was found to be, and nothing else.
     argv = [str(program), "convert", "-q", "-U", *flags, "-f", known, "-O", format, str(source), str(target)]
     try:
-        run(argv, timeout_s=_COPY_TIMEOUT_S)
+        with os_errors(target):
+            _make(argv, target, (source, *below), _COPY_TIMEOUT_S)
     except ProcessFailed as error:
         with os_errors(target.parent):
             require_space(target.parent)
@@ -138,7 +142,8 @@ def create_overlay(overlay: Path, base: Path, size_bytes: int | None) -> None:
         )
     argv = [str(require_qemu_img()), "create", "-q", "-f", "qcow2", "-F", info.format, "-b", str(base), str(overlay)]
     try:
-        run(argv if size_bytes is None else [*argv, str(size_bytes)], timeout_s=_TIMEOUT_S)
+        with os_errors(overlay):
+            _make(argv if size_bytes is None else [*argv, str(size_bytes)], overlay, (base,), _TIMEOUT_S)
     except ProcessFailed as error:
         # Probed rather than read from the text: a full disk refuses one more block, too.
         with os_errors(overlay.parent):
@@ -166,7 +171,23 @@ def kept_snapshots(path: Path) -> tuple[Kept, ...]:
 
 def change_snapshot(path: Path, option: str, tag: str) -> None:
     """Create (-c), apply (-a) or delete (-d) a snapshot inside an image that nobody has open. Raises: `ProcessFailed`."""
-    run([str(require_qemu_img()), "snapshot", "-q", option, tag, str(path)], timeout_s=_TIMEOUT_S)
+    # What is below takes no part in it, and is not opened.
+    alone = {"driver": "qcow2", "backing": None, "file": {"driver": "file", "filename": str(path)}}
+    argv = [str(require_qemu_img()), "snapshot", "-q", option, tag, f"json:{json.dumps(alone)}"]
+    run(argv, timeout_s=_TIMEOUT_S, sandbox=Sandbox(write=(path,)))
+
+
+def _make(argv: Sequence[str], target: Path, sources: tuple[Path, ...], timeout_s: float) -> None:
+    """Run a qemu-img that makes one image of others; it is there before, as a sandbox grants files that are there.
+
+    Raises: `ProcessFailed`, `OSError`; there is nothing then.
+    """
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    try:
+        run(argv, timeout_s=timeout_s, sandbox=Sandbox(read=sources, write=(target,)))
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
 
 
 def require_space(directory: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from vm_manager.domain.spec import VmSpec
 
 # The words of the VMFile for what the command line decides anew at every start, and for what is fixed at creation.
-_AT_START = {"vcpus": "vcpus", "memory_mib": "memory", "accelerator": "accel", "cpu": "cpu"}
+_AT_START = {"vcpus": "vcpus", "memory_mib": "memory", "accelerator": "accel", "cpu": "cpu", "isolated": "isolated"}
 _AT_CREATION = {"image": "image", "disk_bytes": "disk", "network": "network", "cloud_init": "cloud-init", "ssh": "ssh"}
 
 

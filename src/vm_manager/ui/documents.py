@@ -49,7 +49,9 @@ def status_item(instance: Instance) -> dict[str, object]:
         "instance_id": record.instance_id,
         "created_at": record.created_at,
         "home": instance.home,
+        "sandbox": _confinement(instance),
         "base_image": record.base_image.path,
+        "isolated": record.spec.isolated,
         "disk_bytes": record.spec.disk_bytes,
         "ready": instance.alive and instance.state is not VmState.FAILED and record.progress.ready,
         "provisioned_steps": record.progress.steps_done,
@@ -175,6 +177,11 @@ def _ssh(endpoint: Endpoint | None, user: str) -> dict[str, object] | None:
 def _acceleration(instance: Instance) -> dict[str, object] | None:
     found = instance.acceleration
     return {"name": found.accelerator.value, "reason": found.reason} if found else None
+
+
+def _confinement(instance: Instance) -> dict[str, object] | None:
+    found = instance.confinement
+    return {"name": found.sandbox.value, "reason": found.reason} if found else None
 
 
 def _last_failure(failure: LastFailure | None) -> dict[str, object] | None:

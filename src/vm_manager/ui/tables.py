@@ -47,11 +47,12 @@ def status_lines(instance: Instance) -> list[str]:
         ("Ready", _readiness(instance)),
         ("Backend", record.backend),
         ("Accelerator", _accelerator(instance)),
+        ("Sandbox", _sandbox(instance)),
         ("VCPUs", str(spec.vcpus)),
         ("Memory", f"{spec.memory_mib} MiB"),
         ("Disk", f"{spec.disk_bytes / 1024**3:g} GiB" if spec.disk_bytes else "as the image"),
         ("Image", record.base_image.path),
-        ("Network", spec.network.value),
+        ("Network", f"{spec.network}, isolated" if spec.isolated else str(spec.network)),
         ("SSH", f"{spec.access.user}@{endpoint.host}:{endpoint.port}" if endpoint else "-"),
         ("PID", str(observation.pid or "-")),
         ("Provisioned", f"{progress.steps_done} of {len(spec.provisioners)} steps"),
@@ -111,3 +112,8 @@ def _accelerator(instance: Instance) -> str:
     if found is None:
         return "-"
     return f"{found.accelerator} ({found.reason})" if found.reason else str(found.accelerator)
+
+
+def _sandbox(instance: Instance) -> str:
+    found = instance.confinement
+    return f"{found.sandbox} ({found.reason})" if found else "-"

@@ -20,9 +20,17 @@ def _one(kind: Type, name: str = "value") -> tuple[Argument, ...]:
     return (Argument(name=name, type=kind),)
 
 
-def _property(name: str, kind: Type, help: str, *, required: bool = False, default: str = "") -> Entry:
+def _property(
+    name: str, kind: Type, help: str, *, required: bool = False, default: str = "", only: tuple[str, ...] = ()
+) -> Entry:
     return Entry(
-        name=name, help=help, arguments=_one(kind), written=Written.PROPERTY, required=required, default=default
+        name=name,
+        help=help,
+        arguments=_one(kind),
+        written=Written.PROPERTY,
+        required=required,
+        default=default,
+        only=only,
     )
 
 
@@ -58,13 +66,15 @@ FORWARD = Entry(
 
 NETWORK = Entry(
     name="network",
-    help="a network card; without one, as with \"user\"",
+    help="a network card; without one, as with \"user\", where the guest reaches the host's own 127.0.0.1 as 10.0.2.2",
     arguments=_one(Word(words=tuple(NetworkMode), later=frozenset({NetworkMode.TAP, NetworkMode.VNIC})), "mode"),
     many=True,
     default='"user"',
     also=("net", "nic"),
     entries=(
         FORWARD,
+        _property("isolated", Flag(), "whether the guest reaches neither the host nor the internet; SSH into it works",
+                  default="#false", only=(NetworkMode.USER,)),
         Entry(name="bridge", help="the bridge of the host", arguments=_one(Text(form=forms.INTERFACE)),
               written=Written.EITHER, only=(NetworkMode.TAP,), works=False, default='"br0"'),
         Entry(name="name", help="the VNIC", arguments=_one(Text(form=forms.INTERFACE)),

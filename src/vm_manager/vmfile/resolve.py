@@ -42,6 +42,7 @@ class _Resolver:
             cpu=_text(vm, "cpu"),
             boot_timeout_s=_number(vm, "boot-timeout"),
             network=NetworkMode(network.text) if network else NetworkMode.USER,
+            isolated=network.value("isolated", bool, False) if network else False,
             cloud_init=self._cloud_init(cloud_init, vm.text) if cloud_init else None,
             ssh=self._ssh(ssh) if ssh else None,
             provisioners=tuple(map(self._provisioner, vm.all("provision"))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,11 @@ def test_no_file_of_the_vm_is_named_by_more_than_its_name() -> None:
 def test_the_guests_own_ssh_port_is_forwarded_from_the_loopback_address_only() -> None:
     (forward,) = [word for word in _argv(full_spec(), ssh_port=40022) if "hostfwd" in word]
     assert forward == "user,id=net0,hostfwd=tcp:127.0.0.1:40022-:2222"
+
+
+def test_an_isolated_guest_reaches_nothing_and_its_ssh_port_is_forwarded_all_the_same() -> None:
+    (netdev,) = [word for word in _argv(replace(full_spec(), isolated=True)) if "hostfwd" in word]
+    assert netdev == "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:0-:2222"
 
 
 # Accelerators

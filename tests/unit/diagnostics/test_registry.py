@@ -68,6 +68,7 @@ _PUBLISHED = {
     "vm_manager::guest::boot_failed": (55, 10),
     "vm_manager::guest::panicked": (56, 10),
     "vm_manager::qemu::internal_error": (57, 7),
+    "vm_manager::host::no_sandbox": (70, 6),
 }
 
 _ROWS: dict[int, type[VmError]] = {

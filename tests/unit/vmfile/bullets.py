@@ -66,6 +66,7 @@ BULLETS: dict[str, list[str]] = {
         vm('ssh user="debian"'),
         vm('drive "data" { size 10 }'),
         vm('network "tap" { forward host=8080 guest=80 }'),
+        vm('network "none" isolated=#true'),
         vm('provision "file" { source "nginx.conf"; destination "/a"; env "A" "b" }'),
         vm("vcpus 2\nvcpus 4"),
         vm('drive "data" size=1 size=2'),

@@ -32,7 +32,7 @@ vm "web" {
     boot-timeout 900
     depends-on "db"
     depends-on "cache" "mail"
-    network "user" {
+    network "user" isolated=#true {
         forward host=8080 guest=80
         forward host=5353 guest=53 protocol="udp" address="127.0.0.1"
     }
@@ -80,6 +80,7 @@ def test_every_construct_is_accepted_in_both_versions_of_kdl(tmp_path: Path, hea
     web, db, cache, mail = project.specs
     assert (web.vcpus, web.memory_mib, web.disk_bytes, web.boot_timeout_s) == (2, 2048, 20 * _GIB, 900)
     assert web.ssh == SshAccess(user="debian", private_key=f"{tmp_path}/id", port=22)
+    assert (web.isolated, db.isolated) == (True, False)
     assert [step.kind for step in web.provisioners] == ["shell", "shell", "file"]
     assert (db.image.url, mail.network, mail.memory_mib) == ("https://example.org/debian.qcow2", NetworkMode.NONE, 2048)
     assert cache.cloud_init == CloudInit(hostname="cache", user_data=f"{tmp_path}/user-data.yaml")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Diagnostic, Evidence
     from vm_manager.domain.deadline import CancelToken, Deadline
     from vm_manager.domain.events import EventSink
-    from vm_manager.domain.instance import Acceleration, BaseImage, Execution, Incident, InstanceRecord
+    from vm_manager.domain.instance import Acceleration, BaseImage, Confinement, Execution, Incident, InstanceRecord
     from vm_manager.domain.spec import VmSpec
 
 _RUNS, _PAUSED = b"running\n", b"paused\n"
@@ -49,6 +49,9 @@ class NoopBackend:
         return record.backend_data
 
     def acceleration(self, record: InstanceRecord) -> Acceleration | None:
+        return None
+
+    def confinement(self, record: InstanceRecord) -> Confinement | None:
         return None
 
     def distrust(self, record: InstanceRecord, finding: KvmUnusable) -> None:

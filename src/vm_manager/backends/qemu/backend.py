@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.domain.backend import BackendData, Capabilities
-from vm_manager.domain.instance import Acceleration, Endpoint, Observation, Vitals, VmState
+from vm_manager.domain.instance import Acceleration, Confinement, Endpoint, Observation, SandboxKind, Vitals, VmState
 from vm_manager.domain.spec import Accelerator, NetworkMode
 from vm_manager.state.layout import InstanceFiles
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vm_manager.backends.qemu.launch import Keep
-    from vm_manager.diagnostics.errors import KvmUnusable
+    from vm_manager.diagnostics.errors import HostError, KvmUnusable
     from vm_manager.diagnostics.model import Diagnostic, Evidence
     from vm_manager.domain.deadline import CancelToken, Deadline
     from vm_manager.domain.events import EventSink
@@ -72,16 +72,21 @@ class QemuBackend:
     def check_host(self, specs: Sequence[VmSpec]) -> tuple[Diagnostic, ...]:
         from vm_manager.backends.qemu.launch import accelerator_findings
         from vm_manager.host.qemu_img import require_qemu_img
+        from vm_manager.host.sandbox import sandbox_finding
 
-        findings = accelerator_findings(specs)
+        unconfined = sandbox_finding()
+        findings = (*accelerator_findings(specs), *((unconfined,) if unconfined else ()))
         require_qemu_img()
         return tuple(warning for finding in findings for warning in self._once(finding))
 
-    def _once(self, finding: KvmUnusable) -> Iterator[Diagnostic]:
+    def _once(self, finding: HostError) -> Iterator[Diagnostic]:
         """The finding as a warning, unless it has been told."""
+        from vm_manager.diagnostics.errors import KvmUnusable
+
         if str(finding) not in self._told:
             self._told.add(str(finding))
-            yield finding.enrich(notes=(_EMULATED,)).as_warning()
+            notes = (_EMULATED,) if isinstance(finding, KvmUnusable) else ()
+            yield finding.enrich(notes=notes).as_warning()
 
     def prepare(self, spec: VmSpec, base: BaseImage, home: Path) -> BackendData:
         from vm_manager.backends.qemu.disks import new_identity, prepare_disks
@@ -93,7 +98,7 @@ class QemuBackend:
         from vm_manager.backends.qemu.launch import start
         from vm_manager.domain.events import Warned
 
-        def warn(finding: KvmUnusable) -> None:
+        def warn(finding: HostError) -> None:
             for warning in self._once(finding):
                 emit(Warned(record.name, warning))
 
@@ -104,6 +109,12 @@ class QemuBackend:
         word, reason = record.backend_data.get("accelerator"), record.backend_data.get("accelerator_reason")
         known = next((accelerator for accelerator in Accelerator if accelerator == word), None)
         return Acceleration(known, reason if isinstance(reason, str) else "") if known else None
+
+    def confinement(self, record: InstanceRecord) -> Confinement | None:
+        # As above, for every line of `list`.
+        word, reason = record.backend_data.get("sandbox"), record.backend_data.get("sandbox_reason")
+        known = next((kind for kind in SandboxKind if kind == word), None)
+        return Confinement(known, reason if isinstance(reason, str) else "") if known else None
 
     def distrust(self, record: InstanceRecord, finding: KvmUnusable) -> None:
         from vm_manager.backends.qemu.launch import distrust_kvm

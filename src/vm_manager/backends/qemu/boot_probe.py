@@ -17,7 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from vm_manager.backends.qemu.confinement import probe_sandbox
 from vm_manager.host.process import describe_status
+from vm_manager.host.sandbox import spawn
 
 #: What each letter of boot_probe.S stands for, in order.
 STEPS = {
@@ -73,8 +75,9 @@ def boot_probe(qemu: Path, accelerator: str, cpu: str) -> ProbeResult:
     try:
         os.write(disk, _SECTOR.read_bytes())
         os.truncate(disk, _DISK_BYTES)
-        process = subprocess.Popen(
+        process = spawn(
             _command_line(qemu, accelerator, cpu, f"/proc/self/fd/{disk}"),
+            probe_sandbox(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -78,7 +78,9 @@ def _network(spec: VmSpec, mac: str, ssh_port: int) -> list[str]:
     if spec.network is NetworkMode.NONE:
         return []
     forward = f"hostfwd=tcp:127.0.0.1:{ssh_port}-:{spec.access.port}"
-    return ["-netdev", f"user,id=net0,{forward}", "-device", f"virtio-net-pci,id=nic0,netdev=net0,mac={mac}"]
+    # In QEMU's own words: the guest is isolated, and what is forwarded into it explicitly is not affected.
+    restrict = "restrict=on," if spec.isolated else ""
+    return ["-netdev", f"user,id=net0,{restrict}{forward}", "-device", f"virtio-net-pci,id=nic0,netdev=net0,mac={mac}"]
 
 
 def _devices() -> list[str]:

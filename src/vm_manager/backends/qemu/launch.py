@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vm_manager.backends.qemu.accelerator import Choice, acceleration, choose, distrust, emulation, kvm_finding
 from vm_manager.backends.qemu.command import command_line
+from vm_manager.backends.qemu.confinement import qemu_sandbox
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.probes import probe_start
@@ -24,6 +25,7 @@ from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.spec import Accelerator, VmSpec
 from vm_manager.host.process import describe_status
+from vm_manager.host.sandbox import Sandbox, confinement, sandbox_finding
 from vm_manager.host.text import quoted_log
 from vm_manager.host.tools import find_tool
 from vm_manager.state.files import write_private
@@ -60,10 +62,11 @@ def accelerator_findings(specs: Sequence[VmSpec]) -> tuple[KvmUnusable, ...]:
 
 @dataclass(frozen=True)
 class Composed:
-    """A VM's command line, and the accelerator that was chosen for it."""
+    """A VM's command line, the accelerator that was chosen for it, and what it may do to this host."""
 
     argv: tuple[str, ...]
     choice: Choice
+    sandbox: Sandbox
 
 
 def compose(record: InstanceRecord, files: InstanceFiles, choice: Choice | None = None) -> Composed:
@@ -74,16 +77,17 @@ def compose(record: InstanceRecord, files: InstanceFiles, choice: Choice | None 
     """
     data, qemu = QemuData.of(record), require_qemu()
     choice = choice or choose(record.spec.accelerator, record.spec.cpu, qemu)
+    port = _free_or_any(data.ssh_port)
     argv = command_line(
         record.spec,
         qemu=qemu,
         choice=choice,
         uuid=data.uuid,
         mac=data.mac,
-        ssh_port=_free_or_any(data.ssh_port),
+        ssh_port=port,
         with_seed=files.seed.exists(),
     )
-    return Composed(tuple(argv), choice)
+    return Composed(tuple(argv), choice, qemu_sandbox(record, files, port))
 
 
 def compose_as_before(record: InstanceRecord, files: InstanceFiles) -> Composed:
@@ -115,12 +119,14 @@ def distrust_kvm(record: InstanceRecord, finding: KvmUnusable) -> None:
 
 
 def start(
-    record: InstanceRecord, files: InstanceFiles, cancel: CancelToken, keep: Keep, warn: Callable[[KvmUnusable], None]
+    record: InstanceRecord, files: InstanceFiles, cancel: CancelToken, keep: Keep, warn: Callable[[HostError], None]
 ) -> QemuData:
     """Start QEMU for a machine that boots. Where KVM may be done without, what it turns out not to run is emulated.
 
-    warn: is told why KVM was not taken although it was allowed. Raises: as `launch`.
+    warn: is told why KVM was not taken although it was allowed, and that there is no sandbox. Raises: as `launch`.
     """
+    if (unconfined := sandbox_finding()) is not None:
+        warn(unconfined)
     composed = compose(record, files)
     if composed.choice.refused is not None:
         warn(composed.choice.refused)
@@ -137,7 +143,7 @@ def _start_without_kvm(
     files: InstanceFiles,
     cancel: CancelToken,
     keep: Keep,
-    warn: Callable[[KvmUnusable], None],
+    warn: Callable[[HostError], None],
     failure: QemuSpawnFailed,
 ) -> QemuData:
     """QEMU has ended at once under KVM: whether that is the reason is asked anew, and then tried.
@@ -178,7 +184,7 @@ def launch(
     """
     _fresh_logs(files)
     with os_errors(files.home):
-        child = spawn([*composed.argv, *waiting], files)
+        child = spawn([*composed.argv, *waiting], files, composed.sandbox)
     keeper = None
     try:
         with os_errors(files.home):
@@ -188,15 +194,19 @@ def launch(
         # Not handed over: nothing else knows of this process yet.
         child.kill()
         child.wait()
+        files.pid.unlink(missing_ok=True)
         if keeper is not None:
             keeper.wait()
         raise
     keep(child, keeper)
+    confined = confinement()
     return replace(
         QemuData.of(record),
         ssh_port=port,
         accelerator=composed.choice.accelerator,
         accelerator_reason=composed.choice.reason,
+        sandbox=confined.sandbox,
+        sandbox_reason=confined.reason,
         argv=composed.argv,
     )
 

@@ -20,6 +20,9 @@ from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.sockets import SOCKETS
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
+from vm_manager.host.environment import clean_environment
+from vm_manager.host.sandbox import Sandbox
+from vm_manager.host.sandbox import spawn as start_program
 from vm_manager.state.files import private
 from vm_manager.state.layout import InstanceFiles
 
@@ -30,16 +33,20 @@ _SETTLE_S = 30.0
 _SETTLE_POLL_S = 0.02
 
 
-def spawn(argv: Sequence[str], files: InstanceFiles) -> subprocess.Popen[bytes]:
+def spawn(argv: Sequence[str], files: InstanceFiles, sandbox: Sandbox) -> subprocess.Popen[bytes]:
     """Start QEMU in a session of its own, so that neither Ctrl-C nor a closed terminal reaches it.
 
     Its output goes to qemu.log from the first byte: -daemonize would throw away what it says after it forked.
-    Raises: `OSError`.
+    Raises: `host::no_sandbox`, `OSError`.
     """
     _log.info("$ %s", shlex.join(argv))
+    # There before QEMU: its sandbox grants files that are there.
+    files.pid.unlink(missing_ok=True)
+    os.close(private(str(files.pid), os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     with open(files.qemu_log, "ab", opener=private) as log, _life_line(files) as life_line:
-        return subprocess.Popen(
+        return start_program(
             argv,
+            sandbox,
             cwd=files.home,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -60,6 +67,7 @@ def spawn_keeper(child: subprocess.Popen[bytes], files: InstanceFiles) -> subpro
         return subprocess.Popen(
             keeper_command(handle, end, [log.name for log in files.machine_logs]),
             cwd=files.home,
+            env=clean_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -110,11 +118,19 @@ def clear_rests(files: InstanceFiles) -> tuple[str, ...]:
         return ()
     # A QEMU that exits by itself removes its pid file and all sockets but VNC's. Where its directory has got another name since,
     # after a move, it does not find the pid file.
-    killed = files.pid.exists() and read_history(files.events_log).ended is None
+    killed = _was_held(files.pid) and read_history(files.events_log).ended is None
     with os_errors(files.home):
         for name in ("pid", *SOCKETS):
             (files.home / name).unlink(missing_ok=True)
     return ("QEMU had ended without cleaning up: removed its pid file and sockets",) if killed else ()
+
+
+def _was_held(pid_file: Path) -> bool:
+    """Whether a QEMU has written it: it is made before QEMU is."""
+    try:
+        return pid_file.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

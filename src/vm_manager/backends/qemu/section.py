@@ -8,7 +8,7 @@ from typing import cast
 import msgspec
 
 from vm_manager.domain.backend import BackendData
-from vm_manager.domain.instance import InstanceRecord
+from vm_manager.domain.instance import InstanceRecord, SandboxKind
 from vm_manager.domain.spec import Accelerator
 
 
@@ -17,7 +17,7 @@ class QemuData:
     """What the backend must remember of a VM.
 
     ssh_port: on 127.0.0.1, of the last start; preferred at the next.
-    argv: of the last start. accelerator: of the last start, and why that one.
+    argv: of the last start. accelerator: of the last start, and why that one. sandbox: of the last start, and how far it goes.
     """
 
     uuid: str
@@ -25,6 +25,8 @@ class QemuData:
     ssh_port: int | None = None
     accelerator: Accelerator | None = None
     accelerator_reason: str = ""
+    sandbox: SandboxKind | None = None
+    sandbox_reason: str = ""
     argv: tuple[str, ...] = ()
     version: int = 1
 

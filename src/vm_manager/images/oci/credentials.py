@@ -143,8 +143,9 @@ def _ask(helper: str, key: str, path: Path) -> Credentials | None:
             help=(f"install the package that has `{name}`, or take it out of {path}",),
             notes=(f"it keeps the credentials for {key}, says {path}",),
         ) from None
+    # The whole environment: a helper is the user's own, and finds its keys, its agent or its cloud by that.
     try:
-        answer = run((str(program), "get"), timeout_s=_HELPER_TIMEOUT_S, stdin=key)
+        answer = run((str(program), "get"), timeout_s=_HELPER_TIMEOUT_S, stdin=key, env=os.environ)
         found = msgspec.json.decode(answer.stdout.encode(), type=_HelperAnswer)
     except ProcessFailed as error:
         if error.result.stdout.strip() == _NOT_FOUND:

@@ -1,0 +1,48 @@
+"""What QEMU may do to this host: what each file on its command line needs, and no more.
+
+The VM's record and keys are not among them, though they lie beside: a QEMU that a guest has taken over shall not write down
+what the next one is to be granted.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vm_manager.backends.qemu.kvm_device import KVM_DEVICE
+from vm_manager.domain.instance import InstanceRecord
+from vm_manager.domain.spec import NetworkMode
+from vm_manager.host.sandbox import Sandbox
+from vm_manager.state.layout import InstanceFiles
+
+_NAME_SERVERS = Path("/etc/resolv.conf")
+_ANY_PORT = 0
+
+
+def qemu_sandbox(record: InstanceRecord, files: InstanceFiles, ssh_port: int) -> Sandbox:
+    """The sandbox of a VM's QEMU. ssh_port: what leads to the guest's sshd; 0: one that the kernel picks."""
+    reached = record.spec.network is NetworkMode.USER
+    online = reached and not record.spec.isolated
+    return Sandbox(
+        read=(Path(record.base_image.path), files.seed, *(_name_servers() if online else ())),
+        write=(files.overlay, files.pid, *files.machine_logs),
+        make_in=(files.home,),
+        devices=(KVM_DEVICE,),
+        ports=(_ANY_PORT, *((ssh_port,) if ssh_port else ())) if reached else (),
+        connect=online,
+    )
+
+
+def probe_sandbox() -> Sandbox:
+    """The sandbox of a QEMU whose disk is a descriptor."""
+    return Sandbox(devices=(KVM_DEVICE,))
+
+
+def _name_servers() -> tuple[Path, ...]:
+    """QEMU reads them anew all the time, and whoever keeps them replaces the file: so the directory that it lies in.
+
+    Not for root, whom all of /etc would be open.
+    """
+    found = _NAME_SERVERS.resolve()
+    whole = found.parent != _NAME_SERVERS.parent or os.geteuid() != 0
+    return (found.parent if whole else found,)
