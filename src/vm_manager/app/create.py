@@ -10,6 +10,7 @@ from pathlib import Path
 from vm_manager.app.inputs import digests
 from vm_manager.app.progress import download_progress
 from vm_manager.app.services import Services
+from vm_manager.diagnostics.errors import IoFailed
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.instance import BaseImage, InstanceRecord
 from vm_manager.domain.spec import VmSpec
@@ -18,6 +19,7 @@ from vm_manager.images.accept import require_acceptable
 from vm_manager.images.cache import Found, ImageCache
 from vm_manager.state.files import write_private
 from vm_manager.state.layout import InstanceFiles
+from vm_manager.vmfile.input_files import KEY_BYTES, USER_DATA_BYTES, UnfitFile, read_input
 
 
 def fetch_image(services: Services, spec: VmSpec) -> Found:
@@ -80,21 +82,22 @@ def _base_image(services: Services, spec: VmSpec) -> BaseImage:
 
 
 def _write_seed(spec: VmSpec, files: InstanceFiles, instance_id: str) -> None:
-    from vm_manager.guest.cloud_init import host_keys_of, seed_documents
+    from vm_manager.guest.cloud_init import seed_documents
     from vm_manager.guest.keys import generate_key_pair
     from vm_manager.guest.seed_iso import write_seed
+    from vm_manager.vmfile.user_data import host_keys_of
 
     host = generate_key_pair(spec.name)
     identity = (host.private, host.public)
     named = spec.cloud_init
-    user_data = _read(named.user_data) if named and named.user_data else None
+    user_data = _read(named.user_data, USER_DATA_BYTES) if named and named.user_data else None
     documents = seed_documents(
         spec,
         instance_id=instance_id,
         host_key=identity,
         login_key=_login_key(spec, files) if user_data is None else "",
         user_data=user_data,
-        network_config=_read(named.network_config) if named and named.network_config else None,
+        network_config=_read(named.network_config, USER_DATA_BYTES) if named and named.network_config else None,
     )
     write_seed(files.seed, documents.files())
     pinned = host_keys_of(user_data) or (host.public,)
@@ -108,7 +111,7 @@ def _login_key(spec: VmSpec, files: InstanceFiles) -> str:
     from vm_manager.guest.keys import generate_key_pair
 
     if spec.cloud_init and spec.cloud_init.ssh_key:
-        return _read(spec.cloud_init.ssh_key).decode(errors="replace").strip()
+        return _read(spec.cloud_init.ssh_key, KEY_BYTES).decode(errors="replace").strip()
     pair = generate_key_pair(f"vmctl-{spec.name}")
     with os_errors(files.home):
         write_private(files.user_key, pair.private.encode())
@@ -116,6 +119,9 @@ def _login_key(spec: VmSpec, files: InstanceFiles) -> str:
     return pair.public
 
 
-def _read(path: str) -> bytes:
-    with os_errors(path):
-        return Path(path).read_bytes()
+def _read(path: str, most_bytes: int) -> bytes:
+    try:
+        with os_errors(path):
+            return read_input(Path(path), most_bytes)
+    except UnfitFile as error:
+        raise IoFailed("{path} {problem}", {"path": path, "problem": error.problem}) from None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.spec import VmSpec
+from vm_manager.vmfile.input_files import USER_DATA_BYTES, UnfitFile, read_input
 
 
 def digests(spec: VmSpec) -> dict[str, str]:
@@ -18,9 +19,9 @@ def digests(spec: VmSpec) -> dict[str, str]:
     words = {"ssh-key": named.ssh_key, "user-data": named.user_data, "network-config": named.network_config}
     found = {}
     for word, path in words.items():
-        with suppress(OSError):
+        with suppress(OSError, UnfitFile):
             if path is not None:
-                found[word] = sha256(Path(path).read_bytes()).hexdigest()
+                found[word] = sha256(read_input(Path(path), USER_DATA_BYTES)).hexdigest()
     return found
 
 

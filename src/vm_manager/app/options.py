@@ -29,6 +29,7 @@ from vm_manager.domain.spec import Accelerator, CloudInit, ImageSource, SshAcces
 from vm_manager.images.cache import ImageCache
 from vm_manager.vmfile.flaws import Flaw
 from vm_manager.vmfile.grammar import Size
+from vm_manager.vmfile.input_files import KEY_BYTES, USER_DATA_BYTES, UnfitFile, read_input
 from vm_manager.vmfile.key_files import check_public_key
 from vm_manager.vmfile.language import DISK, MEMORY, VCPUS
 from vm_manager.vmfile.user_data import check_user_data
@@ -71,8 +72,8 @@ def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outc
     outcome.
     """
     spec = _spec(new)
-    _check_file(new.user_data, "the user-data", check_user_data)
-    _check_file(new.ssh_key, "the public key", check_public_key)
+    _check_file(new.user_data, "the user-data", USER_DATA_BYTES, check_user_data)
+    _check_file(new.ssh_key, "the public key", KEY_BYTES, check_public_key)
     with services.locked((spec.name,), "vmctl create"):
         if services.store.exists(spec.name):
             raise CreateNameExists(
@@ -164,11 +165,14 @@ def _absolute(path: Path | None) -> str | None:
     return str(path.absolute()) if path else None
 
 
-def _check_file(path: Path | None, what: str, check: Callable[[bytes, str], list[Flaw]]) -> None:
+def _check_file(path: Path | None, what: str, most_bytes: int, check: Callable[[bytes, str], list[Flaw]]) -> None:
     if path is None:
         return
-    with os_errors(path):
-        flaws = check(path.read_bytes(), str(path))
+    try:
+        with os_errors(path):
+            flaws = check(read_input(path, most_bytes), str(path))
+    except UnfitFile as error:
+        flaws = [Flaw(problem=error.problem, help=f"name another file than {path}")]
     for flaw in flaws:
         if not flaw.warning:
             raise Usage(

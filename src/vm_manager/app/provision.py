@@ -117,7 +117,7 @@ def run_steps(
         except VmError as error:
             span = spec.provisioners[left[0]].span if left else None
             if span and not isinstance(error, Interrupted):
-                error.enrich(labels=(Label(project.quotable, span, "this step"),))
+                error.enrich(labels=(Label(project.source, span, "this step"),))
             if isinstance(error, (ProvisionFailed, SshFailed)):
                 _blame_the_dead(services, record, error)
             raise

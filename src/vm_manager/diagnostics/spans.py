@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+
+_LINE_END = re.compile(r"\r\n|[\r\n]")
+_IN_LINE = re.compile(r"[^\r\n]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +46,19 @@ class Source:
 
     def without(self, spans: Iterable[Span]) -> Source:
         """The same text with the characters of these spans hidden; everything stays in its place."""
-        text = list(self.text)
-        for span in spans:
-            hidden = ("…" if at == span.start else " " for at in range(span.start, span.end))
-            text[span.start : span.end] = [
-                there if there in "\r\n" else shown
-                for there, shown in zip(text[span.start : span.end], hidden, strict=True)
-            ]
-        return Source(self.name, "".join(text))
+        parts, pos = [], 0
+        for span in sorted(spans, key=lambda span: span.start):
+            if span.end > pos:
+                start = max(pos, span.start)
+                hidden = _IN_LINE.sub(" ", self.text[start : span.end])
+                parts += [self.text[pos:start], f"…{hidden[1:]}" if hidden.startswith(" ") else hidden]
+                pos = span.end
+        return Source(self.name, "".join((*parts, self.text[pos:])))
 
     @cached_property
     def _line_starts(self) -> list[int]:
         # Computed once: counting newlines for every position would be quadratic in the number of labels.
-        starts, text, i = [0], self.text, 0
-        while i < len(text):
-            if text[i] == "\r" and text[i + 1 : i + 2] == "\n":
-                i += 1
-            if text[i] in "\r\n":
-                starts.append(i + 1)
-            i += 1
-        return starts
+        return [0, *(found.end() for found in _LINE_END.finditer(self.text))]
 
     def position(self, offset: int) -> tuple[int, int]:
         """Line and column of an offset, both from 1, the column in code points."""

@@ -51,20 +51,6 @@ def seed_documents(
     )
 
 
-def host_keys_of(user_data: bytes | None) -> tuple[str, ...]:
-    """The public SSH host keys that user-data gives the guest itself; cloud-init prefers them to vendor-data's."""
-    if not user_data or not user_data.startswith(b"#cloud-config"):
-        return ()
-    try:
-        config = yaml.safe_load(user_data)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return ()
-    keys = config.get("ssh_keys") if isinstance(config, dict) else None
-    if not isinstance(keys, dict):
-        return ()
-    return tuple(str(key).strip() for name, key in keys.items() if str(name).endswith("_public"))
-
-
 def _user_config(spec: VmSpec, login_key: str) -> dict[str, object]:
     user = spec.access.user
     account: dict[str, object] = {"name": user, "ssh_authorized_keys": [login_key]}

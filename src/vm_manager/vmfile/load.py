@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vm_manager.diagnostics.errors import VmFileNotFound, VmFileParseFailed, VmNotFound
 from vm_manager.diagnostics.model import Diagnostic, Subject
-from vm_manager.diagnostics.spans import Source, Span
+from vm_manager.diagnostics.spans import Source
 from vm_manager.domain.names import closest
 from vm_manager.domain.platform import Platform
 from vm_manager.domain.spec import VmSpec
-from vm_manager.vmfile.blocks import Block, Later
+from vm_manager.vmfile.blocks import Later
 from vm_manager.vmfile.decode import decode
+from vm_manager.vmfile.input_files import UnfitFile, read_input
 from vm_manager.vmfile.parse import parse
 from vm_manager.vmfile.pending import later_of, refuse_later
 from vm_manager.vmfile.problems import Problems
 from vm_manager.vmfile.resolve import resolve
 from vm_manager.vmfile.rules import check
 from vm_manager.vmfile.rules.setting import Setting
+from vm_manager.vmfile.secrets import quotable
 
 FILE_NAME = "VMFile.kdl"
 _MAX_BYTES = 1024 * 1024
@@ -31,15 +33,14 @@ class Project:
     """A VMFile and the VMs that it defines.
 
     path: its real path, which VMs that were made from it keep as their origin.
+    source: its text without the values of environment variables, which may be secrets.
     found_above: whether it was found in a parent of the working directory.
     warnings: what is allowed, but probably not what is wanted, in the order of the file.
-    quotable: the source without the values of environment variables, which may be secrets: for what is shown of a run.
     later: by VM, what it uses that this version cannot run yet.
     """
 
     path: Path
     source: Source
-    quotable: Source
     specs: tuple[VmSpec, ...]
     found_above: bool = False
     warnings: tuple[Diagnostic, ...] = ()
@@ -94,16 +95,16 @@ def load(file: Path | None = None, *, directory: Path | None = None, platform: P
     """
     start = directory or _working_directory()
     path = file if file is not None else _find(start)
-    source = Source(_shown(path, start), _read(path))
+    whole = Source(_shown(path, start), _read(path))
+    source = _quotable(whole)
     problems = Problems(source)
     real = path.resolve()
-    vms = decode(parse(source), problems)
+    vms = decode(parse(whole, source), problems)
     check(vms, Setting(problems, real.parent, platform))
     problems.raise_if_any()
     return Project(
         path=real,
         source=source,
-        quotable=source.without(_secret_spans(vms)),
         specs=tuple(resolve(vm, real.parent) for vm in vms),
         found_above=file is None and real.parent != start.resolve(),
         warnings=problems.warnings,
@@ -111,11 +112,16 @@ def load(file: Path | None = None, *, directory: Path | None = None, platform: P
     )
 
 
-def _secret_spans(vms: Sequence[Block]) -> Iterator[Span]:
-    for vm in vms:
-        for step in vm.all("provision"):
-            for variable in step.all("env"):
-                yield from (value.span for value in variable.values[1:] if value)
+def _quotable(source: Source) -> Source:
+    """The source as diagnostics may quote it; nothing is said about the lines of a file that is no VMFile."""
+    found = quotable(source)
+    if found is None:
+        raise VmFileParseFailed(
+            "{file} does not look like a VMFile: there is no vm in it",
+            {"file": source.name},
+            help=('write a block: vm "web" { image "disk.qcow2" }, or name another file: --file',),
+        )
+    return found
 
 
 def _working_directory() -> Path:
@@ -137,14 +143,14 @@ def _find(start: Path) -> Path:
 def _read(path: Path) -> str:
     name = {"path": str(path)}
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
+        content = read_input(path, _MAX_BYTES)
+    except UnfitFile as error:
+        help = ("name a VMFile: a text file of 1 MiB at the most",)
+        raise VmFileParseFailed("{path} {problem}", {**name, "problem": error.problem}, help=help) from None
     except FileNotFoundError as error:
         raise VmFileNotFound("{path} does not exist", name) from error
     except OSError as error:
         raise VmFileParseFailed("{path} cannot be read", name, help=("name a file that you may read",)) from error
-    if len(content) > _MAX_BYTES:
-        raise VmFileParseFailed("{path} is larger than 1 MiB", name, help=("name a VMFile, not a disk image",))
     try:
         return content.decode()
     except UnicodeDecodeError as error:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from vm_manager.diagnostics.spans import Source
 from vm_manager.vmfile import kdl2
-from vm_manager.vmfile.nodes import Node
+from vm_manager.vmfile.nodes import Node, SyntaxProblem
 from vm_manager.vmfile.problems import Problems
 
 _VERSION = re.compile(r"\ufeff?/-[ \t]*kdl-version[ \t]+([12])[ \t]*(?:\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]|$)")
 
 
-def parse(source: Source) -> tuple[Node, ...]:
+_WORD = re.compile(r"\w{2,}")
+
+
+def parse(source: Source, shown: Source | None = None) -> tuple[Node, ...]:
     """The nodes of a document.
 
+    shown: the same source without what must not be quoted; None: all may be.
     A version marker decides, when there is one. Otherwise it is KDL 2 when it reads as such, else KDL 1 when kdl-py reads
     it, else what KDL 2 finds wrong with it counts.
     Raises: `vmfile::parse_failed`.
@@ -33,8 +38,23 @@ def parse(source: Source) -> tuple[Node, ...]:
             old_nodes, old_found = kdl1.read(source.text)
             if not old_found:
                 nodes, found = old_nodes, ()
-    problems = Problems(source)
+    problems = Problems(shown or source)
     for problem in found:
-        problems.add_syntax(problem)
+        problems.add_syntax(_without_secrets(problem, source, shown or source))
     problems.raise_if_any()
     return nodes
+
+
+def _without_secrets(problem: SyntaxProblem, source: Source, shown: Source) -> SyntaxProblem:
+    """The same problem without the words of its line that must not be quoted: readers quote what they do not understand."""
+    line = source.position(problem.span.start)[0]
+    written, quotable = source.line(line), shown.line(line)
+    if written == quotable:
+        return problem
+    secret = set(_WORD.findall(written)) - set(_WORD.findall(quotable))
+    said = f"{problem.message} {problem.help or ''}"
+    cut = tuple(secret) if "…" in said else ()
+    if not any(word in secret or any(whole.startswith(word) for whole in cut) for word in _WORD.findall(said)):
+        return problem
+    help = 'put the whole value in quotes: "…", and write \\\\ for a backslash in it'
+    return replace(problem, message="what is written here is no value", help=help)

@@ -18,6 +18,10 @@ class Problems:
         self._found: list[tuple[int, VmFileError]] = []
         self._warnings: list[tuple[int, Diagnostic]] = []
 
+    def written(self, span: Span) -> str:
+        """What stands there, as far as it may be quoted."""
+        return self.source.text[span.start : span.end]
+
     def add(
         self,
         span: Span,

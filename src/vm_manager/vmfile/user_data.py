@@ -10,6 +10,7 @@ import yaml
 from vm_manager.diagnostics.model import Label
 from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.domain.names import closest
+from vm_manager.vmfile.bounded_yaml import TooMuchYaml, load
 from vm_manager.vmfile.flaws import Flaw
 
 _CLOUD_CONFIG = "#cloud-config"
@@ -18,6 +19,11 @@ _OTHER_HEADERS = (
     "#!", "#include", "#cloud-boothook", "#part-handler", "## template: jinja", "#cloud-config-archive",
     "#cloud-config-jsonp", "#upstart-job", "content-type:", "mime-version:",
 )  # fmt: skip
+# What a parser may quote: a character, and its names of tokens such as '<block end>'.
+_QUOTED = re.compile(r"'(?!<[a-z ]+>')[^']{2,}'|\"[^\"]{2,}\"")
+_CHARACTER = re.compile(r"[^\s]")
+_MOST_SAID = 100
+_MOST_KEYS = 20
 _GZIP = b"\x1f\x8b"
 # The properties of cloud-init's schema-cloud-config-v1.json, and what older versions and the base configuration know besides.
 _KEYS = (
@@ -69,70 +75,106 @@ def _text(content: bytes) -> str | None:
 
 
 def _no_header(text: str, name: str) -> Flaw:
-    end = len(text.split("\n", 1)[0])
     return Flaw(
         problem="begins with no header that cloud-init knows, and would be ignored",
         help=f"write {_CLOUD_CONFIG} into its first line, or #! and an interpreter",
-        place=Label(Source(name, text), Span(0, end), "no header", False),
+        place=Label(_without_values(text, name), Span(0, 0), "no header", False),
         warning=True,
     )
 
 
 def _check_yaml(text: str, name: str) -> list[Flaw]:
     try:
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # PyYAML lets the latter two through for odd dates and numbers and for deep nesting; they know no place.
-        mark = getattr(error, "problem_mark", None)
-        if mark is None:
+        document, _ = load(text)
+    except TooMuchYaml as error:
+        place = _place(error, text, name)
+        return [Flaw(problem=f"has too much in it: {error.problem}", help="write out less of it", place=place)]
+    except (yaml.YAMLError, ValueError) as error:
+        place = _place(error, text, name)
+        if place is None:
             return [Flaw(problem="is not valid YAML", help="have it checked by a YAML linter")]
-        problem = re.sub(r"[^\x20-\x7e]", "?", getattr(error, "problem", None) or "").rstrip(".")
-        start = min(mark.index, len(text))
-        place = Label(Source(name, text), Span(start, min(start + 1, len(text))), "here", False)
-        where = f"is not valid YAML at line {mark.line + 1}: {problem}"
-        return [Flaw(problem=where, help="correct the line that is shown", place=place)]
+        line, column = place.source.position(place.span.start)
+        where = f"is not valid YAML at line {line}, column {column}: {_said(error)}"
+        return [Flaw(problem=where, help="correct the line that is named", place=place)]
     if document is not None and not isinstance(document, dict):
         return [Flaw(problem="is not a mapping", help="write keys with values at its top: packages: […]")]
     return []
 
 
+def _place(error: Exception, text: str, name: str) -> Label | None:
+    """Where PyYAML found it; None for odd dates, say, of which it does not tell."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return None
+    start = min(mark.index, len(text))
+    return Label(_without_values(text, name), Span(start, min(start + 1, len(text))), "here", False)
+
+
+def _said(error: Exception) -> str:
+    """PyYAML's words without what it quotes of the file, but for single characters and its own names of tokens."""
+    problem = re.sub(r"[^\x20-\x7e]", "?", getattr(error, "problem", None) or "")
+    return _QUOTED.sub("'…'", problem).rstrip(".")[:_MOST_SAID]
+
+
 def find_key(content: bytes, name: str, keys: Sequence[str]) -> Label | None:
     """The first of these keys that stands at the top of a file of user-data; None when it is no cloud-config."""
     text = _text(content)
-    if text is None or not text.lstrip().lower().startswith(_CLOUD_CONFIG) or _check_yaml(text, name):
+    if text is None or not text.lstrip().lower().startswith(_CLOUD_CONFIG):
         return None
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    places = {key.value: key for key, _ in root.value} if isinstance(root, yaml.MappingNode) else {}
+    places = {key.value: key for key in _top_keys(text)}
     for key in keys:
         if key in places:
-            span = Span(places[key].start_mark.index, places[key].end_mark.index)
-            return Label(_without_values(text, name), span, "failed in the guest")
+            return _at_key(places[key], text, name, "failed in the guest", primary=True)
     return None
 
 
+def host_keys_of(user_data: bytes | None) -> tuple[str, ...]:
+    """The public SSH host keys that user-data gives the guest itself; cloud-init prefers them to vendor-data's."""
+    text = _text(user_data or b"")
+    if not text or not text.startswith(_CLOUD_CONFIG):
+        return ()
+    try:
+        config, _ = load(text)
+    except (yaml.YAMLError, ValueError):
+        return ()
+    keys = config.get("ssh_keys") if isinstance(config, dict) else None
+    if not isinstance(keys, dict):
+        return ()
+    return tuple(str(key).strip() for name, key in keys.items() if str(name).endswith("_public"))
+
+
 def _without_values(text: str, name: str) -> Source:
-    """Values of user-data may be secrets: a snippet shows the keys alone."""
-    return Source(
-        name, re.sub(r"(?m)^([^\s#:][^:\n]*:)[^\n]+$", lambda m: f"{m[1]}{'…':{len(m[0]) - len(m[1])}}", text)
-    )
+    """Where something stands in user-data may be told, but nothing of its text, which may be secret."""
+    return Source(name, _CHARACTER.sub("*", text))
+
+
+def _at_key(key: yaml.ScalarNode, text: str, name: str, label: str, *, primary: bool = False) -> Label:
+    """A label at a key, which may be shown."""
+    span = Span(key.start_mark.index, key.end_mark.index)
+    hidden = Source(name, text).without((Span(0, span.start), Span(span.end, len(text))))
+    return Label(hidden, span, label, primary)
+
+
+def _top_keys(text: str) -> list[yaml.ScalarNode]:
+    try:
+        _, root = load(text)
+    except (yaml.YAMLError, ValueError):
+        return []
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    return [key for key, _ in pairs if isinstance(key, yaml.ScalarNode)]
 
 
 def _unknown_keys(text: str, name: str) -> list[Flaw]:
     """Keys at the top that no module of cloud-init reads."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    if not isinstance(root, yaml.MappingNode):
-        return []
-    shown = _without_values(text, name)
     flaws = []
-    for key, _ in root.value:
-        if isinstance(key, yaml.ScalarNode) and key.value not in _KEYS:
-            near = closest(key.value, _KEYS)
-            flaws.append(
-                Flaw(
-                    problem=f"has a key that cloud-init ignores: {' '.join(key.value.split())[:60]}",
-                    help=f"did you mean `{near}`?" if near else "remove it, or see cloud-init's reference of modules",
-                    place=Label(shown, Span(key.start_mark.index, key.end_mark.index), "ignored silently", False),
-                    warning=True,
-                )
+    for key in [key for key in _top_keys(text) if key.value not in _KEYS][:_MOST_KEYS]:
+        near = closest(key.value, _KEYS)
+        flaws.append(
+            Flaw(
+                problem=f"has a key that cloud-init ignores: {' '.join(key.value.split())[:60]}",
+                help=f"did you mean `{near}`?" if near else "remove it, or see cloud-init's reference of modules",
+                place=_at_key(key, text, name, "ignored silently"),
+                warning=True,
             )
+        )
     return flaws

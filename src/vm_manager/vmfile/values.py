@@ -28,9 +28,10 @@ class ValueReader:
     def read(self, name: str, value: Value, kind: Type) -> Located[Plain] | None:
         """The value of an entry of that name, or None when it is wrong."""
         if value.tag is not None:
+            tag = "…" if "…" in self._problems.written(value.span) else value.tag
             self._problems.add(
-                value.span, f"`{name}` with a type annotation", f"({value.tag}) says nothing here",
-                f"remove ({value.tag}); units stand in quotes: \"2GiB\"",
+                value.span, f"`{name}` with a type annotation", f"({tag}) says nothing here",
+                f"remove ({tag}); units stand in quotes: \"2GiB\"",
             )  # fmt: skip
             return None
         plain = self._plain(name, value, kind)
@@ -52,7 +53,7 @@ class ValueReader:
     def _string(self, name: str, value: Value) -> str | None:
         if isinstance(value.value, str):
             return value.value
-        written = _shown(self._problems.source.text[value.span.start : value.span.end].lstrip("#"))
+        written = _shown(self._problems.written(value.span).lstrip("#"))
         self._wrong_type(name, value, "a string", f'put it in quotes: {name} "{written}"')
         return None
 
@@ -71,7 +72,8 @@ class ValueReader:
 
     def complain(self, value: Value, complaint: Complaint, name: str, text: str) -> None:
         """Say what the description of the language says about such a mistake."""
-        fill = {"name": name, "value": _shown(text)}
+        written = self._problems.written(value.span)
+        fill = {"name": name, "value": _shown(written.strip('#"') if "…" in written else text)}
         self._problems.add(
             value.span,
             complaint.message.format(**fill),

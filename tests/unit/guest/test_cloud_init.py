@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from unit.golden import assert_golden
 from unit.samples import full_spec, spec
 from vm_manager.domain.spec import CloudInit, SshAccess, VmSpec
-from vm_manager.guest.cloud_init import SeedDocuments, host_keys_of, seed_documents
+from vm_manager.guest.cloud_init import SeedDocuments, seed_documents
+from vm_manager.vmfile.user_data import host_keys_of
 
 _PRIVATE = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEA\n-----END OPENSSH PRIVATE KEY-----\n"
 _PUBLIC = "ssh-ed25519 AAAAC3NzaHost web"

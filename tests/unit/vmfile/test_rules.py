@@ -196,7 +196,11 @@ _PATHS = "check the path; relative ones start from "
         ('provision "file" { source "missing"; destination "/a" }', "the source does not exist", _PATHS),
         ('cloud-init { user-data "missing" }', "the user-data does not exist", _PATHS),
         ('cloud-init { user-data "list.yaml" }', "the user-data is not a mapping", "write keys with values"),
-        ('cloud-init { user-data "bad.yaml" }', "the user-data is not valid YAML at line 3: ", "correct the line"),
+        (
+            'cloud-init { user-data "bad.yaml" }',
+            "the user-data is not valid YAML at line 3, column 5: ",
+            "correct the line",
+        ),
         ('cloud-init { network-config "bad.yaml" }', "the network configuration is not valid YAML", "correct the line"),
         ('cloud-init { network-config "missing" }', "the network configuration does not exist", _PATHS),
         ('mount "missing" "/a"', "the directory to mount does not exist", _PATHS),
@@ -285,7 +289,7 @@ def test_the_home_of_nobody_is_a_problem(tmp_path: Path) -> None:
 )
 def test_user_data_that_yaml_chokes_on_is_a_problem(tmp_path: Path, text: str) -> None:
     (tmp_path / "odd.yaml").write_text(f"#cloud-config\n{text}\n")
-    assert problem(tmp_path, 'cloud-init { user-data "odd.yaml" }').marked == ['"odd.yaml"']
+    assert problem(tmp_path, 'cloud-init { user-data "odd.yaml" }').marked[0] == '"odd.yaml"'
 
 
 @pytest.mark.parametrize("name", ["two words", "a_b", "x" * 300, "line\\nbreak"])

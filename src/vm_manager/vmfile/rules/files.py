@@ -9,11 +9,17 @@ from pathlib import Path
 
 from vm_manager.vmfile.blocks import Block, Located
 from vm_manager.vmfile.flaws import Flaw
+from vm_manager.vmfile.input_files import (
+    KEY_BYTES,
+    SCRIPT_BYTES,
+    USER_DATA_BYTES,
+    UnfitFile,
+    read_input,
+    require_input,
+)
 from vm_manager.vmfile.key_files import check_private_key, check_public_key
 from vm_manager.vmfile.paths import absolute
 from vm_manager.vmfile.rules.setting import Setting
-
-_MAX_BYTES = 16 * 1024**2
 
 
 def _user_data(content: bytes, name: str) -> list[Flaw]:
@@ -42,13 +48,14 @@ def _script(content: bytes, name: str) -> list[Flaw]:
 class FileRule:
     """The entry `name` of the blocks `block` (empty: the vm) names a file; what: as messages call it.
 
-    check: finds what is wrong with its content. file, directory: whether it may be one.
+    check: finds what is wrong with its content; most_bytes: how large that may be. file, directory: whether it may be one.
     """
 
     block: str
     name: str
     what: str
     check: Callable[[bytes, str], list[Flaw]] | None = None
+    most_bytes: int = USER_DATA_BYTES
     file: bool = True
     directory: bool = False
 
@@ -77,13 +84,17 @@ class FileRule:
                 problem = "may not be read"
             if problem or self.check is None:
                 return [Flaw(problem=problem)] if problem else []
-            with path.open("rb") as file:
-                content = file.read(_MAX_BYTES + 1)
+            content = read_input(path, self.most_bytes)
+        except UnfitFile as error:
+            return [
+                Flaw(problem=error.problem, help="name another file; no file of that kind is so large or lies there")
+            ]
         except (OSError, ValueError) as error:
             return [Flaw(problem=(getattr(error, "strerror", None) or "cannot be read").lower())]
-        return [Flaw(problem="is larger than 16 MiB")] if len(content) > _MAX_BYTES else self.check(content, text)
+        return self.check(content, text)
 
     def _missing(self, path: Path) -> str | None:
+        require_input(path)
         if path.is_dir():
             return None if self.directory else "is a directory"
         if path.is_file():
@@ -111,10 +122,10 @@ def _report(setting: Setting, what: str, found: Located[str], flaw: Flaw, path: 
 FILE_RULES = (
     FileRule("", "image", "the image"),
     FileRule("mount", "mount", "the directory to mount", file=False, directory=True),
-    FileRule("cloud-init", "ssh-key", "the public key", check_public_key),
+    FileRule("cloud-init", "ssh-key", "the public key", check_public_key, KEY_BYTES),
     FileRule("cloud-init", "user-data", "the user-data", _user_data),
     FileRule("cloud-init", "network-config", "the network configuration", _network_config),
-    FileRule("ssh", "private-key", "the private key", check_private_key),
-    FileRule("provision", "script", "the script", _script),
+    FileRule("ssh", "private-key", "the private key", check_private_key, KEY_BYTES),
+    FileRule("provision", "script", "the script", _script, SCRIPT_BYTES),
     FileRule("provision", "source", "the source", directory=True),
 )

@@ -47,7 +47,7 @@ def _again(blocks: Iterable[Block], argument: int) -> Iterable[tuple[Span, Span]
 
 
 def _text(problems: Problems, span: Span) -> str:
-    return problems.source.text[span.start : span.end].strip('"')
+    return problems.written(span).strip('"')
 
 
 NAME_RULES = (_vms, _drives, _mounts)

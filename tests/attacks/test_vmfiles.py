@@ -1,0 +1,193 @@
+"""VMFiles, and files that they name, made to have vmctl show what it must not, or to keep it busy."""
+
+from __future__ import annotations
+
+import os
+import resource
+
+import pytest
+
+from driver import Vmctl
+
+_SECRET = "hunter2x"
+_FORMATS = ("fancy", "plain", "json", "github")
+_CPU_S, _MEMORY_BYTES = 20, 700 * 1024**2
+
+
+@pytest.fixture
+def bounded(vmctl: Vmctl) -> Vmctl:
+    """A project in which no vmctl can take more than a bounded time and memory: it would be killed, or say that it failed."""
+    (vmctl.directory / "disk.qcow2").write_bytes(b"disk")
+    vmctl.prefix = ("prlimit", f"--cpu={_CPU_S}", f"--as={_MEMORY_BYTES}")
+    return vmctl
+
+
+def _said(vmctl: Vmctl, *args: str, status: int | None = None) -> str:
+    """All that `validate` says, in each form."""
+    results = [vmctl("--error-format", form, "validate", *args, status=status) for form in _FORMATS]
+    results.append(vmctl("validate", "--json", *args, status=status))
+    assert {result.status for result in results} <= {0, 3}
+    return "".join(f"{result.stdout}\n{result.stderr}\n" for result in results)
+
+
+def _vm(body: str) -> str:
+    return f'vm "web" {{\n    image "disk.qcow2"\n{body}\n}}\n'
+
+
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+# Secrets
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        f'env "TOKEN" "{_SECRET}"; bogus 1',
+        f'evn "TOKEN" "{_SECRET}"',
+        f'environment "TOKEN" "{_SECRET}"',
+        f'env "TOKEN={_SECRET}"',
+        f'env TOKEN="{_SECRET}"',
+        f'env {{ TOKEN "{_SECRET}" }}',
+        f'environment {{\n"A" "b"; "TOKEN={_SECRET}"\n}}',
+        f'env "TOKEN" "{_SECRET}',
+        f'env "TOKEN" {_SECRET}/x',
+        f'env "TOKEN" 1{_SECRET}',
+        f'env "TOKEN" "\\w{_SECRET}"',
+        f'env "TOKEN" "a" "{_SECRET}"',
+        f'env "TOKEN" #"{_SECRET}"#; env 2x',
+        f'env "TOKEN" """\n  {_SECRET}',
+        f'TOKEN "{_SECRET}"',
+        f"TOKEN={_SECRET}",
+        f'/- env "TOKEN" "{_SECRET}"; bogus 1',
+        f'bogus 1 // env "TOKEN" "{_SECRET}"',
+        f'env "TOKEN" ({_SECRET})"b"',
+        f'inline "unclosed\nenv "TOKEN" "{_SECRET}"; bogus',
+    ],
+)
+@pytest.mark.parametrize("marker", ["", "/- kdl-version 1\n"])
+def test_no_form_shows_the_value_of_a_variable(bounded: Vmctl, step: str, marker: str) -> None:
+    bounded.write(marker + _vm(f'provision "shell" {{ inline "true"; {step}\n}}'))
+    said = _said(bounded)
+    assert "error" in said
+    assert _SECRET not in said
+
+
+def test_no_form_shows_the_password_in_a_url_or_what_is_called_one(bounded: Vmctl) -> None:
+    url = f"https://me:{_SECRET}@localhost/x?token={_SECRET}"
+    bounded.write(_vm(f'image-url "{url}" sha256="zz"; ssh {{ password "{_SECRET}" }}'))
+    assert _SECRET not in _said(bounded, status=3)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"-----BEGIN OPENSSH PRIVATE KEY-----\n{_SECRET}\n-----END OPENSSH PRIVATE KEY-----\n",
+        f"root:{_SECRET}:19000:0:99999:7:::\n",
+        f"PASSWORD={_SECRET}\n",
+        f"//registry.example.org/:_authToken={_SECRET}\n",
+        f"machine example.org login me password {_SECRET}\n",
+        f'{{"auths": {{"example.org": {{"auth": "{_SECRET}"}}}}}}\n',
+        f"[default]\naws_secret_access_key = {_SECRET}\n",
+        f"#!/bin/sh\ncurl -u me:{_SECRET} example.org\n",
+    ],
+)
+def test_a_file_that_is_no_vmfile_is_not_shown(bounded: Vmctl, content: str) -> None:
+    path = bounded.write(content, "secret")
+    assert _SECRET not in _said(bounded, "--file", str(path), status=3)
+
+
+@pytest.mark.parametrize("word", ["user-data", "network-config", "ssh-key"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{_SECRET}\n",
+        f"{_SECRET}: [\n",
+        f"#cloud-config\npassword: {_SECRET}: {_SECRET}\n",
+        f"#cloud-config\npassword: *{_SECRET}\n",
+        f"#cloud-config\npassword: !{_SECRET} x\n",
+        f"#cloud-config\npasswrod: {_SECRET}\n",
+        f"#cloud-config\n{{passwrod: {_SECRET}, b: {_SECRET}\n",
+        f'#cloud-config\npassword: "\\q{_SECRET}"\n',
+        f"#cloud-config\nusers:\n  - passwd: {_SECRET}\n passwd: x\n",
+    ],
+)
+def test_no_form_shows_what_is_in_a_file_that_is_named(bounded: Vmctl, word: str, content: str) -> None:
+    bounded.write(content, "named")
+    bounded.write(_vm(f'cloud-init {{ {word} "named" }}'))
+    assert _SECRET not in _said(bounded)
+
+
+@pytest.mark.parametrize(
+    "path", ["/proc/self/environ", "/proc/self/cmdline", "/sys/kernel/notes", "/dev/zero", "link", "pipe"]
+)
+@pytest.mark.parametrize(
+    "line",
+    [
+        'cloud-init {{ user-data "{}" }}',
+        'cloud-init {{ network-config "{}" }}',
+        'cloud-init {{ ssh-key "{}" }}',
+        'ssh {{ private-key "{}" }}',
+        'provision "shell" {{ script "{}" }}',
+        'provision "file" {{ source "{}"; destination "/a" }}',
+    ],
+)
+def test_what_the_kernel_makes_up_and_pipes_are_no_input(bounded: Vmctl, line: str, path: str) -> None:
+    (bounded.directory / "link").symlink_to("/proc/self/environ")
+    os.mkfifo(bounded.directory / "pipe")
+    bounded.write(_vm(line.format(path)))
+    refused = bounded("validate", status=3, env={"SECRET": _SECRET})
+    assert _SECRET not in refused.stdout + refused.stderr
+    assert "hold no input" in refused.stderr or "not a regular file" in refused.stderr
+
+
+@pytest.mark.parametrize("path", ["/proc/self/environ", "/dev/zero", "pipe"])
+def test_they_are_no_vmfiles_either(bounded: Vmctl, path: str) -> None:
+    os.mkfifo(bounded.directory / "pipe")
+    refused = bounded("validate", "--file", path, status=3, env={"SECRET": _SECRET})
+    assert refused.code == "vm_manager::vmfile::parse_failed"
+    assert _SECRET not in refused.stdout + refused.stderr
+
+
+# YAML
+
+_MERGES = "a0: &a0 {k: 1}\n" + "".join(f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}\n" for i in range(1, 40))
+_LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 40))
+_WIDE = f"a: &a {{{', '.join(f'k{i}: 1' for i in range(4000))}}}\nb: {{<<: [{', '.join(['*a'] * 9000)}]}}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(_MERGES, id="merges"),
+        pytest.param(_WIDE, id="many merges of a large one"),
+        pytest.param("a: &a {<<: *a}\n", id="merged into itself"),
+        pytest.param(_LAUGHS, id="aliases"),
+        pytest.param("ssh_keys: &a\n  a_public: *a\n", id="an alias to itself"),
+        pytest.param("[" * 900_000, id="brackets"),
+        pytest.param("- " * 450_000, id="dashes"),
+        pytest.param("a: 1" + ":10" * 300_000, id="a number of base 60"),
+        pytest.param("a: " + "9" * 900_000, id="a number"),
+        pytest.param("- a\n" * 250_000, id="items"),
+        pytest.param("".join(f"{i * (2**61 - 1)}: 1\n" for i in range(9000)), id="keys of one hash"),
+    ],
+)
+@pytest.mark.parametrize("word", ["user-data", "network-config"])
+def test_yaml_that_unfolds_or_nests_takes_no_long_time(bounded: Vmctl, text: str, word: str) -> None:
+    bounded.write(f"#cloud-config\n{text}", "bomb.yaml")
+    bounded.write(_vm(f'cloud-init {{ {word} "bomb.yaml" }}'))
+    before = _children_s()
+    bounded("validate", status=None)
+    bounded("--backend", "noop", "up", status=None)
+    assert _children_s() - before < _CPU_S
+
+
+def test_user_data_is_no_larger_than_can_be_meant(bounded: Vmctl) -> None:
+    bounded.write("#cloud-config\n" + "#\n" * 600_000, "large.yaml")
+    bounded.write(_vm('cloud-init { user-data "large.yaml" }'))
+    assert "is larger than 1 MiB" in bounded("validate", status=3).stderr
+    assert (
+        bounded("create", "x", "--image", "disk.qcow2", "--user-data", "large.yaml", status=None).code == "vmctl::usage"
+    )
