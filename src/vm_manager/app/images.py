@@ -174,7 +174,7 @@ def image_from(url: str, sha256: str | None, sha512: str | None) -> ImageSource:
     elif is_oci(url):
         reference_of(url)
     elif not url.startswith("file:///") and not forms.IMAGE_URL.check(url):
-        raise Usage("{url} is not a whole URL", {"url": url.partition("?")[0]}, help=(_NAME_IT,))
+        raise Usage("{url} is not a whole URL", {"url": redacted(url)}, help=(_NAME_IT,))
     return ImageSource(url=url, sha256=sha256, sha512=sha512)
 
 

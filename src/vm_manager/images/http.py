@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
-from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
 import urllib3
@@ -24,6 +24,7 @@ from requests.auth import AuthBase
 
 from vm_manager.diagnostics.errors import DownloadFailed
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.diagnostics.urls import cut_url, cut_urls, without_secrets_of
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.images.pace import Pace
 from vm_manager.images.wire import Wire, noted_by
@@ -169,8 +170,9 @@ def asked(
     limits, at, use_netrc, secret = limits or Limits(), url, secret is None, dict(secret or {})
     seen: set[str] = set()
     while True:
-        if not _may_carry_secrets(at) or _origin(at) != _origin(url):
-            secret = {}
+        with _translated(at, cancel):
+            if not _may_carry_secrets(at) or _origin(at) != _origin(url):
+                secret = {}
         sent = {"Accept-Encoding": "identity", "User-Agent": "vmctl", **(headers or {}), **secret}
         with closing(Wire()) as wire:
             with _translated(at, cancel):
@@ -187,13 +189,8 @@ def asked(
 
 
 def redacted(url: str) -> str:
-    """A URL without what may be secret in it: user info and query."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "a URL that cannot be read"
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
+    """A URL without what may be secret in it: user info, query and fragment."""
+    return cut_url(url)
 
 
 def is_loopback(host: str) -> bool:
@@ -212,7 +209,7 @@ def _translated(url: str, cancel: CancelToken) -> Iterator[None]:
     except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
         cancel.raise_if_cancelled()
         # Not `from error`: its text quotes the URL with all that is secret in it.
-        reason = Evidence("http", type(error).__name__, (_redacted_text(str(error), url),))
+        reason = Evidence("http", type(error).__name__, (cut_urls(without_secrets_of(str(error), url))[:500],))
         raise DownloadFailed(
             "{url} could not be fetched", {"url": redacted(url)}, evidence=(reason,), retryable=_is_transient(error)
         ) from _root(error)
@@ -370,11 +367,3 @@ def _root(error: BaseException) -> OSError | None:
     for cause in _chain(error):
         found = cause if isinstance(cause, OSError) and cause.errno else found
     return found
-
-
-def _redacted_text(text: str, url: str) -> str:
-    parts = urlsplit(url)
-    for secret in (parts.query, parts.fragment, parts.netloc.rpartition("@")[0], parts.password, parts.username):
-        if secret:
-            text = text.replace(secret, "…")
-    return text[:500]
