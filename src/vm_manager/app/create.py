@@ -15,6 +15,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.instance import BaseImage, InstanceRecord
 from vm_manager.domain.spec import VmSpec
 from vm_manager.guest.openssh import known_hosts_text
+from vm_manager.host.regular_file import require_image_file
 from vm_manager.images.accept import require_acceptable
 from vm_manager.images.cache import Found, ImageCache
 from vm_manager.state.files import write_private
@@ -76,6 +77,7 @@ def _base_image(services: Services, spec: VmSpec) -> BaseImage:
         path, digest = found.path, found.digest
     else:
         path = Path(spec.image.path or "")
+        require_image_file(path)
     with os_errors(path):
         status = path.stat()
     return BaseImage(path=str(path), size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, digest=digest)

@@ -20,6 +20,7 @@ from vm_manager.domain.names import closest
 from vm_manager.domain.oci_reference import is_oci
 from vm_manager.domain.spec import ImageSource
 from vm_manager.host.qemu_img import backing_chain, convert, image_info
+from vm_manager.host.regular_file import require_image_file
 from vm_manager.images.cache import ImageCache, name_of
 from vm_manager.images.download import local_path
 from vm_manager.images.http import redacted
@@ -160,7 +161,7 @@ def prune(services: Services, *, dry_run: bool) -> Pruned:
 
 
 def image_from(url: str, sha256: str | None, sha512: str | None) -> ImageSource:
-    """The image at a URL, or a path. Raises: `vmctl::usage`, `vmctl::create::image_not_found`."""
+    """The image at a URL, or a path. Raises: `vmctl::usage`, `vmctl::create::image_not_found`, `image::refused`."""
     for option, value, form in (("--sha256", sha256, forms.SHA256), ("--sha512", sha512, forms.SHA512)):
         if value is not None and not form.check(value):
             raise Usage("{option} takes {form}", {"option": option, "form": form.title}, help=(_COPY,))
@@ -168,11 +169,12 @@ def image_from(url: str, sha256: str | None, sha512: str | None) -> ImageSource:
         path = Path(url).absolute()
         if not path.exists():
             raise CreateImageNotFound("the file {path} does not exist", {"path": str(path)}, help=(_NAME_IT,))
+        require_image_file(path)
         url = path.as_uri()
     elif is_oci(url):
         reference_of(url)
     elif not url.startswith("file:///") and not forms.IMAGE_URL.check(url):
-        raise Usage("{url} is not a whole URL", {"url": url.partition("?")[0]}, help=(_NAME_IT,))
+        raise Usage("{url} is not a whole URL", {"url": redacted(url)}, help=(_NAME_IT,))
     return ImageSource(url=url, sha256=sha256, sha512=sha512)
 
 
@@ -216,10 +218,11 @@ def _can_be_found(url: str) -> bool:
 
 
 def _existing(services: Services, reference: str) -> Path:
-    """A file. Raises: `vmctl::create::image_not_found`."""
+    """A file. Raises: `vmctl::create::image_not_found`, `image::refused`."""
     path = Path(reference)
     if "://" in reference or not path.exists():
         raise _not_found(services, reference, "no file and no image of the cache is named '{name}'")
+    require_image_file(path)
     return path.absolute()
 
 

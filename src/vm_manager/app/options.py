@@ -26,6 +26,7 @@ from vm_manager.domain.instance import CREATED_BY_HAND
 from vm_manager.domain.names import is_vm_name
 from vm_manager.domain.plan import Action, Operation
 from vm_manager.domain.spec import Accelerator, CloudInit, ImageSource, SshAccess, VmSpec
+from vm_manager.host.regular_file import require_image_file
 from vm_manager.images.cache import ImageCache
 from vm_manager.vmfile.flaws import Flaw
 from vm_manager.vmfile.grammar import Size
@@ -156,8 +157,9 @@ def _image(new: NewVm) -> ImageSource:
         raise Usage("a checksum is for an image that is fetched", help=("give it together with `--image-url`",))
     if new.image is None:
         raise CreateNoImage("there is no image to make the VM from")
-    if not new.image.is_file():
+    if not new.image.exists():
         raise CreateImageNotFound("there is no image {path}", {"path": str(new.image)})
+    require_image_file(new.image)
     return ImageSource(path=_absolute(new.image))
 
 

@@ -75,6 +75,7 @@ def open_session(services: Services, record: InstanceRecord) -> SshSession:
         alias=record.name,
         credentials=credentials(services, record),
         known_hosts=services.store.files(record.name).known_hosts,
+        deadline=Deadline(None, services.cancel),
     )
 
 

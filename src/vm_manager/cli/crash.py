@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vm_manager.diagnostics.errors import Bug, VmError
 from vm_manager.diagnostics.redact import redact
+from vm_manager.diagnostics.urls import cut_argument, cut_urls, without_secrets_of
 from vm_manager.host.paths import data_home
 from vm_manager.state.files import make_dir, write_atomically
 from vm_manager.state.layout import DataDir
@@ -27,7 +28,16 @@ def report_crash(error: BaseException) -> Bug:
 
 
 def _what(error: BaseException) -> dict[str, str | int]:
-    return {"type": type(error).__name__, "text": " ".join(str(error).split())[:200]}
+    # Cut at the end: half a secret would not be recognised as one.
+    return {"type": type(error).__name__, "text": _without_secrets(" ".join(str(error).split()))[:200]}
+
+
+def _without_secrets(text: str) -> str:
+    """A text without credentials; the URLs of the command line are known, in whatever form it quotes them."""
+    for argument in sys.argv:
+        if "://" in argument:
+            text = without_secrets_of(text, argument.partition("://")[2])
+    return redact(cut_urls(text))
 
 
 def _write(error: BaseException) -> Path:
@@ -38,12 +48,12 @@ def _write(error: BaseException) -> Path:
         (
             f"vmctl {version('vm-manager')}, Python {platform.python_version()}, {platform.platform()}",
             f"time: {now.isoformat(timespec='seconds')}",
-            f"command: {shlex.join(sys.argv)}",
+            f"command: {shlex.join(map(cut_argument, sys.argv))}",
             "",
             # Without local variables: they could hold keys and user-data.
-            *traceback.format_exception(error),
+            _without_secrets("".join(traceback.format_exception(error))),
         )
     )
     path = directory / f"{now:%Y%m%dT%H%M%S%f}.txt"
-    write_atomically(path, redact(text).encode())
+    write_atomically(path, redact(text).encode(errors="replace"))
     return path

@@ -14,6 +14,9 @@ from vm_manager.diagnostics.safe_text import safe_line
 from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.diagnostics.subject import Subject as Subject
 
+# A line that somebody else wrote may be as long as all of what was read.
+_LINE_CHARS = 1000
+
 
 class Severity(StrEnum):
     """How grave it is; only an error changes the exit status."""
@@ -84,12 +87,17 @@ class Evidence:
     error: str | None = None
 
     def __post_init__(self) -> None:
-        safe = (safe_line(line) for line in redact_lines(self.lines))
+        # Without credentials first: a half one would not be recognised.
+        safe = (_shortened(safe_line(line)) for line in redact_lines(self.lines))
         object.__setattr__(self, "lines", tuple(line for line in safe if line.strip()))
         object.__setattr__(self, "title", redact(self.title))
         for name in ("path", "error"):
             value = getattr(self, name)
             object.__setattr__(self, name, redact(value) if value else value)
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= _LINE_CHARS else f"{line[:_LINE_CHARS]}…"
 
 
 class Applicability(StrEnum):

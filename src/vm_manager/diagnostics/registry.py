@@ -318,6 +318,7 @@ _TABLE = (
          (
           "a qcow2 image names a backing or data file",
           "the file is something else, such as a web page",
+          "the path is a pipe, a device, a directory, or below /proc or /sys",
          ),
          "use a whole disk image: qcow2 without backing file, or raw with a partition table or file system"),
     Code("vm_manager::image::base_missing", 39, 8, _EXPECTED, Fault.HOST,

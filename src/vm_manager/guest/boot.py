@@ -282,12 +282,16 @@ class _Wait:
     def _connect(self, endpoint: Endpoint) -> SshSession:
         guest = self.guest
         return SshSession.connect(
-            endpoint, alias=guest.name, credentials=guest.credentials, known_hosts=guest.known_hosts
+            endpoint,
+            alias=guest.name,
+            credentials=guest.credentials,
+            known_hosts=guest.known_hosts,
+            deadline=self.deadline,
         )
 
     def _trust_on_first_use(self, endpoint: Endpoint) -> None:
         """Images that do not take the seed's host key keep their own: pin that, once, and say so."""
-        key = offered_host_key(endpoint)
+        key = offered_host_key(endpoint, self.deadline)
         write_atomically(self.guest.known_hosts, known_hosts_text(self.guest.name, (key,)).encode())
         self._verified = True
         finding = HostKeyMismatch(

@@ -7,11 +7,15 @@ slow guest, and are the same for versions whose command knows neither `--format 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+
+from vm_manager.domain.bounded_json import Unreadable, parse
+
+# Of each document; also in the script.
+_DOCUMENT_BYTES = 524288
 
 #: Run by sh(1) from its input: waits for the end of cloud-init and prints what there is to know. Exit status 127: there is none.
 WAIT_SCRIPT = """\
@@ -35,11 +39,11 @@ until test -e /run/cloud-init/result.json; do
 done
 for name in result status; do
     echo vmctl:$name
-    cat /run/cloud-init/$name.json 2>/dev/null
+    head -c 524288 /run/cloud-init/$name.json 2>/dev/null
     echo
 done
 echo vmctl:units
-systemctl list-units --state=failed --plain --no-legend 'cloud-*' 2>/dev/null
+systemctl list-units --state=failed --plain --no-legend 'cloud-*' 2>/dev/null | head -c 65536
 echo vmctl:log
 log=/var/log/cloud-init.log
 run=
@@ -54,7 +58,7 @@ _BOOT = re.compile(r"running 'init-local'")
 _ENTRY = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ - \S+\[(\w+)\]: ")
 # ('locale', ProcessExecutionError("…")), as a stage writes the failure of a module.
 _MODULE = re.compile(r"\('([A-Za-z0-9_-]+)', ", re.DOTALL)
-_RUN_PARTS = re.compile(r"Runparts: \d+ failures \(([^)]*)\)")
+_RUN_PARTS = re.compile(r"Runparts: \d+ failures \(([^()]*)\)")
 _UNREAD, _UNKNOWN = "Failed loading yaml blob", "Unhandled non-multipart"
 # In place of the message, which quotes the text itself.
 _IGNORED = "user-data without a header that cloud-init knows is ignored"
@@ -114,13 +118,15 @@ def read_report(printed: str) -> Report:
     # 24.1 and later count a unit that failed although no module did.
     errors += unread
     warnings = []
+    told, told_unread = set(map(_first_line, errors)), set(map(_first_line, unread))
     for text in (text for stage in stages for text in _recoverable(stage)):
         body = text.partition(": ")[2]
-        if body.startswith(_UNREAD) and not _told(body, unread):
+        if body.startswith(_UNREAD) and _first_line(body) not in told_unread:
             errors.append(_without_quotes(body))
+            told.add(_first_line(errors[-1]))
         elif body.startswith(_UNKNOWN):
             ignored.append(_IGNORED)
-        elif not _told(body, errors):
+        elif _first_line(body) not in told:
             warnings.append(text)
     errors = errors or failed_units
     datasource = str(result.get("datasource") or (status or {}).get("datasource") or "")
@@ -148,8 +154,8 @@ def _sections(printed: str) -> dict[str, str]:
 
 def _v1(text: str) -> dict[str, object] | None:
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
+        document = parse(text, most_bytes=_DOCUMENT_BYTES + 2)
+    except Unreadable:
         return None
     found = document.get("v1") if isinstance(document, dict) else None
     return found if isinstance(found, dict) else None
@@ -166,9 +172,9 @@ def _recoverable(stage: dict[str, object]) -> Iterator[str]:
         yield from (f"{level}: {text}" for text in _texts(texts))
 
 
-def _told(text: str, errors: list[str]) -> bool:
-    """Whether one of the errors begins alike."""
-    return any(error.split("\n")[0] == text.split("\n")[0] for error in errors)
+def _first_line(text: str) -> str:
+    """By which one text that is told twice is recognised."""
+    return text.partition("\n")[0]
 
 
 def _without_quotes(text: str) -> str:
@@ -183,17 +189,17 @@ def _ignored_user_data(log: str) -> tuple[list[str], list[str]]:
     """
     lines = log.splitlines()
     started = max((number for number, line in enumerate(lines) if _BOOT.search(line)), default=0)
-    unread: list[str] = []
+    unread: list[list[str]] = []
     ignored: list[str] = []
     current: list[str] | None = None
     for line in lines[started:]:
         if _ENTRY.match(line):
             text = _ENTRY.sub("", line)
-            current = unread if text.startswith(_UNREAD) else None
+            current = [text] if text.startswith(_UNREAD) else None
             if current is not None:
-                current.append(text)
+                unread.append(current)
             elif text.startswith(_UNKNOWN):
                 ignored.append(_IGNORED)
-        elif current and line != "--":
-            current[-1] += f"\n{line}"
-    return [_without_quotes(text) for text in unread], ignored
+        elif current is not None and line != "--":
+            current.append(line)
+    return [_without_quotes("\n".join(lines)) for lines in unread], ignored

@@ -15,6 +15,8 @@ from vm_manager.guest.ssh import SshSession
 
 _ERROR_LINES = 20
 _LOG_LINES = 15
+_LOG_S = 60.0
+_MODULES = 10
 # Without the tables of addresses and keys, which come last and would push out what matters.
 _OUTPUT_LOG = (
     'sh -c \'log=/var/log/cloud-init-output.log; run=; test -r $log || run="sudo -n"; '
@@ -42,25 +44,40 @@ def await_cloud_init(
     tick: called while it waits. warn: told what stops nothing.
     Raises: `cloudinit::failed`, `ssh::failed`, `TimeoutError` at the deadline.
     """
-    status, stdout, _ = session.capture("sh", deadline, tick, [WAIT_SCRIPT.encode()])
-    if status == 127:
+    said = session.capture("sh", deadline, tick, [WAIT_SCRIPT.encode()])
+    if said.status == 127:
         warn(_unused("there is no cloud-init in the guest, so nothing of its seed has been applied"))
         return
-    report = read_report(stdout)
+    report = read_report(said.stdout)
     if report.outcome is Outcome.DISABLED:
         warn(_unused("cloud-init is disabled in the guest, so nothing of its seed has been applied"))
         return
-    failure = _failure(report, watch)
+    failure = _endless() if said.cut else _failure(report, watch)
     if report.warnings:
         warn(_warning(report))
     if failure is None:
         return
-    log = session.capture(_OUTPUT_LOG, deadline, tick)[1]
-    output = Evidence("cloud_init", "/var/log/cloud-init-output.log", excerpt(log.splitlines(), _LOG_LINES))
-    failure.enrich(evidence=(output,) if output.lines else ())
+    failure.enrich(evidence=_output_log(session, deadline, tick))
     if watch.on_error is OnError.FAIL:
         raise failure
     warn(failure)
+
+
+def _output_log(session: SshSession, deadline: Deadline, tick: Callable[[], None]) -> tuple[Evidence, ...]:
+    """The end of what cloud-init's modules printed; nothing when the guest does not give it out in time."""
+    try:
+        said = session.capture(_OUTPUT_LOG, Deadline(deadline.within(_LOG_S), deadline.cancel), tick)
+    except TimeoutError:
+        return ()
+    lines = excerpt(said.stdout.splitlines(), _LOG_LINES)
+    return (Evidence("cloud_init", "/var/log/cloud-init-output.log", lines, truncated=said.cut),) if lines else ()
+
+
+def _endless() -> CloudInitFailed:
+    return CloudInitFailed(
+        "the guest says more of cloud-init than anybody would read, so it was cut off",
+        help=("look at `cloud-init status --long` in the guest: what it prints there is not cloud-init's own report",),
+    )
 
 
 def _failure(report: Report, watch: CloudInitWatch) -> CloudInitFailed | None:
@@ -76,7 +93,8 @@ def _failure(report: Report, watch: CloudInitWatch) -> CloudInitFailed | None:
     labels = (label,) if label else ()
     if not report.modules:
         return CloudInitFailed("cloud-init ended with errors in the guest", evidence=evidence, labels=labels)
-    modules = ", ".join(report.modules)
+    more = ("…",) if len(report.modules) > _MODULES else ()
+    modules = ", ".join((*report.modules[:_MODULES], *more))
     return CloudInitFailed(
         "cloud-init failed in the guest: {modules}", {"modules": modules}, evidence=evidence, labels=labels
     )

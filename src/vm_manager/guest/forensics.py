@@ -18,7 +18,7 @@ from vm_manager.diagnostics.model import Evidence
 from vm_manager.host.console_log import panic_lines
 
 _QUOTED = 10
-_NO_SEED = re.compile(r"Cloud-init v\. \S+ finished at .*Datasource DataSourceNone")
+_NO_SEED = re.compile(r"Cloud-init v\. \S{1,100} finished at .{1,200}Datasource DataSourceNone")
 
 
 class Stage(StrEnum):

@@ -35,6 +35,8 @@ from vm_manager.guest.step_output import ProvisionLog, Secrets, StepOutput
 _TELL_AFTER_S = 1.0
 _TELL_EVERY_S = 0.25
 _COMMAND_CHARS = 200
+# A script of the user's may be long, and a guest slow; nothing is left to wait for when a directory is to be removed.
+_SAVE_S, _REMOVE_S = 600.0, 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,22 +137,23 @@ class _Step:
                 self._run.emit(Progressed(self._run.name, "upload", sent, size_bytes, "bytes"))
 
     def _save(self, content: bytes) -> str:
-        status, stdout, stderr = self._run.session.capture(SAVE, self._run.deadline, self._tick, [content])
-        directory = directory_of(stdout)
-        if status != 0 or directory is None:
-            said = Evidence("guest", "what the guest said", tuple(stderr.splitlines()[-5:]))
-            raise ProvisionFailed(
-                "no temporary directory could be made in the guest",
-                help=("make room in the guest's /tmp, and let the user write there",),
-                evidence=(said,) if said.lines else (),
-            )
+        deadline = Deadline(self._run.deadline.within(_SAVE_S), self._run.deadline.cancel)
+        try:
+            said = self._run.session.capture(SAVE, deadline, self._tick, [content])
+        except TimeoutError as error:
+            raise _not_saved(notes=(f"the guest had not done so after {round(_SAVE_S)} s",)) from error
+        directory = directory_of(said.stdout)
+        if said.status != 0 or directory is None:
+            lines = (*said.stderr.splitlines()[-5:], *(("… it said more, which was not read …",) if said.cut else ()))
+            raise _not_saved(*lines)
         return directory
 
     def _remove(self, directory: str) -> None:
         """Also after a failure; but when the connection is lost, that is what is to be told."""
+        deadline = Deadline(self._run.deadline.within(_REMOVE_S), self._run.deadline.cancel)
         try:
-            self._run.session.capture(remove(directory), self._run.deadline, self._run.require_alive)
-        except VmError as error:
+            self._run.session.capture(remove(directory), deadline, self._run.require_alive)
+        except (VmError, TimeoutError) as error:
             self._log.line(f"=== {directory} is left in the guest: {error}")
 
     def _remote(self, command: str, input: Iterable[bytes]) -> Ended:
@@ -183,6 +186,15 @@ class _Step:
         )
         self._log.line(f"=== step {self._number}: {error}")
         return error
+
+
+def _not_saved(*said: str, notes: tuple[str, ...] = ()) -> ProvisionFailed:
+    return ProvisionFailed(
+        "no temporary directory could be made in the guest",
+        help=("make room in the guest's /tmp, and let the user write there",),
+        notes=notes,
+        evidence=(Evidence("guest", "what the guest said", said),) if said else (),
+    )
 
 
 def _meaning(status: int) -> tuple[str, ...]:

@@ -24,10 +24,15 @@ from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import Stream
 from vm_manager.domain.instance import Endpoint
 from vm_manager.guest.credentials import Credentials
+from vm_manager.guest.wary_socket import WarySocket, ended_at
 
 _log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 30.0
+# Altogether, however many keys are tried and however slowly the server speaks.
+_LOGIN_S = 60.0
+# Far more than anything that vmctl asks a guest has to say.
+_CAPTURED_CHARS = 2 * 1024**2
 _POLL_S = 0.1
 _CHUNK = 64 * 1024
 # A guest that restarts says no farewell: only who speaks to it learns that it knows the connection no more.
@@ -37,6 +42,8 @@ _KEEPALIVE_S = 15
 _QUIET_S = 1.0
 _LINGER_S = 10.0
 _UNDER_WAY_BYTES = 3 * 1024**2
+# paramiko does not hold a server to the window of 2 MiB that it was given.
+_UNREAD_BYTES = 16 * 1024**2
 
 Output = Callable[[Stream, str], None]
 
@@ -55,6 +62,23 @@ class Ended:
     left_behind: bool = False
 
 
+@dataclass(frozen=True)
+class Captured:
+    """What a command said, and its exit status.
+
+    cut: whether it said more than was wanted: the rest is not read, the command is ended, and its status is not known.
+    """
+
+    status: int | None
+    stdout: str
+    stderr: str
+    cut: bool = False
+
+
+class _Enough(Exception):
+    """A command has said more than is wanted of it."""
+
+
 class SshSession:
     """A verified, authenticated connection. A context manager."""
 
@@ -67,12 +91,22 @@ class SshSession:
             _hear_signals(transport, self._signals)
 
     @classmethod
-    def connect(cls, endpoint: Endpoint, *, alias: str, credentials: Credentials, known_hosts: Path) -> Self:
+    def connect(
+        cls,
+        endpoint: Endpoint,
+        *,
+        alias: str,
+        credentials: Credentials,
+        known_hosts: Path,
+        deadline: Deadline | None = None,
+    ) -> Self:
         """Connect and log in, to a server that has a key pinned under `alias` in `known_hosts`, and to no other.
 
-        Raises: `ssh::failed` (retryable), `ssh::host_key_mismatch`, `ssh::auth_failed`, `ssh::no_key`.
+        deadline: it takes a minute at the most in any case.
+        Raises: `ssh::failed` (retryable), `ssh::host_key_mismatch`, `ssh::auth_failed`, `ssh::no_key`;
+        `vmctl::interrupted`.
         """
-        keys = _usable(credentials)
+        keys, deadline = _usable(credentials), _for_login(deadline)
         client = paramiko.SSHClient()
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
         try:
@@ -81,9 +115,13 @@ class SshSession:
             connection = socket.create_connection((endpoint.host, endpoint.port), _CONNECT_TIMEOUT_S)
             if alias not in client.get_host_keys():
                 raise HostKeyMismatch("no SSH host key is pinned for the guest")
-            _login(client, connection, alias, credentials, keys)
+            wary = WarySocket(connection)
+            with ended_at(deadline, connection):
+                _login(client, wary, alias, credentials, keys)
+            wary.trust()
         except BaseException as error:
             client.close()
+            deadline.cancel.raise_if_cancelled()
             if isinstance(error, paramiko.BadHostKeyException):
                 raise HostKeyMismatch(
                     "the guest at {host}:{port} has another SSH host key than the pinned one",
@@ -137,12 +175,33 @@ class SshSession:
                 channel.close()
 
     def capture(
-        self, command: str, deadline: Deadline, tick: Callable[[], None] = lambda: None, input: Iterable[bytes] = ()
-    ) -> tuple[int, str, str]:
-        """Run a command line; its exit status, standard output and standard error. Raises: see `run`."""
+        self,
+        command: str,
+        deadline: Deadline,
+        tick: Callable[[], None] = lambda: None,
+        input: Iterable[bytes] = (),
+        *,
+        most_chars: int = _CAPTURED_CHARS,
+    ) -> Captured:
+        """Run a command line that has little to say.
+
+        most_chars: of both outputs together; a command that says more is ended. Raises: see `run`.
+        """
         heard: dict[Stream, list[str]] = {Stream.STDOUT: [], Stream.STDERR: []}
-        ended = self.run(command, lambda stream, text: heard[stream].append(text), deadline, tick, input)
-        return ended.status, "".join(heard[Stream.STDOUT]), "".join(heard[Stream.STDERR])
+        left = most_chars
+
+        def hear(stream: Stream, text: str) -> None:
+            nonlocal left
+            heard[stream].append(text[:left])
+            left -= len(text)
+            if left < 0:
+                raise _Enough
+
+        try:
+            status, cut = self.run(command, hear, deadline, tick, input).status, False
+        except _Enough:
+            status, cut = None, True
+        return Captured(status, "".join(heard[Stream.STDOUT]), "".join(heard[Stream.STDERR]), cut)
 
     def _ended(self, channel: paramiko.Channel, left_behind: bool) -> Ended:
         name = self._signals.pop(channel.get_id(), None)
@@ -159,16 +218,29 @@ class SshSession:
         return transport.open_session(timeout=_CONNECT_TIMEOUT_S)
 
 
-def offered_host_key(endpoint: Endpoint) -> str:
-    """The host key that the server at an endpoint shows, as `type base64`. Raises: `ssh::failed`."""
+def offered_host_key(endpoint: Endpoint, deadline: Deadline | None = None) -> str:
+    """The host key that the server at an endpoint shows, as `type base64`.
+
+    deadline: it takes a minute at the most in any case. Raises: `ssh::failed`, `vmctl::interrupted`.
+    """
+    deadline = _for_login(deadline)
     try:
         connection = socket.create_connection((endpoint.host, endpoint.port), _CONNECT_TIMEOUT_S)
-        with connection, paramiko.Transport(connection) as transport:
+        with (
+            connection,
+            ended_at(deadline, connection),
+            paramiko.Transport(WarySocket(connection)) as transport,  # type: ignore[arg-type]
+        ):
             transport.start_client(timeout=_CONNECT_TIMEOUT_S)
             key = transport.get_remote_server_key()
     except (paramiko.SSHException, OSError, EOFError) as error:
+        deadline.cancel.raise_if_cancelled()
         raise SshFailed("the guest showed no SSH host key", retryable=True) from error
     return f"{key.get_name()} {key.get_base64()}"
+
+
+def _for_login(deadline: Deadline | None) -> Deadline:
+    return Deadline(_LOGIN_S) if deadline is None else Deadline(deadline.within(_LOGIN_S), deadline.cancel)
 
 
 @contextmanager
@@ -303,13 +375,21 @@ class _Conversation:
         # Not for ever: a flood must not keep the caller from looking at its deadline.
         ends = self._heard_bytes + _UNDER_WAY_BYTES
         while self._channel.recv_ready() and self._heard_bytes < ends:
+            self._require_window()
             with _lost_connections():
                 data = self._channel.recv(_CHUNK)
             self._say(Stream.STDOUT, data)
         while self._channel.recv_stderr_ready() and self._heard_bytes < ends:
+            self._require_window()
             with _lost_connections():
                 data = self._channel.recv_stderr(_CHUNK)
             self._say(Stream.STDERR, data)
+
+    def _require_window(self) -> None:
+        """Raises: `ssh::failed` for a server that sends without being asked for more, faster than it is read."""
+        unread = len(self._channel.in_buffer) + len(self._channel.in_stderr_buffer)
+        if unread > _UNREAD_BYTES:
+            raise SshFailed("the guest's SSH server sent {bytes} bytes that nobody had room for", {"bytes": unread})
 
     def _say(self, stream: Stream, data: bytes) -> None:
         self._heard_bytes += len(data)
@@ -319,12 +399,12 @@ class _Conversation:
 
 
 def _login(
-    client: paramiko.SSHClient, connection: socket.socket, alias: str, credentials: Credentials, keys: list[str]
+    client: paramiko.SSHClient, connection: WarySocket, alias: str, credentials: Credentials, keys: list[str]
 ) -> None:
-    # paramiko takes a list of files here, although its type stubs know a single one.
+    # paramiko takes a list of files here, and whatever is used like a socket, although its type stubs know neither.
     client.connect(
         alias,
-        sock=connection,
+        sock=connection,  # type: ignore[arg-type]
         username=credentials.user,
         key_filename=keys,  # type: ignore[arg-type]
         allow_agent=credentials.agent,

@@ -12,12 +12,14 @@ import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from io import FileIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from vm_manager.diagnostics.errors import (
@@ -30,7 +32,9 @@ from vm_manager.diagnostics.errors import (
 )
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.bounded_json import parse
 from vm_manager.domain.deadline import CancelToken
+from vm_manager.host.regular_file import open_image
 from vm_manager.images.arrival import Arrival
 from vm_manager.images.http import Answer, Limits, asked, redacted
 from vm_manager.state.files import private, sync_directory, write_atomically
@@ -40,7 +44,9 @@ _log = logging.getLogger(__name__)
 _READ_BYTES = 1024 * 1024
 # After a connection that brought something before it broke.
 _PAUSE_S = 0.1
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
+_DIGITS = 18
+_NOTES_BYTES = 64 * 1024
 # Encodings that are told from the data itself; see arrival.py.
 _ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "zstd", "xz"})
 _COMPRESSED_NAMES = (".gz", ".xz", ".zst", ".zstd")
@@ -191,6 +197,7 @@ class _Fetch:
         self._take_up()
         tries = 0
         while True:
+            started = time.monotonic()
             try:
                 self._receive()
                 return
@@ -200,7 +207,9 @@ class _Fetch:
                 if not error.diagnostic.retryable:
                     raise
                 done = self._arrival.size if self._arrival else 0
-                tries = 0 if done > self._most else tries + 1
+                # One that brought less than a slow server may: again and again, it would go on for ever.
+                least = self._limits.least_rate * (time.monotonic() - started)
+                tries = 0 if done > self._most + least else tries + 1
                 self._most = max(self._most, done)
                 if tries > len(self._limits.pauses_s):
                     raise
@@ -294,7 +303,7 @@ class _Fetch:
         """A file of this host."""
         path = local_path(self._source.url)
         self._discard()
-        with os_errors(path), path.open("rb") as original:
+        with os_errors(path), open_image(path) as original:
             self._served = _Served(_hashed(self._source.url), size=os.fstat(original.fileno()).st_size)
             self._require_space()
             self._start_arrival()
@@ -317,7 +326,7 @@ class _Fetch:
         if self._arrival is not None or self._fresh:
             return
         try:
-            self._served = _Served(**json.loads(self._notes.read_bytes()))
+            self._served = _Served(**_fields(self._notes))
             size = self._part.stat().st_size
         except (OSError, ValueError, TypeError):
             self._discard()
@@ -407,8 +416,16 @@ def local_path(url: str) -> Path:
     return Path(unquote(urlsplit(url).path))
 
 
+def _fields(notes: Path) -> dict[str, Any]:
+    """Raises: `OSError`, `ValueError`."""
+    with notes.open("rb") as file:
+        found = parse(file.read(_NOTES_BYTES + 1), most_bytes=_NOTES_BYTES)
+    return found if isinstance(found, dict) else {}
+
+
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal()
+    # Whoever says more would be asked for more than any disk holds.
+    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS
 
 
 def _encoding(answer: Answer) -> str:

@@ -7,23 +7,27 @@ that is as secret, and which would follow from https to plain http.
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
-from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+from queue import Empty, SimpleQueue
+from typing import Any
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
 import urllib3
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from vm_manager.diagnostics.errors import DownloadFailed
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.diagnostics.urls import cut_url, cut_urls, without_secrets_of
 from vm_manager.domain.deadline import CancelToken
+from vm_manager.images.pace import Pace
+from vm_manager.images.wire import Wire, noted_by
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # What another try may change. Source: RFC 9110 section 15, RFC 6585 (429), RFC 8470 (425).
@@ -40,33 +44,42 @@ _PORTS = {"http": 80, "https": 443}
 class Limits:
     """How long to wait and how often to try.
 
-    connect_s: for a connection. stall_s: for the next bytes of an answer.
+    connect_s: for a connection. stall_s: for the next bytes of an answer. head_s: for all of an answer's head, from the
+    request on; answer_s: for all of an answer that has to be small.
+    least_rate: bytes a second; a server that sends less, on average over `window_s` seconds, is given up.
     pauses_s: between tries that bring nothing new; when all have been waited through, the failure stands.
     """
 
     connect_s: float = 20
     stall_s: float = 60
+    head_s: float = 120
+    answer_s: float = 120
+    least_rate: float = 1024
+    window_s: float = 60
     pauses_s: tuple[float, ...] = (0.5, 1, 2, 4)
 
 
 class Answer:
     """A server's answer. status, url (after redirects), headers (by name in any case)."""
 
-    def __init__(self, response: requests.Response, cancel: CancelToken) -> None:
-        self._response, self._cancel = response, cancel
+    def __init__(self, response: requests.Response, cancel: CancelToken, wire: Wire, limits: Limits) -> None:
+        self._response, self._cancel, self._wire, self._limits = response, cancel, wire, limits
         self.status, self.url = response.status_code, response.url or ""
         self.headers: Mapping[str, str] = response.headers
 
     def chunks(self) -> Generator[bytes, None, None]:
         """The body as it was sent, no Content-Encoding undone; pieces of up to 1.5 MiB.
 
-        Raises: `image::download_failed` when it breaks off, stalls, or is shorter than its length; `vmctl::interrupted`.
+        Raises: `image::download_failed` when it breaks off, stalls, comes too slowly, or is shorter than its length;
+        `vmctl::interrupted`.
         """
         held: list[bytes] = []
+        limits = self._limits
+        pace = Pace(limits.least_rate * limits.window_s, limits.window_s, self._wire.shut_down)
         try:
-            with _translated(self.url, self._cancel), _ended_by(self._cancel, self._response):
+            with _translated(self.url, self._cancel), self._cancel.calling(self._wire.shut_down), pace:
                 size, since = 0, time.monotonic()
-                while piece := self._response.raw.read1(_READ_BYTES, decode_content=False):
+                while piece := self._next(pace):
                     held.append(piece)
                     size += len(piece)
                     if size >= _CHUNK_BYTES or time.monotonic() - since >= _CHUNK_S:
@@ -76,19 +89,45 @@ class Answer:
             # What came before the connection broke need not be sent again.
             if held:
                 yield b"".join(held)
+            if pace.given_up:
+                raise self._too_slow() from None
             raise
         self._cancel.raise_if_cancelled()
         if held:
             yield b"".join(held)
+        if pace.given_up:
+            # A body without a length ends like this, too.
+            raise self._too_slow()
+
+    def _next(self, pace: Pace) -> bytes:
+        pace.waits()
+        piece: bytes = self._response.raw.read1(_READ_BYTES, decode_content=False)
+        pace.came(len(piece))
+        return piece
+
+    def _too_slow(self) -> DownloadFailed:
+        limits = self._limits
+        return DownloadFailed(
+            "{url} comes too slowly: less than {rate} bytes a second for {seconds} s",
+            {"url": redacted(self.url), "rate": round(limits.least_rate), "seconds": round(limits.window_s)},
+            help=("run the command again later, or name another server that has the image",),
+            retryable=True,
+        )
 
     def read(self, most: int) -> bytes:
-        """The whole body. Raises: `image::download_failed`, also when it has more than `most` bytes."""
-        body = b""
-        for chunk in self.chunks():
-            body += chunk
-            if len(body) > most:
-                raise DownloadFailed("{url} is longer than {most} bytes", {"url": redacted(self.url), "most": most})
-        return body
+        """The whole body.
+
+        Raises: `image::download_failed`, also when it has more than `most` bytes, or takes too long altogether.
+        """
+        body, ends = bytearray(), time.monotonic() + self._limits.answer_s
+        with closing(self.chunks()) as chunks:
+            for chunk in chunks:
+                body += chunk
+                if len(body) > most:
+                    raise DownloadFailed("{url} is longer than {most} bytes", {"url": redacted(self.url), "most": most})
+                if time.monotonic() > ends:
+                    raise self._too_slow()
+        return bytes(body)
 
     def refusal(self, url: str) -> DownloadFailed:
         """The failure that an answer with this status is. url: what was asked for, before redirects."""
@@ -131,30 +170,27 @@ def asked(
     limits, at, use_netrc, secret = limits or Limits(), url, secret is None, dict(secret or {})
     seen: set[str] = set()
     while True:
-        if not _may_carry_secrets(at) or _origin(at) != _origin(url):
-            secret = {}
-        sent = {"Accept-Encoding": "identity", "User-Agent": "vmctl", **(headers or {}), **secret}
         with _translated(at, cancel):
-            response = _send(at, sent, form, use_netrc, limits, cancel)
-        with response:
-            is_redirect = follow and response.status_code in _REDIRECTS
-            target = response.headers.get("Location") if is_redirect else None
-            if target is None:
-                yield Answer(response, cancel)
-                return
+            if not _may_carry_secrets(at) or _origin(at) != _origin(url):
+                secret = {}
+        sent = {"Accept-Encoding": "identity", "User-Agent": "vmctl", **(headers or {}), **secret}
+        with closing(Wire()) as wire:
+            with _translated(at, cancel):
+                response = _send(at, sent, form, use_netrc, limits, cancel, wire)
+            with response:
+                is_redirect = follow and response.status_code in _REDIRECTS
+                target = response.headers.get("Location") if is_redirect else None
+                if target is None:
+                    yield Answer(response, cancel, wire, limits)
+                    return
         seen.add(at)
         with _translated(at, cancel):
             at = _redirected(url, at, target, seen)
 
 
 def redacted(url: str) -> str:
-    """A URL without what may be secret in it: user info and query."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "a URL that cannot be read"
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
+    """A URL without what may be secret in it: user info, query and fragment."""
+    return cut_url(url)
 
 
 def is_loopback(host: str) -> bool:
@@ -173,7 +209,7 @@ def _translated(url: str, cancel: CancelToken) -> Iterator[None]:
     except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
         cancel.raise_if_cancelled()
         # Not `from error`: its text quotes the URL with all that is secret in it.
-        reason = Evidence("http", type(error).__name__, (_redacted_text(str(error), url),))
+        reason = Evidence("http", type(error).__name__, (cut_urls(without_secrets_of(str(error), url))[:500],))
         raise DownloadFailed(
             "{url} could not be fetched", {"url": redacted(url)}, evidence=(reason,), retryable=_is_transient(error)
         ) from _root(error)
@@ -186,6 +222,23 @@ class _NoNetrc(AuthBase):
         return request
 
 
+class _Adapter(HTTPAdapter):
+    """Tells a wire of its connections."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._pools = noted_by(wire)
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
+
+
 def _send(
     url: str,
     headers: Mapping[str, str],
@@ -193,6 +246,7 @@ def _send(
     use_netrc: bool,
     limits: Limits,
     cancel: CancelToken,
+    wire: Wire,
 ) -> requests.Response:
     """The answer's head. In a thread of its own, as nothing else ends a wait for DNS, a connection or a silent server."""
     answers: SimpleQueue[requests.Response | BaseException | None] = SimpleQueue()
@@ -203,6 +257,8 @@ def _send(
             with requests.Session() as session:
                 # No proxy stands between this machine and itself, and none may see what is meant for it.
                 session.trust_env = not (is_loopback(_host(url)) and urlsplit(url).scheme == "http")
+                for scheme in _PORTS:
+                    session.mount(f"{scheme}://", _Adapter(wire))
                 response = session.request(
                     "GET" if form is None else "POST",
                     url,
@@ -222,9 +278,15 @@ def _send(
 
     with cancel.calling(lambda: answers.put(None)):
         threading.Thread(target=work, name="http", daemon=True).start()
-        answer = answers.get()
+        try:
+            answer = answers.get(timeout=limits.head_s)
+        except Empty:
+            answer = requests.exceptions.ReadTimeout(f"the server gave no answer in {round(limits.head_s)} s")
+            abandoned.set()
+            wire.shut_down()
     if answer is None:
         abandoned.set()
+        wire.shut_down()
         with suppress(Exception):
             if isinstance(late := answers.get_nowait(), requests.Response):
                 late.close()
@@ -305,23 +367,3 @@ def _root(error: BaseException) -> OSError | None:
     for cause in _chain(error):
         found = cause if isinstance(cause, OSError) and cause.errno else found
     return found
-
-
-def _redacted_text(text: str, url: str) -> str:
-    parts = urlsplit(url)
-    for secret in (parts.query, parts.fragment, parts.netloc.rpartition("@")[0], parts.password, parts.username):
-        if secret:
-            text = text.replace(secret, "…")
-    return text[:500]
-
-
-@contextmanager
-def _ended_by(cancel: CancelToken, response: requests.Response) -> Iterator[None]:
-    """Ctrl-C ends a read that waits for a server that has stalled: the connection is shut down under it."""
-
-    def shut_down() -> None:
-        with suppress(OSError, ValueError), socket.socket(fileno=os.dup(response.raw.fileno())) as connection:
-            connection.shutdown(socket.SHUT_RDWR)
-
-    with cancel.calling(shut_down):
-        yield

@@ -13,16 +13,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from qemu.qmp import ExecInterruptedError, ExecuteError, QMPClient, QMPError
+from qemu.qmp import EventListener, ExecInterruptedError, ExecuteError, Message, QMPClient, QMPError
+from qemu.qmp.error import ProtocolError
 
 from vm_manager.backends.qemu.sockets import QMP_SOCKET, socket_path
 from vm_manager.diagnostics.errors import QmpCommandFailed, QmpConnectFailed
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.domain.bounded_json import Unreadable, require_bounded
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _CONNECT_TIMEOUT_S = 15.0
 _COMMAND_TIMEOUT_S = 15.0
+# QEMU is what a guest has in its hands if it breaks out of it.
+_MESSAGE_BYTES = 4 * 1024**2
+_WAITING_EVENTS = 10_000
 
 #: Waits for an event up to so many seconds; None when there was none.
 NextEvent = Callable[[float], Mapping[str, object] | None]
@@ -36,7 +41,7 @@ class Monitor:
 
     def __init__(self, home: Path, *, connect_timeout_s: float = _CONNECT_TIMEOUT_S) -> None:
         self._home, self._connect_timeout_s = home, connect_timeout_s
-        self._client = QMPClient("vmctl")
+        self._client = _Client()
         self._client.logger = logging.getLogger("qemu.qmp")
 
     def __enter__(self) -> Self:
@@ -101,7 +106,8 @@ class Monitor:
 
         QEMU's end is no event: whoever waits must look at the process, too.
         """
-        with self._client.listener(names) as listener:
+        listener = _Listener(names)
+        with self._client.listen(listener):
 
             def next_event(timeout_s: float) -> Mapping[str, object] | None:
                 try:
@@ -116,6 +122,32 @@ class Monitor:
             return await asyncio.wait_for(awaitable, timeout_s)
 
         return self._runner.run(limited())
+
+
+class _Client(QMPClient):
+    """QEMU's client, with a limit for what QEMU says."""
+
+    def __init__(self) -> None:
+        super().__init__("vmctl", readbuflen=_MESSAGE_BYTES)
+        # The library keeps every event here for somebody to ask for it some day.
+        self.events.event_filter = lambda event: False
+
+    async def _do_recv(self) -> Message:
+        try:
+            line = await self._readline()
+            require_bounded(line, most_bytes=_MESSAGE_BYTES)
+            return Message(line, eager=True)
+        except (Unreadable, ValueError, RecursionError) as error:
+            raise ProtocolError(f"QEMU's monitor sent no message: {error}") from error
+
+
+class _Listener(EventListener):
+    """Hears events of some names; of a flood the beginning."""
+
+    async def put(self, event: Message) -> None:
+        if self._queue.qsize() < _WAITING_EVENTS:
+            await super().put(event)
+            self._history.clear()
 
 
 def _is_too_early(error: BaseException | None) -> bool:

@@ -8,17 +8,20 @@ from __future__ import annotations
 import json
 import re
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from vm_manager.backends.qemu.bounded_lines import BoundedLines
 from vm_manager.backends.qemu.sockets import QUERY_SOCKET, socket_path
+from vm_manager.domain.bounded_json import parse
 
 _T = TypeVar("_T")
 
 _TIMEOUT_S = 0.5
+# The registers of 288 vCPUs are some 500 KB. QEMU is what a guest has in its hands if it breaks out of it.
+_MOST_BYTES = 4 * 1024**2
 # "info usernet": `  TCP[HOST_FORWARD]  14       127.0.0.1 43521       10.0.2.15    22`
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)")
 
@@ -100,16 +103,13 @@ def forwarded_port(usernet: str, guest_port: int) -> int | None:
 
 class _Channel:
     def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._file = connection.makefile("rb")
-        self._ends = time.monotonic() + _TIMEOUT_S
+        self._lines = BoundedLines(connection, _TIMEOUT_S, _MOST_BYTES)
 
     def send(self, message: dict[str, object]) -> None:
-        self._connection.sendall(json.dumps(message).encode() + b"\n")
+        self._lines.send(json.dumps(message).encode() + b"\n")
 
     def receive(self) -> dict[str, object]:
-        self._connection.settimeout(max(0.001, self._ends - time.monotonic()))
-        message = json.loads(self._file.readline())
+        message = parse(self._lines.next_line(), most_bytes=_MOST_BYTES)
         if not isinstance(message, dict):
             raise TypeError("not a QMP message")
         return message
@@ -132,5 +132,5 @@ def _in_session(home: Path, read: Callable[[_Channel], _T]) -> _T | None:
             channel.receive()  # the greeting
             channel.execute("qmp_capabilities")
             return read(channel)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None

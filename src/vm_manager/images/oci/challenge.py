@@ -5,9 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_SCHEME = re.compile(rf"\s*(?:,\s*)*({_TOKEN})(?:\s+|(?=,)|$)(?!=)")
-_PARAMETER = re.compile(rf"\s*(?:,\s*)*({_TOKEN})\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|({_TOKEN}))\s*(?=,|$)", re.DOTALL)
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+# The server's word: nothing of it is tried in a second way (possessive quantifiers).
+_BETWEEN = r"\s*+(?:,\s*+)*+"
+_SCHEME = re.compile(rf"{_BETWEEN}({_TOKEN})(?:\s++|(?=,)|$)(?!=)")
+_PARAMETER = re.compile(
+    rf"{_BETWEEN}({_TOKEN})\s*+=\s*+(?:\"([^\"\\]*+(?:\\.[^\"\\]*+)*+)\"|({_TOKEN}))\s*+(?=,|$)", re.DOTALL
+)
+# Headers of registries have some 200 characters.
+_MOST_CHARS = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,7 @@ class Challenge:
 
 def parse_challenges(header: str) -> tuple[Challenge, ...]:
     """The challenges of a header, up to where it stops being one; none when it is empty."""
-    challenges: list[Challenge] = []
+    header, challenges = header[:_MOST_CHARS], list[Challenge]()
     at = 0
     while at < len(header):
         if challenges and (found := _PARAMETER.match(header, at)):

@@ -19,8 +19,10 @@ import msgspec
 from vm_manager.diagnostics.errors import MissingTool, OciPullFailed
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import diagnosed, os_errors
+from vm_manager.domain.bounded_json import Unreadable
 from vm_manager.host.process import ProcessFailed, describe_status, run
 from vm_manager.host.tools import find_tool
+from vm_manager.images.oci.documents import MAX_BYTES, decoded
 
 GITHUB_REGISTRY = "ghcr.io"
 # The name under which Docker keeps what belongs to its own registry.
@@ -90,10 +92,11 @@ class _HelperAnswer(msgspec.Struct):
 def _read(path: Path) -> _Config:
     with os_errors(path):
         try:
-            return msgspec.json.decode(path.read_bytes(), type=_Config)
+            with path.open("rb") as file:
+                return decoded(file.read(MAX_BYTES + 1), _Config)
         except FileNotFoundError:
             return _Config()
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except Unreadable as error:
             raise OciPullFailed(
                 "the credentials in {path} cannot be read",
                 {"path": str(path)},
@@ -146,14 +149,14 @@ def _ask(helper: str, key: str, path: Path) -> Credentials | None:
     # The whole environment: a helper is the user's own, and finds its keys, its agent or its cloud by that.
     try:
         answer = run((str(program), "get"), timeout_s=_HELPER_TIMEOUT_S, stdin=key, env=os.environ)
-        found = msgspec.json.decode(answer.stdout.encode(), type=_HelperAnswer)
+        found = decoded(answer.stdout, _HelperAnswer)
     except ProcessFailed as error:
         if error.result.stdout.strip() == _NOT_FOUND:
             return None
         raise _helper_failed(name, key, error) from None
     except OSError as error:
         raise diagnosed(error, program) from error
-    except (msgspec.MsgspecError, RecursionError):
+    except Unreadable:
         # Its answer is not quoted: it may hold the secret.
         raise OciPullFailed(
             "the credential helper {helper} answered no JSON with Username and Secret",

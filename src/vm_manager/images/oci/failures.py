@@ -15,10 +15,12 @@ import msgspec
 
 from vm_manager.diagnostics.errors import DownloadFailed, OciPullFailed
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.domain.bounded_json import Unreadable
 from vm_manager.domain.names import closest
 from vm_manager.domain.oci_reference import OciReference
 from vm_manager.images.http import TRANSIENT
 from vm_manager.images.oci.credentials import GITHUB_REGISTRY, Credentials
+from vm_manager.images.oci.documents import decoded
 
 # The names of Docker's own registry; its host has another one.
 DOCKER = ("docker.io", "index.docker.io")
@@ -52,8 +54,8 @@ class Reply:
 
     def _errors(self) -> list[_Error]:
         try:
-            return msgspec.json.decode(self.body, type=_Errors).errors or []
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return decoded(self.body, _Errors).errors or []
+        except Unreadable:
             return []
 
 

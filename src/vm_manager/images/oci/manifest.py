@@ -9,7 +9,9 @@ import msgspec
 
 from vm_manager.diagnostics.errors import OciPullFailed
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.domain.bounded_json import Unreadable
 from vm_manager.domain.oci_reference import OciReference, is_digest
+from vm_manager.images.oci.documents import decoded
 
 _MANIFESTS = frozenset(
     {"application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"}
@@ -18,8 +20,6 @@ _INDEXES = frozenset(
     {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
 )
 ACCEPT = ", ".join(sorted(_MANIFESTS | _INDEXES))
-# "Registries […] SHOULD enforce a limit of 4 MiB": the distribution specification, "Pushing Manifests".
-MAX_BYTES = 4 * 1024**2
 
 # vm-manager's own, and what tools give to a file that they are told nothing about.
 _DISKS = ("application/vnd.cloudnebula.qcow2.layer.v1", "application/octet-stream")
@@ -53,9 +53,9 @@ class Manifest(msgspec.Struct):
 def read_manifest(body: bytes, content_type: str, reference: OciReference) -> Manifest:
     """Read a manifest or an index. content_type: as the registry said. Raises: `oci::pull_failed`."""
     try:
-        manifest = msgspec.json.decode(body, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _unusable("the manifest of {image} cannot be read", reference, (str(error)[:200],)) from None
+        manifest = decoded(body, Manifest)
+    except Unreadable as error:
+        raise _unusable("the manifest of {image} cannot be read", reference, (str(error),)) from None
     kind = content_type.partition(";")[0].strip().lower()
     if kind not in _MANIFESTS | _INDEXES:
         kind = manifest.mediaType

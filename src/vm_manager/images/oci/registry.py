@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from vm_manager.diagnostics.errors import DownloadFailed, OciPullFailed, VmError
+from vm_manager.domain.bounded_json import Unreadable
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.oci_reference import OciReference, is_digest, is_tag
 from vm_manager.images.download import Source
 from vm_manager.images.http import TRANSIENT, Answer, Limits, asked, is_loopback
 from vm_manager.images.oci.challenge import Challenge, parse_challenges
 from vm_manager.images.oci.credentials import Credentials, find_credentials
+from vm_manager.images.oci.documents import MAX_BYTES, decoded
 from vm_manager.images.oci.failures import (
     DOCKER,
     Reply,
@@ -28,13 +30,11 @@ from vm_manager.images.oci.failures import (
     refused,
     unreachable,
 )
-from vm_manager.images.oci.manifest import ACCEPT, MAX_BYTES, Descriptor, Manifest, read_manifest, verify_manifest
+from vm_manager.images.oci.manifest import ACCEPT, Descriptor, Manifest, read_manifest, verify_manifest
 from vm_manager.images.oci.tokens import Request, bearer_token, host_of
 
 _log = logging.getLogger(__name__)
 
-# However slowly it drips.
-_ANSWER_TIMEOUT_S = 120
 _LATER = "run the command again: it goes on from what has arrived"
 _DAMAGED = "the registry does not give out what its own manifest names: have the image pushed again"
 # Docker's own registry goes by another name than its host's, and its official images by a shorter one.
@@ -182,14 +182,16 @@ class Registry:
 
     def _body(self, answer: Answer) -> bytes:
         """All of an answer, as long as that is neither too much nor too slow. Raises: `oci::pull_failed`."""
-        body, ends = bytearray(), time.monotonic() + _ANSWER_TIMEOUT_S
+        body, ends = bytearray(), time.monotonic() + self._limits.answer_s
         with closing(answer.chunks()) as chunks:
             for chunk in chunks:
                 body += chunk
                 if len(body) > MAX_BYTES:
                     raise self._hostile("sent more than {most} bytes for a manifest", most=MAX_BYTES)
                 if time.monotonic() > ends:
-                    raise self._hostile("took more than {seconds} s for a manifest", seconds=_ANSWER_TIMEOUT_S)
+                    raise self._hostile(
+                        "took more than {seconds} s for a manifest", seconds=round(self._limits.answer_s)
+                    )
         return bytes(body)
 
     def _hostile(self, what: str, **args: int) -> OciPullFailed:
@@ -206,8 +208,8 @@ class _Tags(msgspec.Struct):
 
 def _tags_of(body: bytes) -> tuple[str, ...]:
     try:
-        return tuple(filter(is_tag, msgspec.json.decode(body, type=_Tags).tags or ()))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return tuple(filter(is_tag, decoded(body, _Tags).tags or ()))
+    except Unreadable:
         return ()
 
 

@@ -6,7 +6,7 @@ from vm_manager.diagnostics.errors import Usage
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.oci_reference import NotAReference, OciReference, parse_reference
 from vm_manager.images.download import Source
-from vm_manager.images.http import Limits
+from vm_manager.images.http import Limits, redacted
 from vm_manager.images.oci.manifest import disk_of, image_of
 from vm_manager.images.oci.registry import Registry
 
@@ -35,13 +35,7 @@ def reference_of(url: str) -> OciReference:
     except NotAReference as error:
         raise Usage(
             "{url} names no image in a registry",
-            {"url": _without_user(url)},
+            {"url": redacted(url)},
             help=(error.help,),
             notes=(error.reason,),
         ) from None
-
-
-def _without_user(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"

@@ -17,10 +17,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import msgspec
 
 from vm_manager.diagnostics.errors import OciPullFailed
+from vm_manager.domain.bounded_json import Unreadable
 from vm_manager.domain.oci_reference import OciReference
 from vm_manager.images.http import is_loopback, redacted
 from vm_manager.images.oci.challenge import Challenge
 from vm_manager.images.oci.credentials import Credentials
+from vm_manager.images.oci.documents import decoded
 from vm_manager.images.oci.failures import Reply, in_trouble, refused
 
 # Of what a header may hold; a token is otherwise opaque.
@@ -72,8 +74,8 @@ def bearer_token(
 
 def _token_of(reference: OciReference, reply: Reply) -> str:
     try:
-        answer = msgspec.json.decode(reply.body, type=_Token)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        answer = decoded(reply.body, _Token)
+    except Unreadable:
         answer = _Token()
     # "For compatibility with OAuth 2.0, we will also accept token under the name access_token."
     token = answer.token or answer.access_token

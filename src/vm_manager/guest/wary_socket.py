@@ -1,0 +1,93 @@
+"""The connection to an SSH server that is not trusted: what it may send, and until when, before anybody is logged in.
+
+paramiko waits for each byte anew, and takes a packet of 4 GiB, a line without end and messages without number for what they
+say they are. Underneath it is the one place where all of that can be counted.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from vm_manager.domain.deadline import Deadline
+
+# Key exchange, banners and the login of OpenSSH take some 10 KiB.
+_LOGIN_BYTES = 1024**2
+# OpenSSH takes 256 KiB for the most that a packet may have; RFC 4253, section 6.1, asks for 35,000 bytes.
+_PACKET_BYTES = 512 * 1024
+
+
+class TooMuch(OSError):
+    """The server sent more than it may, or not in time. Translated in guest.ssh, like every loss of a connection."""
+
+
+class WarySocket:
+    """A socket as paramiko uses it. login_bytes: what may come before `trust`."""
+
+    def __init__(self, connection: socket.socket, login_bytes: int = _LOGIN_BYTES) -> None:
+        self._connection = connection
+        self._left: int | None = login_bytes
+        self._closed = False  # paramiko looks at it
+
+    def trust(self) -> None:
+        """Somebody is logged in: from now on any number of bytes may come, but no packet without end."""
+        self._left = None
+
+    def recv(self, size: int) -> bytes:
+        """Up to that many bytes. Raises: `TooMuch`."""
+        if size > _PACKET_BYTES:
+            raise TooMuch(f"the server announced a packet of {size} bytes")
+        data = self._connection.recv(size)
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                raise TooMuch("the server sent too much before the login")
+        return data
+
+    def send(self, data: bytes) -> int:
+        """How many of the bytes were taken."""
+        return self._connection.send(data)
+
+    def settimeout(self, seconds: float | None) -> None:
+        """How long `recv` and `send` wait."""
+        self._connection.settimeout(seconds)
+
+    def gettimeout(self) -> float | None:
+        """How long `recv` and `send` wait."""
+        return self._connection.gettimeout()
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._connection.fileno()
+
+    def getpeername(self) -> object:
+        """The server's address."""
+        return self._connection.getpeername()
+
+    def close(self) -> None:
+        """Close it."""
+        self._closed = True
+        self._connection.close()
+
+
+@contextmanager
+def ended_at(deadline: Deadline, connection: socket.socket) -> Iterator[None]:
+    """Shut a connection down under whoever waits for it, when the time is up or the wait is cancelled.
+
+    Raises: `vmctl::interrupted` when it has been cancelled before.
+    """
+
+    def shut_down() -> None:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(deadline.within(threading.TIMEOUT_MAX), shut_down)
+    timer.daemon = True
+    with deadline.cancel.calling(shut_down):
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()

@@ -1,0 +1,64 @@
+"""The connections below urllib3, so that they can be ended from outside: whatever is waited for, even a head without end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from contextlib import suppress
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+
+class Wire:
+    """The connections of one request."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connections: list[socket.socket] = []
+        self._ended = False
+
+    def opened(self, connection: socket.socket) -> socket.socket:
+        """Note a connection, which is the caller's as before."""
+        with self._lock:
+            # Of our own: TLS makes another object of the caller's.
+            self._connections.append(socket.socket(fileno=os.dup(connection.fileno())))
+        if self._ended:
+            self.shut_down()
+        return connection
+
+    def shut_down(self) -> None:
+        """End whatever is waited for, now and from now on."""
+        with self._lock:
+            self._ended = True
+            for connection in self._connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let go of the connections, without ending them."""
+        with self._lock:
+            for connection in self._connections:
+                connection.close()
+            self._connections = []
+
+
+def noted_by(wire: Wire) -> dict[str, type[HTTPConnectionPool]]:
+    """urllib3's pools by scheme, whose connections a wire is told of."""
+
+    class Plain(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return wire.opened(super()._new_conn())
+
+    class Secure(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return wire.opened(super()._new_conn())
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}

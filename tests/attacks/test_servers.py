@@ -1,0 +1,204 @@
+"""A server that means no good, or is merely hopeless: it is given up in time, and nothing of it fills the memory or the disk."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hostile_sshd import listening
+from oci_registry import INDEX, MANIFEST, QCOW2_LAYER
+from vm_manager.diagnostics.errors import DownloadFailed, OciPullFailed, VmError
+from vm_manager.domain.deadline import CancelToken
+from vm_manager.domain.oci_reference import parse_reference
+from vm_manager.domain.spec import ImageSource
+from vm_manager.images.download import Source, fetch
+from vm_manager.images.http import Limits
+from vm_manager.images.oci.manifest import disk_of, image_of, read_manifest
+from vm_manager.images.sources import source_of
+from within import within
+
+Behaviour = Callable[[socket.socket], None]
+_LIMITS = Limits(connect_s=5, stall_s=5, head_s=1, answer_s=2, least_rate=1024, window_s=1, pauses_s=())
+_DOCUMENTS = int(os.environ.get("VMCTL_FUZZ_DOCUMENTS", "2000"))
+_MAX_S = 2.0
+_REFERENCE = parse_reference("oci://example.org/image:1")
+_OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def _slowly(piece: bytes, *before: bytes) -> Behaviour:
+    """Some bytes at once, and then that piece again and again, twenty times a second."""
+
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"".join(before))
+        while True:
+            connection.sendall(piece)
+            time.sleep(0.05)
+
+    return behave
+
+
+def _endlessly(piece: bytes, *before: bytes) -> Behaviour:
+    """Some bytes, and then that piece again and again, as fast as it is taken."""
+
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"".join(before))
+        data = piece * max(1, 65_536 // len(piece))
+        while True:
+            connection.sendall(data)
+
+    return behave
+
+
+def _fetch(url: str, into: Path, limits: Limits = _LIMITS) -> None:
+    fetch(Source(url=url), into, lambda done, total: None, CancelToken(), limits)
+
+
+_LENGTH, _CHUNKED = b"Content-Length: 1000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"
+_SERVERS = {
+    "two bytes at a time": _slowly(b"xx", _OK, _LENGTH),
+    "two bytes, no length": _slowly(b"xx", _OK, b"\r\n"),
+    "small chunks": _slowly(b"1\r\nx\r\n", _OK, _CHUNKED),
+    "a slow length of a chunk": _slowly(b"0", _OK, _CHUNKED),
+    "slow trailers": _slowly(b"a: b\r\n", _OK, _CHUNKED, b"0\r\n"),
+    "endless trailers": _endlessly(b"a: b\r\n", _OK, _CHUNKED, b"0\r\n"),
+    "a slow status": _slowly(b"H"),
+    "an endless status": _endlessly(b"H"),
+    "slow headers": _slowly(b"a: b\r\n", _OK),
+    "endless headers": _endlessly(b"a: b\r\n", _OK),
+    "an endless header": _endlessly(b"a", _OK),
+    "slow preliminary answers": _slowly(b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "endless preliminary answers": _endlessly(b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "a length without end": _endlessly(b"x", _OK, b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n"),
+    "silence": lambda connection: time.sleep(20),
+}
+
+
+@pytest.mark.parametrize("behave", _SERVERS.values(), ids=_SERVERS)
+def test_a_server_that_does_not_come_to_an_end_is_given_up(behave: Behaviour, tmp_path: Path) -> None:
+    with listening(behave) as endpoint, within(12), pytest.raises(DownloadFailed) as caught:
+        _fetch(f"http://{endpoint.host}:{endpoint.port}/disk", tmp_path / "disk")
+    assert caught.value.diagnostic.help
+    assert not (tmp_path / "disk").exists()
+
+
+def test_a_server_that_is_too_slow_is_not_asked_for_ever_because_it_brings_a_little_each_time(tmp_path: Path) -> None:
+    limits = Limits(connect_s=5, stall_s=5, head_s=1, least_rate=1024, window_s=0.5, pauses_s=(0.01, 0.01))
+    with listening(_SERVERS["two bytes at a time"]) as endpoint, within(12), pytest.raises(DownloadFailed) as caught:
+        _fetch(f"http://{endpoint.host}:{endpoint.port}/disk", tmp_path / "disk", limits)
+    assert "too slowly" in str(caught.value)
+    assert caught.value.diagnostic.retryable
+    assert (tmp_path / "disk.part").exists()
+
+
+def test_redirects_without_end_are_given_up(tmp_path: Path) -> None:
+    number = itertools.count()
+
+    def redirect(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        where = f"/{next(number)}/{'x' * 10_000}"
+        connection.sendall(f"HTTP/1.1 302 Found\r\nLocation: {where}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    with listening(redirect) as endpoint, within(12), pytest.raises(DownloadFailed) as caught:
+        _fetch(f"http://{endpoint.host}:{endpoint.port}/disk", tmp_path / "disk")
+    assert len(str(caught.value)) < 2000
+    assert next(number) < 20
+
+
+@pytest.mark.parametrize("piece", [b"x", b"\n", b"0" * 64 + b"  disk\n"], ids=["line", "lines", "entries"])
+def test_a_list_of_checksums_without_end_is_given_up(piece: bytes, tmp_path: Path) -> None:
+    with listening(_endlessly(piece, _OK, b"\r\n")) as endpoint, within(12), pytest.raises(DownloadFailed):
+        source_of(
+            ImageSource(url="http://127.0.0.1/disk", checksum_url=f"http://{endpoint.host}:{endpoint.port}/SHA256SUMS"),
+            CancelToken(),
+            _LIMITS,
+        )
+
+
+_ANSWERS = {
+    "manifest": _endlessly(b"[", _OK, b"\r\n"),
+    "slow manifest": _slowly(b"[", _OK, b"\r\n"),
+    "manifest in time": _slowly(b"[" * 1000, _OK, b"\r\n"),
+    "nested manifest": _endlessly(b"[", _OK, b"Content-Length: 4000000\r\n\r\n"),
+    "challenge": _endlessly(b'a="\\', b"HTTP/1.1 401 No\r\nContent-Length: 0\r\nWWW-Authenticate: Bearer "),
+    "headers": _endlessly(b"a: b\r\n", _OK),
+}
+
+
+@pytest.mark.parametrize("behave", _ANSWERS.values(), ids=_ANSWERS)
+def test_a_registry_that_does_not_come_to_an_end_is_given_up(behave: Behaviour) -> None:
+    with listening(behave) as endpoint, within(15), pytest.raises(OciPullFailed) as caught:
+        source_of(ImageSource(url=f"oci://{endpoint.host}:{endpoint.port}/image:1"), CancelToken(), _LIMITS)
+    assert caught.value.diagnostic.help
+
+
+def test_a_token_without_end_is_given_up() -> None:
+    token = _endlessly(b"x", _OK, b'\r\n{"token": "')
+
+    with listening(token) as tokens:
+        realm = f'Bearer realm="http://{tokens.host}:{tokens.port}/token"'
+        head = f"HTTP/1.1 401 No\r\nContent-Length: 0\r\nWWW-Authenticate: {realm}\r\n\r\n".encode()
+
+        def registry(connection: socket.socket) -> None:
+            connection.recv(65_536)
+            connection.sendall(head)
+
+        with listening(registry) as endpoint, within(15), pytest.raises(OciPullFailed):
+            source_of(ImageSource(url=f"oci://{endpoint.host}:{endpoint.port}/image:1"), CancelToken(), _LIMITS)
+
+
+_LAYER = {"mediaType": QCOW2_LAYER, "digest": "sha256:" + "0" * 64, "size": 1}
+_VALUES: st.SearchStrategy[object] = st.sampled_from(
+    [
+        None,
+        True,
+        0,
+        -1,
+        10**30,
+        1.5,
+        "",
+        "x" * 5000,
+        "sha256:",
+        MANIFEST,
+        INDEX,
+        [],
+        [[]],
+        {},
+        {"a": {"a": {}}},
+        [_LAYER],
+        _LAYER,
+    ]
+)
+_NAMES = st.sampled_from(
+    ["mediaType", "layers", "manifests", "config", "schemaVersion", "digest", "size", "platform", ""]
+)
+
+
+@settings(max_examples=_DOCUMENTS, deadline=None, database=None)
+@given(
+    document=st.dictionaries(_NAMES, _VALUES, max_size=6),
+    layer=st.dictionaries(_NAMES, _VALUES, max_size=3),
+    cut=st.integers(0, 60),
+    kind=st.sampled_from([MANIFEST, INDEX, "", "text/html; \xff"]),
+)
+def test_any_manifest_is_read_or_diagnosed(
+    document: dict[str, object], layer: dict[str, object], cut: int, kind: str
+) -> None:
+    whole = {"mediaType": MANIFEST, "layers": [{**_LAYER, **layer}], **document}
+    text = json.dumps(whole)
+    started = time.process_time()
+    with suppress(VmError):
+        manifest = read_manifest((text[:-cut] if cut % 3 == 1 else text).encode(), kind, _REFERENCE)
+        image_of(manifest, _REFERENCE, "x86_64") if manifest.manifests is not None else disk_of(manifest, _REFERENCE)
+    assert time.process_time() - started < _MAX_S
