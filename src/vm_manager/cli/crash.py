@@ -15,6 +15,7 @@ from vm_manager.diagnostics.redact import redact
 from vm_manager.host.paths import data_home
 from vm_manager.state.files import make_dir, write_atomically
 from vm_manager.state.layout import DataDir
+from vm_manager.state.store import InstanceStore
 
 
 def report_crash(error: BaseException) -> Bug:
@@ -31,7 +32,7 @@ def _what(error: BaseException) -> dict[str, str | int]:
 
 
 def _write(error: BaseException) -> Path:
-    directory = DataDir(data_home()).crashes
+    directory = InstanceStore(DataDir(data_home())).data.crashes
     make_dir(directory)
     now = datetime.now(UTC)
     text = "\n".join(

@@ -204,4 +204,7 @@ class PropolisRequestFailed(RemoteError): code = "vm_manager::propolis::request_
 class BootFailed(GuestError): code = "vm_manager::guest::boot_failed"
 class QemuInternalError(QemuError): code = "vm_manager::qemu::internal_error"
 class GuestPanicked(GuestError): code = "vm_manager::guest::panicked"
+class VmFileUntrusted(VmFileError): code = "vm_manager::vmfile::untrusted"
+class StateUntrusted(StateError): code = "vm_manager::state::untrusted"
+class StateForeign(StateError): code = "vm_manager::state::foreign"
 # fmt: on

@@ -18,8 +18,10 @@ from vm_manager.backends.qemu.history import read_history
 from vm_manager.backends.qemu.log_keeper import keeper_command
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.sockets import SOCKETS
+from vm_manager.diagnostics.errors import StateUntrusted
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
+from vm_manager.domain.owners import opened_own
 from vm_manager.state.files import private
 from vm_manager.state.layout import InstanceFiles
 
@@ -91,9 +93,9 @@ def settle(files: InstanceFiles) -> None:
 
 def _is_held(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with opened_own(path) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    except (FileNotFoundError, StateUntrusted):
         return False
     except BlockingIOError:
         return True
