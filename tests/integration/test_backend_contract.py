@@ -49,7 +49,7 @@ class _Machine:
 
     def stop(self) -> None:
         # The firmware does not react to the power button: by force, at once.
-        self.backend.stop(self.record, self.home, Deadline(0), self.events.append)
+        self.backend.stop(self.record.name, self.home, Deadline(0), self.events.append)
 
     def save(self) -> None:
         self.backend.save(self.record, self.home, CancelToken(), self.events.append)

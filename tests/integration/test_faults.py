@@ -137,18 +137,24 @@ def test_a_damaged_record_concerns_that_vm_alone(blank: Vmctl, damage: object, s
     record = blank.home("blank") / "vm.json"
     damaged = damage(record.read_text())
     record.write_text(damaged)
-    for command in ("start", "stop", "suspend", "restart"):
+    for command in ("start", "suspend", "restart"):
         result = blank(command, "blank", status=14)
         prove(result, "vm_manager::state::corrupt")
         assert says in result.stderr
-        assert "`vmctl destroy blank`" in result.stderr
+        assert "destroy" not in result.stderr
+        assert "`vmctl stop blank`" in result.stderr
     listed = blank("list", "--json").json
     assert [vm["name"] for vm in listed["vms"]] == ["whole"]
     assert listed["diagnostics"][0]["code"] == "vm_manager::state::corrupt"
     assert record.read_text() == damaged
     assert blank("up", status=14).code == "vm_manager::state::corrupt"
-    blank("destroy", "blank")
+    stopped = blank("stop", "blank", "--timeout", "0")
+    assert "warning[vm_manager::state::corrupt]" in stopped.stderr
     assert qemu_processes(blank.data) == []
+    assert record.read_text() == damaged
+    record.with_name("vm.json.bak").rename(record)
+    blank("up")
+    assert len(qemu_processes(blank.data)) == 1
 
 
 def test_several_vms_one_of_which_cannot(blank: Vmctl) -> None:

@@ -21,6 +21,7 @@ from vm_manager.diagnostics.errors import (
     KvmUnusable,
     SshError,
     StateCorrupt,
+    StateUntrusted,
     VmError,
     VmNotFound,
 )
@@ -271,13 +272,22 @@ class Run:
     def _stop(self) -> None:
         services = self._services
         record = services.store.read(self._vm)
+        self._power_off(services.backend(record.backend))
+        services.note_progress(record, replace(record.progress, ready=False, steps_done=0))
+
+    def stop_without_record(self) -> str:
+        """Power off a VM whose record is damaged; that stays as it is. Returns what was done, past tense."""
+        self._power_off(_backend_of(self._services, self._vm))
+        return ", ".join(self._done)
+
+    def _power_off(self, backend: Backend) -> None:
+        services = self._services
         # Before it is made to end: whoever looks meanwhile must not take that for an accident.
         with suppress(VmError):
             record_begun(services.store.files(self._vm).journal, "stop")
         with step(services, self._vm, "stop", "stopping", "stopped"):
             deadline = Deadline(self._stop_timeout_s, services.cancel)
-            services.backend(record.backend).stop(record, services.home(self._vm), deadline, services.emit)
-        services.note_progress(record, replace(record.progress, ready=False, steps_done=0))
+            backend.stop(self._vm, services.home(self._vm), deadline, services.emit)
         self._done.append("stopped")
 
     def _destroy(self) -> None:
@@ -289,10 +299,13 @@ class Run:
 
 
 def _backend_of(services: Services, vm: str) -> Backend:
-    """The VM's backend; one whose record is lost or gone, or names a backend we do not know, must still be removable."""
+    """The VM's backend; one whose record is lost or gone, or names a backend we do not know, must still end."""
     try:
         return services.backend(services.store.read(vm).backend)
-    except (StateCorrupt, BackendNotAvailable, VmNotFound):
+    except (StateCorrupt, StateUntrusted, BackendNotAvailable, VmNotFound):
+        backup = services.store.read_backup(vm)
+        with suppress(BackendNotAvailable):
+            return services.backend(backup.backend if backup else None)
         return services.backend()
 
 

@@ -271,8 +271,10 @@ def _users(services: Services, *, look_at_disks: bool) -> tuple[dict[Path, tuple
             continue
         for path in dict.fromkeys(path.resolve() for path in below):
             users.setdefault(path, []).append(name)
-    for home in services.store.unnamed() if look_at_disks else ():
-        # A VM that is prepared to take the place of another. What a crash has left half made stands on nothing.
+    store = services.store
+    for home in (*store.unnamed(), *map(store.data.home, store.foreign())) if look_at_disks else ():
+        # A VM that is prepared to take the place of another, or one whose record is lost. What a crash has left half made
+        # stands on nothing.
         with suppress(ImageError):
             for path in backing_chain(InstanceFiles(home).overlay):
                 users.setdefault(path.resolve(), []).append(home.name)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from vm_manager.app.apply import STOP_TIMEOUT_S, Run
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.services import Services
+from vm_manager.diagnostics.errors import StateCorrupt
 from vm_manager.domain.events import Warned
 from vm_manager.domain.plan import Action, Operation
 from vm_manager.planning.lifecycle import Verb, plan_lifecycle
@@ -33,7 +34,13 @@ def _one(services: Services, verb: Verb, vm: str, timeout_s: float | None) -> st
     if verb is Verb.DESTROY:
         # Whatever state it is in, and whether or not its record can be read.
         return run.apply((Operation(vm, Action.DESTROY, "is to be destroyed"),))
-    instance = services.look(vm)
+    try:
+        instance = services.look(vm)
+    except StateCorrupt as damaged:
+        if verb is not Verb.STOP:
+            raise
+        services.emit(Warned(vm, damaged.as_warning()))
+        return run.stop_without_record()
     backend = services.backend(instance.record.backend)
     plan = plan_lifecycle(verb, instance, guests=backend.capabilities().guests)
     if any(operation.action is Action.START for operation in plan.operations):

@@ -50,7 +50,7 @@ def read_logs(
     follow: go on with what is added, until the VM is removed. Survives restarts, rotation and cuts.
     Raises: `vm::not_found`, `vmctl::interrupted`, `io`.
     """
-    services.store.require(name)
+    services.store.require_plain(name)
     files = services.store.files(name)
     with ExitStack() as stack, os_errors(files.home):
         readers = {log: stack.enter_context(closing(LogReader(_path(files, log), lines))) for log in logs}

@@ -227,6 +227,13 @@ class Manager:
             store = self._services.store
             return tuple(sorted((*store.names(), *store.rests())))
 
+    def foreign(self) -> VmError | None:
+        """What there is to say about directories among the VMs' that hold no VM of vmctl's; None where there are none."""
+        with self._errors.boundary():
+            store = self._services.store
+            names = store.foreign()
+            return store.foreign_error(names) if names else None
+
     def status(self, name: str) -> Instance:
         """A VM as it is now. Raises: `vm::not_found`, `state::corrupt`."""
         with self._errors.boundary():

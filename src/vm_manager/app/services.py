@@ -77,12 +77,16 @@ class Services:
         return Subject(vm=name, id=record.instance_id, backend=record.backend, connection=connection)
 
     def look(self, name: str) -> Instance:
-        """An instance as it is now. Raises: `vm::not_found`, `state::corrupt`."""
+        """An instance as it is now. Raises: `vm::not_found`, `state::corrupt`, `state::untrusted`, `state::foreign`."""
         if not self.store.exists(name) and name in self.store.rests():
             record, home, state = self.store.read_rests(name)
             return Instance(record, Observation(state), str(home))
         record, files = self.store.read(name), self.store.files(name)
         backend = self.backend(record.backend)
+        try:
+            backend.check_section(record)
+        except ValueError as error:
+            raise self.store.corrupt(name, "the record {path} is damaged in the part of its backend") from error
         observation = backend.observe(record, files.home)
         failure = self._last_failure(record, observation)
         return Instance(
@@ -111,9 +115,10 @@ class Services:
         """Those of the instances that exist, and why others cannot be looked at; one of these stops none of those."""
         instances: dict[str, Instance] = {}
         failures: dict[str, VmError] = {}
-        for name in filter(self.store.exists, names):
+        for name in names:
             try:
-                instances[name] = self.look(name)
+                if self.store.exists(name):
+                    instances[name] = self.look(name)
             except VmError as error:
                 failures[name] = error
         return instances, failures
@@ -156,7 +161,12 @@ class Services:
     def _backends_of(self, name: str) -> Iterator[Backend]:
         """The VM's backend, if that can be told."""
         with suppress(VmError):
-            yield self.backend(self.store.read(name).backend)
+            self.store.require_plain(name)
+            record = self.store.read_backup(name)
+            with suppress(VmError):
+                record = self.store.read(name)
+            if record is not None:
+                yield self.backend(record.backend)
 
     def note_progress(self, record: InstanceRecord, progress: Progress) -> InstanceRecord:
         """Write down how far a VM has come."""

@@ -16,6 +16,7 @@ from vm_manager.diagnostics.urls import cut_argument, cut_urls, without_secrets_
 from vm_manager.host.paths import data_home
 from vm_manager.state.files import make_dir, write_atomically
 from vm_manager.state.layout import DataDir
+from vm_manager.state.store import InstanceStore
 
 
 def report_crash(error: BaseException) -> Bug:
@@ -41,7 +42,7 @@ def _without_secrets(text: str) -> str:
 
 
 def _write(error: BaseException) -> Path:
-    directory = DataDir(data_home()).crashes
+    directory = InstanceStore(DataDir(data_home())).data.crashes
     make_dir(directory)
     now = datetime.now(UTC)
     text = "\n".join(

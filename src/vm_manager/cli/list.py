@@ -40,4 +40,6 @@ def _look_at_all(vms: Manager) -> tuple[list[Instance], list[VmError]]:
             continue  # destroyed while we looked
         except VmError as error:
             failures.append(error)
+    if (foreign := vms.foreign()) is not None:
+        failures.append(foreign)
     return instances, failures

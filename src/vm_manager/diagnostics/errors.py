@@ -205,4 +205,7 @@ class BootFailed(GuestError): code = "vm_manager::guest::boot_failed"
 class QemuInternalError(QemuError): code = "vm_manager::qemu::internal_error"
 class GuestPanicked(GuestError): code = "vm_manager::guest::panicked"
 class NoSandbox(HostError): code = "vm_manager::host::no_sandbox"
+class VmFileUntrusted(VmFileError): code = "vm_manager::vmfile::untrusted"
+class StateUntrusted(StateError): code = "vm_manager::state::untrusted"
+class StateForeign(StateError): code = "vm_manager::state::foreign"
 # fmt: on

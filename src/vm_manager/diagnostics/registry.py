@@ -231,7 +231,8 @@ _TABLE = (
           "a newer vmctl wrote it",
           "the VM's directory was copied by hand",
          ),
-         "destroy the VM and create it again; its disk is still in the directory that is named"),
+         "a VM that runs can still be stopped with `vmctl stop`; then restore its record, `vm.json`, "
+         "from `vm.json.bak` beside it, or update vmctl when a newer one has written it"),
     Code("vm_manager::host::missing_tool", 28, 6, _EXPECTED, Fault.HOST,
          "A program that vmctl needs is not installed.",
          (
@@ -461,6 +462,30 @@ _TABLE = (
          ),
          "use a kernel with Landlock; "
          "without `VMCTL_SANDBOX=require` it is a warning, and with `VMCTL_SANDBOX=off` nothing is said"),
+    Code("vm_manager::vmfile::untrusted", 73, 3, _EXPECTED, Fault.USAGE,
+         "A VMFile was found that another user owns or may write, and it is not obeyed unless it is named.",
+         (
+          "the command was run in another user's directory, or in a shared one such as /tmp",
+          "somebody has put a VMFile.kdl where the search for yours comes past",
+          "the VMFile or its directory is writable by a group or by everybody",
+          "the command runs as root, and the VMFile is yours",
+         ),
+         "read it, and if you trust who wrote it name it with `--file PATH`"),
+    Code("vm_manager::state::untrusted", 74, 14, _EXPECTED, Fault.HOST,
+         "What stands in the place of vmctl's own files belongs to another user, may be written by others, or is no plain file.",
+         (
+          "vmctl was run with sudo, and HOME or XDG_DATA_HOME is still another user's",
+          "the directory is writable by others",
+          "a link, a pipe or a device was put where a file of vmctl's belongs",
+         ),
+         "use a data directory of your own, which no one else may write"),
+    Code("vm_manager::state::foreign", 75, 14, _EXPECTED, Fault.HOST,
+         "A directory among those of the VMs holds no VM of vmctl's; vmctl leaves it alone.",
+         (
+          "the Rust project vm-manager keeps its VMs in the same place",
+          "the directory was copied there, or its record and the record's backup were removed by hand",
+         ),
+         "choose another name for the VM, or another data directory with XDG_DATA_HOME"),
 )  # fmt: skip
 
 CODES: dict[str, Code] = {entry.code: entry for entry in _TABLE}

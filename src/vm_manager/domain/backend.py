@@ -88,10 +88,10 @@ class Backend(Protocol):
     def execution(self, record: InstanceRecord, home: Path) -> Execution | None:
         """Where the vCPUs of a running machine are, within half a second; None when it does not tell. Never fails."""
 
-    def stop(self, record: InstanceRecord, home: Path, deadline: Deadline, emit: EventSink) -> None:
+    def stop(self, name: str, home: Path, deadline: Deadline, emit: EventSink) -> None:
         """Power off, gently first, by force at the deadline. Idempotent; returns when the process has ended.
 
-        emit: is told each stage.
+        Needs no record: a VM whose record is damaged can be stopped, too. emit: is told each stage.
         """
 
     def suspend(self, record: InstanceRecord, home: Path) -> None:
@@ -168,6 +168,9 @@ class Backend(Protocol):
 
     def delete_snapshot(self, record: InstanceRecord, home: Path, tag: str, cancel: CancelToken) -> None:
         """Remove a snapshot from all disks. Raises: `qemu::job_failed`, `qemu::qmp_connect_failed`."""
+
+    def check_section(self, record: InstanceRecord) -> None:
+        """Look whether the backend's own section of a record is whole. Raises: `ValueError`, saying what is wrong in it."""
 
     def destroy(self, home: Path) -> None:
         """End the process at once. Idempotent, allowed in every state, and without a readable record."""

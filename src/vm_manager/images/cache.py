@@ -18,11 +18,12 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from vm_manager.diagnostics.errors import BaseMissing, FormatDetectionFailed, ImageRefused
+from vm_manager.diagnostics.errors import BaseMissing, FormatDetectionFailed, ImageRefused, StateUntrusted
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.image import CachedImage, ImageOrigin
 from vm_manager.domain.oci_reference import is_oci
+from vm_manager.domain.owners import read_own
 from vm_manager.domain.spec import ImageSource
 from vm_manager.host.qemu_img import image_info, require_sound
 from vm_manager.images.accept import require_acceptable
@@ -34,6 +35,7 @@ from vm_manager.state.layout import ImageFiles
 from vm_manager.state.lock import if_unlocked, wait_locked
 
 _T = TypeVar("_T")
+_META_BYTES = 256 * 1024
 _COMPRESSED_NAMES = (".gz", ".xz", ".zst", ".zstd")
 
 
@@ -307,8 +309,8 @@ def _address(fetched: Fetched, source: Source) -> str:
 def _read(path: Path, kind: type[_T]) -> _T | None:
     """A file of the cache's own; None when it is missing or unreadable: what it says can be found out again."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, ValueError):
+        return msgspec.json.decode(read_own(path, _META_BYTES), type=kind)
+    except (OSError, StateUntrusted, msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
 

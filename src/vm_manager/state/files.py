@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.owners import open_own
 
 # <linux/fs.h> and <fcntl.h>
 _RENAME_EXCHANGE = 2
@@ -29,33 +30,38 @@ def make_dir(path: Path) -> None:
             path.chmod(0o700)  # a umask may have taken the owner's rights, too
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file's content as one step that survives a power cut; the file is 0600.
+def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Replace a file's content as one step; the file is 0600. durable: the new content survives a power cut.
 
     Raises: `host::disk_full`, `host::permission_denied`, `io`; the old content is then untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with os_errors(path):
         try:
-            write_private(temporary, content)
+            write_private(temporary, content, durable=durable)
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)
-        sync_directory(path.parent)
+        if durable:
+            sync_directory(path.parent)
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Write a new file with mode 0600 and flush it to the disk. Raises: `OSError`."""
+def write_private(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a new file with mode 0600 and, if it is to be durable, flush it to the disk. Raises: `OSError`."""
     path.unlink(missing_ok=True)
     with open(path, "xb", opener=private) as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
 
 
 def private(path: str, flags: int) -> int:
-    """An opener for open(): files are 0600, whatever the umask."""
-    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    """An opener for open(): files are 0600, whatever the umask, and ours: see `open_own`.
+
+    Raises: `state::untrusted`; `OSError`.
+    """
+    descriptor = open_own(path, flags)
     if flags & os.O_CREAT:
         os.fchmod(descriptor, 0o600)
     return descriptor

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.instance import INCIDENT, LastFailure
+from vm_manager.domain.owners import opened_own
 from vm_manager.state.files import private
 
 if TYPE_CHECKING:
@@ -170,9 +171,9 @@ def _append(journal: Path, entry: dict[str, object]) -> None:
 def _read(journal: Path) -> list[dict[str, object]]:
     with os_errors(journal):
         try:
-            with journal.open("rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - _READ_BYTES))
-                lines = file.read().splitlines()
+            with opened_own(journal) as file:
+                start = max(0, os.fstat(file).st_size - _READ_BYTES)
+                lines = os.pread(file, _READ_BYTES, start).splitlines()
         except FileNotFoundError:
             return []
     entries = []

@@ -36,6 +36,11 @@ class DataDir:
         return self.root / "images"
 
     @property
+    def original_registry(self) -> Path:
+        """The registry of the Rust project vm-manager, which keeps its VMs in the same place."""
+        return self.root / "vms.json"
+
+    @property
     def crashes(self) -> Path:
         """Crash reports of vmctl itself."""
         return self.root / "crashes"
@@ -85,6 +90,11 @@ class InstanceFiles:
     def record(self) -> Path:
         """The record."""
         return self.home / "vm.json"
+
+    @property
+    def record_backup(self) -> Path:
+        """The record once more, as it was written last: for when that is damaged."""
+        return self.home / "vm.json.bak"
 
     @property
     def journal(self) -> Path:

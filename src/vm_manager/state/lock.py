@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vm_manager.diagnostics.errors import StateLocked
+from vm_manager.diagnostics.errors import StateLocked, StateUntrusted
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.deadline import CancelToken
+from vm_manager.domain.owners import read_own
 from vm_manager.state.files import make_dir, private
 
 _POLL_S = 0.2
+_HOLDER_BYTES = 4096
 _HOLDER_LOOKS = 15
 _HOLDER_PAUSE_S = 0.02
 
@@ -72,15 +74,15 @@ def _held(descriptor: int, name: str, doing: str) -> StateLocked:
 def holder(directory: Path, name: str) -> tuple[int, str] | None:
     """Pid and command of whoever holds the VM's lock, as far as it can be told without touching the lock."""
     try:
-        return _parsed((directory / f"{name}.lock").read_bytes())
-    except OSError:
+        return _parsed(read_own(directory / f"{name}.lock", _HOLDER_BYTES))
+    except (OSError, StateUntrusted):
         return None
 
 
 def _holder(descriptor: int) -> tuple[int, str] | None:
     """Pid and command of the holder, who writes them down a moment after it got the lock."""
     for _ in range(_HOLDER_LOOKS):
-        found = _parsed(os.pread(descriptor, 4096, 0))
+        found = _parsed(os.pread(descriptor, _HOLDER_BYTES, 0))
         if found:
             return found
         time.sleep(_HOLDER_PAUSE_S)
@@ -91,7 +93,7 @@ def _parsed(content: bytes) -> tuple[int, str] | None:
     try:
         written = json.loads(content)
         pid, command = int(written["pid"]), str(written["command"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     # What a killed holder left behind names nobody.
     return (pid, command) if Path(f"/proc/{pid}").exists() else None

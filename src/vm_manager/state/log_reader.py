@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from vm_manager.domain.owners import open_own
 from vm_manager.state.log_rotation import pieces
 
 _CHUNK = 64 * 1024
@@ -73,7 +74,7 @@ class LogReader:
     def _open(self, path: Path) -> None:
         self._offset = 0
         try:
-            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = open_own(path, os.O_RDONLY)
         except FileNotFoundError:
             self._file = None
 
@@ -121,7 +122,7 @@ def _last_lines(path: str, lines: int | None) -> tuple[int, int]:
     if lines is None:
         return 0, 0
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        file = open_own(path, os.O_RDONLY)
     except FileNotFoundError:
         return 0, 0
     try:

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
-from vm_manager.diagnostics.errors import StateCorrupt, VmNotFound
+from vm_manager.diagnostics.errors import StateCorrupt, StateForeign, VmError, VmNotFound
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.instance import RECORD_SCHEMA, InstanceRecord, VmState
 from vm_manager.domain.names import closest, is_vm_name
+from vm_manager.domain.owners import read_own, require_own_directory, require_plain
 from vm_manager.state.files import TEMPORARY, exchange, make_dir, sync_directory, write_atomically, written_bytes
 from vm_manager.state.layout import LEAVING, PREPARING, DataDir, InstanceFiles
 from vm_manager.state.lock import holder, locked
 from vm_manager.state.migrations import migrate
+
+# A record takes some 3 KiB; what is much larger is none.
+_RECORD_BYTES = 1024 * 1024
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -34,16 +41,35 @@ class InstanceStore:
     """Reads and writes instance records below a data directory. Readers never lock, never wait and never write."""
 
     def __init__(self, data: DataDir) -> None:
-        self.data = data
+        self._data = data
+
+    @cached_property
+    def data(self) -> DataDir:
+        """The data directory, which has been seen to be this user's alone. Raises: `state::untrusted`."""
+        for directory in (self._data.root, self._data.vms, self._data.locks, self._data.images, self._data.crashes):
+            require_own_directory(directory)
+        return self._data
 
     def names(self) -> tuple[str, ...]:
         """The names of all instances, sorted."""
+        return tuple(name for name in self._directories() if self._is_ours(name))
+
+    def foreign(self) -> tuple[str, ...]:
+        """The names of the directories beside the instances that hold none: another program's, mostly."""
+        return tuple(name for name in self._directories() if not self._is_ours(name))
+
+    def _directories(self) -> list[str]:
         with os_errors(self.data.vms):
             try:
                 with os.scandir(self.data.vms) as entries:
-                    return tuple(sorted(entry.name for entry in entries if is_vm_name(entry.name) and entry.is_dir()))
+                    return sorted(entry.name for entry in entries if is_vm_name(entry.name) and entry.is_dir())
             except FileNotFoundError:
-                return ()
+                return []
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether a directory has a record, or had one. A VM's appears complete, so that one without never was a VM's."""
+        files = self.files(name)
+        return os.path.lexists(files.record) or os.path.lexists(files.record_backup)
 
     def unnamed(self) -> tuple[Path, ...]:
         """The directories of VMs that are being made or removed."""
@@ -55,8 +81,14 @@ class InstanceStore:
                 return ()
 
     def exists(self, name: str) -> bool:
-        """Whether there is an instance of that name."""
-        return is_vm_name(name) and self.data.home(name).is_dir()
+        """Whether there is an instance of that name. Raises: `state::untrusted`, `state::foreign`."""
+        if not is_vm_name(name) or not self.data.home(name).is_dir():
+            return False
+        # Before anything in it is looked at, or another made in its place.
+        require_own_directory(self.data.home(name))
+        if not self._is_ours(name):
+            raise self.foreign_error((name,))
+        return True
 
     def files(self, name: str) -> InstanceFiles:
         """The files of an instance."""
@@ -74,7 +106,7 @@ class InstanceStore:
             try:
                 for entry in os.listdir(self.data.vms):
                     name = entry.removeprefix(PREPARING).removeprefix(LEAVING)
-                    if name != entry and is_vm_name(name) and not self.exists(name):
+                    if name != entry and is_vm_name(name) and not self.data.home(name).is_dir():
                         found.add(name)
             except FileNotFoundError:
                 return ()
@@ -88,41 +120,60 @@ class InstanceStore:
         staging, leaving = self.data.staging(name), self.data.leaving(name)
         making = VmState.PREPARING if holder(self.data.locks, name) else VmState.FAILED
         for home, state in ((staging, making), (leaving, VmState.DESTROYED)):
-            with suppress(OSError, msgspec.MsgspecError, ValueError, RecursionError):
-                record = msgspec.json.decode(InstanceFiles(home).record.read_bytes(), type=InstanceRecord)
+            with suppress(OSError, VmError, *_UNREADABLE):
+                record = msgspec.json.decode(read_own(InstanceFiles(home).record, _RECORD_BYTES), type=InstanceRecord)
                 return record, home, state
         raise self._not_found(name)
 
     def require(self, name: str, *, or_rests: bool = False) -> None:
-        """Raises: `vm::not_found`, with the name that was probably meant. or_rests: what is left of an instance will do."""
+        """Refuse a name that no instance has. or_rests: what is left of an instance will do.
+
+        Raises: `vm::not_found`, with the name that was probably meant, `state::foreign`, `state::untrusted`.
+        """
         if not self.exists(name) and not (or_rests and name in self.rests()):
             raise self._not_found(name)
 
     def read(self, name: str) -> InstanceRecord:
-        """The record of an instance. Raises: `vm::not_found`, `state::corrupt`."""
-        self.require(name)
+        """The record of an instance. Raises: `vm::not_found`, `state::corrupt`, `state::untrusted`, `state::foreign`."""
+        self.require_plain(name)
         path = self.files(name).record
         with os_errors(path):
             try:
-                content = path.read_bytes()
+                content = read_own(path, _RECORD_BYTES)
             except FileNotFoundError as error:
-                raise self._corrupt(name, "the record {path} is missing") from error
+                raise self.corrupt(name, "the record {path} is missing") from error
+            except OSError as error:
+                if error.errno not in (errno.EFBIG, errno.EISDIR):
+                    raise
+                raise self.corrupt(name, "the record {path} is not readable") from error
         try:
             record = self._decode(name, content)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise self._corrupt(name, "the record {path} is not readable") from error
+        except _UNREADABLE as error:
+            raise self.corrupt(name, "the record {path} is not readable") from error
         if record.name != name:
             # A copied directory: writing this record would overwrite the other VM's.
-            raise self._corrupt(name, "the record {path} is another VM's")
+            raise self.corrupt(name, "the record {path} is another VM's")
         return record
+
+    def require_plain(self, name: str) -> None:
+        """Refuse an instance in whose directory somebody put links or pipes. Raises: `vm::not_found`, `state::untrusted`."""
+        self.require(name)
+        require_plain(self.data.home(name))
 
     def _decode(self, name: str, content: bytes) -> InstanceRecord:
         schema = msgspec.json.decode(content, type=_Version).schema
         if schema > RECORD_SCHEMA:
-            raise self._corrupt(name, "the record {path} was written by a newer vmctl")
+            raise self._newer(name)
         if schema == RECORD_SCHEMA:
             return msgspec.json.decode(content, type=InstanceRecord)
         return msgspec.convert(migrate(msgspec.json.decode(content, type=dict)), InstanceRecord)
+
+    def read_backup(self, name: str) -> InstanceRecord | None:
+        """The record as it was written last, where the record itself is damaged; None when that is no better."""
+        with suppress(OSError, VmError, *_UNREADABLE):
+            record = self._decode(name, read_own(self.files(name).record_backup, _RECORD_BYTES))
+            return record if record.name == name else None
+        return None
 
     def write(self, record: InstanceRecord) -> None:
         """Replace the record of an instance that exists; the caller holds its lock.
@@ -150,9 +201,13 @@ class InstanceStore:
                 path.unlink(missing_ok=True)
 
     def lock(self, name: str, command: str) -> AbstractContextManager[None]:
-        """Hold the lock of a name, whether or not the instance exists. Raises: `state::locked`."""
+        """Hold the lock of a name, whether or not the instance exists.
+
+        Raises: `state::locked`, `state::untrusted`, `state::foreign`.
+        """
         if not is_vm_name(name):
             self.require(name)
+        self.exists(name)  # or what is there is nothing to work on
         return locked(self.data.locks, name, command)
 
     def console_lock(self, name: str, command: str) -> AbstractContextManager[None]:
@@ -241,14 +296,46 @@ class InstanceStore:
             shutil.rmtree(leaving)
 
     def _write(self, record: InstanceRecord, files: InstanceFiles) -> None:
-        write_atomically(files.record, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+        content = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+        write_atomically(files.record, content)
+        # The record itself has reached the disk: its backup costs no waiting.
+        write_atomically(files.record_backup, content, durable=False)
 
-    def _corrupt(self, name: str, template: str) -> StateCorrupt:
+    def corrupt(self, name: str, template: str) -> StateCorrupt:
+        """The failure of an instance whose record is damaged. template: with `{path}` for the record."""
+        files = self.files(name)
+        if self.read_backup(name) is not None:
+            mend = f"restore it as vmctl wrote it last: `cp {_quoted(files.record_backup)} {_quoted(files.record)}`"
+        else:
+            mend = f"restore {files.record} from a backup of yours; the VM's disk is {files.overlay}"
         return StateCorrupt(
-            template,
+            template, {"path": str(files.record)}, help=(_stop_first(name), mend), subject=Subject(vm=name)
+        )
+
+    def _newer(self, name: str) -> StateCorrupt:
+        return StateCorrupt(
+            "the record {path} was written by a newer vmctl",
             {"path": str(self.files(name).record)},
-            help=(f"`vmctl destroy {name}` removes the VM; its disk is {self.files(name).overlay}",),
+            help=("update vmctl to that version, or a later one", _stop_first(name)),
             subject=Subject(vm=name),
+        )
+
+    def foreign_error(self, names: tuple[str, ...]) -> StateForeign:
+        """What there is to say about directories that hold no VM of vmctl's."""
+        notes: tuple[str, ...] = ("vmctl neither changes nor removes them",)
+        if os.path.lexists(self.data.original_registry):
+            notes = (
+                f"{self.data.original_registry} is the registry of the Rust project vm-manager: they are its VMs",
+                *notes,
+            )
+        return StateForeign(
+            "no VM of vmctl's: {names} in {path}",
+            {"names": ", ".join(names), "path": str(self.data.vms)},
+            notes=notes,
+            help=(
+                "choose another name, or keep vmctl's VMs elsewhere: `export XDG_DATA_HOME=~/.local/share/vmctl-python`",
+            ),
+            subject=Subject(vm=names[0]) if len(names) == 1 else Subject(),
         )
 
     def _not_found(self, name: str) -> VmNotFound:
@@ -260,3 +347,11 @@ class InstanceStore:
             help=(*meant, "run `vmctl list` to see the VMs there are"),
             subject=Subject(vm=name),
         )
+
+
+def _stop_first(name: str) -> str:
+    return f"if the VM still runs, stop it first, which needs no record: `vmctl stop {name}`"
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))

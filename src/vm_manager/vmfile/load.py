@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from vm_manager.domain.platform import Platform
 from vm_manager.domain.spec import VmSpec
 from vm_manager.vmfile.blocks import Later
 from vm_manager.vmfile.decode import decode
+from vm_manager.vmfile.find import find
 from vm_manager.vmfile.input_files import UnfitFile, read_input
 from vm_manager.vmfile.parse import parse
 from vm_manager.vmfile.pending import later_of, refuse_later
@@ -24,7 +24,6 @@ from vm_manager.vmfile.rules import check
 from vm_manager.vmfile.rules.setting import Setting
 from vm_manager.vmfile.secrets import quotable
 
-FILE_NAME = "VMFile.kdl"
 _MAX_BYTES = 1024 * 1024
 
 
@@ -89,12 +88,13 @@ class Project:
 def load(file: Path | None = None, *, directory: Path | None = None, platform: Platform | None = None) -> Project:
     """The project of a VMFile.
 
-    file: the VMFile; None: `VMFile.kdl` in `directory` (default: the working directory) or in the nearest parent.
+    file: the VMFile, whoever wrote it; None: the caller's own `VMFile.kdl` in `directory` (default: the working directory) or
+    in the nearest parent.
     platform: what its VMs are to run on; None: nothing is said about that.
-    Raises: `vmfile::not_found`, `vmfile::parse_failed`, `vmfile::validation`.
+    Raises: `vmfile::not_found`, `vmfile::untrusted`, `vmfile::parse_failed`, `vmfile::validation`.
     """
     start = directory or _working_directory()
-    path = file if file is not None else _find(start)
+    path = file if file is not None else find(start)
     whole = Source(_shown(path, start), _read(path))
     source = _quotable(whole)
     problems = Problems(source)
@@ -131,13 +131,6 @@ def _working_directory() -> Path:
         raise VmFileNotFound(
             "the working directory does not exist any more", help=("change to another one",)
         ) from error
-
-
-def _find(start: Path) -> Path:
-    for directory in (start, *start.resolve().parents):
-        if os.path.isfile(directory / FILE_NAME):
-            return directory / FILE_NAME
-    raise VmFileNotFound("there is no {file} in {directory} or above", {"file": FILE_NAME, "directory": str(start)})
 
 
 def _read(path: Path) -> str:

@@ -49,7 +49,7 @@ _ONE = 'vm "web" { image "../disk.img" }\n'
 _TWO = _ONE + 'vm "db" { image "../disk.img"; memory 64; ssh {} }\n'
 
 _FILES = (
-    *("vm.json", "journal.jsonl", "machine", "seed.iso", "known_hosts", "ssh_host_ed25519_key"),
+    *("vm.json", "vm.json.bak", "journal.jsonl", "machine", "seed.iso", "known_hosts", "ssh_host_ed25519_key"),
     *("id_ed25519_generated", "id_ed25519_generated.pub"),
 )
 
@@ -303,7 +303,7 @@ def test_every_operation_may_be_repeated(tmp_path: Path) -> None:
         assert backend.observe(made, tmp_path).alive
         backend.require_alive(made, tmp_path)
     for _ in range(2):
-        backend.stop(made, tmp_path, Deadline(0), told.append)
+        backend.stop(made.name, tmp_path, Deadline(0), told.append)
         assert not backend.observe(made, tmp_path).alive
     for _ in range(2):
         backend.destroy(tmp_path)

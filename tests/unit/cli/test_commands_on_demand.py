@@ -98,7 +98,9 @@ def test_listing_loads_nothing_that_only_failures_other_commands_and_running_vms
 ) -> None:
     subprocess.run([_VMCTL, "down"], cwd=project, capture_output=True, timeout=60, check=True)
     for record in (Path(os.environ["XDG_DATA_HOME"]) / "vmctl" / "vms").glob("*/vm.json"):
-        record.write_text(record.read_text().replace('"backend": "noop"', f'"backend": "{backend}"'))
+        plain = json.loads(record.read_text())
+        section = {"uuid": "00000000-0000-4000-8000-000000000000", "mac": "52:54:00:00:00:01"}
+        record.write_text(json.dumps({**plain, "backend": backend, "backend_data": section}))
     loaded = _loaded("list")
     assert f"vm_manager.backends.{backend}.backend" in loaded
     assert [name for name in sorted(loaded) if f"{name}.".startswith(tuple(f"{no}." for no in _NOT_FOR_LISTING))] == []

@@ -39,7 +39,7 @@ def _make_one(root: Path) -> None:
 
 
 def _private(modes: dict[str, str]) -> dict[str, str]:
-    return {path: "600" if path.endswith((".json", ".lock")) else "700" for path in modes}
+    return {path: "600" if path.endswith((".json", ".bak", ".lock")) else "700" for path in modes}
 
 
 def test_directories_are_0700_and_files_0600(tmp_path: Path) -> None:
@@ -53,6 +53,7 @@ def test_directories_are_0700_and_files_0600(tmp_path: Path) -> None:
         "vmctl/vms",
         "vmctl/vms/web",
         "vmctl/vms/web/vm.json",
+        "vmctl/vms/web/vm.json.bak",
         "vmctl/locks",
         "vmctl/locks/web.lock",
     }

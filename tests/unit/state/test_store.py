@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import shlex
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -200,8 +202,8 @@ def test_a_damaged_record_is_corrupt_and_hides_no_other(store: InstanceStore, co
     diagnostic = caught.value.diagnostic
     assert diagnostic.subject.vm == "web"
     assert str(store.files("web").record) in diagnostic.message
-    assert "`vmctl destroy web`" in diagnostic.help[0]
-    assert str(store.files("web").overlay) in diagnostic.help[0]
+    assert not any("destroy" in line for line in diagnostic.help)
+    assert any("`vmctl stop web`" in line for line in diagnostic.help)
     assert store.read("db").name == "db"
     assert store.names() == ("db", "web")
 
@@ -212,6 +214,37 @@ def test_a_missing_record_is_corrupt(store: InstanceStore) -> None:
     with pytest.raises(StateCorrupt) as caught:
         store.read("web")
     assert "missing" in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\0" * 3000, None], ids=["empty", "cut off", "NULs", "missing"])
+def test_a_damaged_record_is_restored_by_the_command_in_the_help(store: InstanceStore, damage: bytes | None) -> None:
+    made = replace(_make(store, record()), progress=Progress(started=True))
+    store.write(made)
+    path = store.files("web").record
+    path.unlink() if damage is None else path.write_bytes(damage)
+    with pytest.raises(StateCorrupt) as caught:
+        store.read("web")
+    stop_first, restore = caught.value.diagnostic.help
+    assert "`vmctl stop web`" in stop_first
+    subprocess.run(shlex.split(restore.partition("`")[2].partition("`")[0]), check=True)
+    assert store.read("web") == made
+
+
+def test_a_backup_that_is_damaged_too_is_not_offered(store: InstanceStore) -> None:
+    _make(store, record())
+    for path in (store.files("web").record, store.files("web").record_backup):
+        path.write_bytes(b"{")
+    with pytest.raises(StateCorrupt) as caught:
+        store.read("web")
+    assert not any("`cp " in line or "destroy" in line for line in caught.value.diagnostic.help)
+
+
+def test_a_record_of_any_size_is_given_up_early(store: InstanceStore) -> None:
+    _make(store, record())
+    with store.files("web").record.open("r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(StateCorrupt):
+        store.read("web")
 
 
 def test_a_record_with_an_impossible_span_is_corrupt(store: InstanceStore) -> None:

@@ -60,7 +60,7 @@ class NoopBackend:
     def execution(self, record: InstanceRecord, home: Path) -> Execution | None:
         return None
 
-    def stop(self, record: InstanceRecord, home: Path, deadline: Deadline, emit: EventSink) -> None:
+    def stop(self, name: str, home: Path, deadline: Deadline, emit: EventSink) -> None:
         with os_errors(home):
             _machine(home).unlink(missing_ok=True)
 
@@ -132,6 +132,9 @@ class NoopBackend:
         if not _machine(home).exists():
             raise QmpConnectFailed("there is no machine")
         write_atomically(_machine(home), content)
+
+    def check_section(self, record: InstanceRecord) -> None:
+        return
 
     def destroy(self, home: Path) -> None:
         with os_errors(home):

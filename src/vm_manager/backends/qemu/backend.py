@@ -121,10 +121,10 @@ class QemuBackend:
 
         distrust_kvm(record, finding)
 
-    def stop(self, record: InstanceRecord, home: Path, deadline: Deadline, emit: EventSink) -> None:
+    def stop(self, name: str, home: Path, deadline: Deadline, emit: EventSink) -> None:
         from vm_manager.backends.qemu.shutdown import shut_down
 
-        shut_down(home, record.name, deadline, emit)
+        shut_down(home, name, deadline, emit)
         self._reap(home)
 
     def suspend(self, record: InstanceRecord, home: Path) -> None:
@@ -201,6 +201,9 @@ class QemuBackend:
         from vm_manager.backends.qemu.snapshots import delete
 
         delete(InstanceFiles(home), tag, cancel)
+
+    def check_section(self, record: InstanceRecord) -> None:
+        QemuData.of(record)
 
     def destroy(self, home: Path) -> None:
         from vm_manager.backends.qemu.shutdown import end_at_once

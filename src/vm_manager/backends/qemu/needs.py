@@ -16,9 +16,11 @@ from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.diagnostics.errors import MigrationFailed, StateCorrupt
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.owners import read_own
 from vm_manager.state.files import write_atomically
 from vm_manager.state.layout import InstanceFiles
 
+_READ_BYTES = 1024 * 1024
 # The port on this host is no part of the machine, and another one may be free next time.
 _HOST_PORT = re.compile(r"(hostfwd=tcp:[\d.]+:)\d+-")
 
@@ -66,8 +68,8 @@ def read_needs(files: InstanceFiles) -> Needs:
     """Raises: `state::corrupt`."""
     path = files.saved_state_needs
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Needs)
-    except (OSError, msgspec.MsgspecError, ValueError) as error:
+        return msgspec.json.decode(read_own(path, _READ_BYTES), type=Needs)
+    except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise StateCorrupt(
             "{path}, which says what the saved state needs, is not readable",
             {"path": str(path)},

@@ -17,7 +17,7 @@ _FLOCK = "@hhqqi4x"
 def lock_owner(pid_file: Path) -> int | None:
     """The process that holds QEMU's lock on its pid file, or None when none does. Source: F_GETLK in fcntl(2)."""
     try:
-        descriptor = os.open(pid_file, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(pid_file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     try:

@@ -18,8 +18,10 @@ from vm_manager.backends.qemu.history import read_history
 from vm_manager.backends.qemu.log_keeper import keeper_command
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.sockets import SOCKETS
+from vm_manager.diagnostics.errors import StateUntrusted
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
+from vm_manager.domain.owners import opened_own
 from vm_manager.host.environment import clean_environment
 from vm_manager.host.sandbox import Sandbox
 from vm_manager.host.sandbox import spawn as start_program
@@ -99,9 +101,9 @@ def settle(files: InstanceFiles) -> None:
 
 def _is_held(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with opened_own(path) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    except (FileNotFoundError, StateUntrusted):
         return False
     except BlockingIOError:
         return True

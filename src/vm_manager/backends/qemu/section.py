@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Annotated, Literal, cast
 
 import msgspec
 
 from vm_manager.domain.backend import BackendData
 from vm_manager.domain.instance import InstanceRecord, SandboxKind
 from vm_manager.domain.spec import Accelerator
+
+_Uuid = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
+_Mac = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")]
+_Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,20 +24,23 @@ class QemuData:
     argv: of the last start. accelerator: of the last start, and why that one. sandbox: of the last start, and how far it goes.
     """
 
-    uuid: str
-    mac: str
-    ssh_port: int | None = None
+    uuid: _Uuid
+    mac: _Mac
+    ssh_port: _Port | None = None
     accelerator: Accelerator | None = None
     accelerator_reason: str = ""
     sandbox: SandboxKind | None = None
     sandbox_reason: str = ""
     argv: tuple[str, ...] = ()
-    version: int = 1
+    version: Literal[1] = 1
 
     @classmethod
     def of(cls, record: InstanceRecord) -> QemuData:
-        """The section of a record."""
-        return msgspec.convert(record.backend_data, cls)
+        """The section of a record. Raises: `ValueError` where it is damaged."""
+        try:
+            return msgspec.convert(record.backend_data, cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"backend_data: {error}") from error
 
     def plain(self) -> BackendData:
         """The section as plain data, for the record."""

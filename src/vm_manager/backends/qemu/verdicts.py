@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vm_manager.backends.qemu.kvm_device import KVM_DEVICE
+from vm_manager.diagnostics.errors import VmError
+from vm_manager.domain.owners import read_own, require_own_directory
 from vm_manager.host.paths import cache_home
+from vm_manager.state.files import make_dir, write_atomically
 
 _log = logging.getLogger(__name__)
 
@@ -73,21 +75,20 @@ def remember(about: str, verdict: Verdict) -> None:
     known[about] = {**asdict(verdict), "at": time.time()}
     kept = dict(list(known.items())[-_REMEMBERED:])
     try:
-        _path().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = _path().with_name(f".{_path().name}.{os.getpid()}")
-        temporary.write_text(json.dumps({"schema": _SCHEMA, "verdicts": kept}))
-        temporary.rename(_path())
-    except OSError as error:
+        require_own_directory(cache_home(), "XDG_CACHE_HOME")
+        make_dir(cache_home())
+        write_atomically(_path(), json.dumps({"schema": _SCHEMA, "verdicts": kept}).encode(), durable=False)
+    except VmError as error:
         _log.info("the verdict on KVM is not kept: %s", error)
 
 
 def _read() -> Mapping[str, object]:
     try:
-        with _path().open("rb") as file:
-            document = json.loads(file.read(_READ_BYTES))
+        require_own_directory(cache_home(), "XDG_CACHE_HOME")
+        document = json.loads(read_own(_path(), _READ_BYTES))
         verdicts = document["verdicts"] if document["schema"] == _SCHEMA else {}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {}  # a cache that cannot be read is none
+    except (OSError, VmError, ValueError, KeyError, TypeError, RecursionError):
+        return {}  # a cache that cannot be read, or that is not ours, is none
     return verdicts if isinstance(verdicts, dict) else {}
 
 
