@@ -6,6 +6,7 @@ rename(2), and that one from then on. What stands in `moving-to` and `moved-from
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.backend import BackendData
 from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import BaseImage, InstanceRecord
+from vm_manager.domain.owners import read_own
 from vm_manager.images.cache import ImageCache
 from vm_manager.planning.migrate import require_movable
 from vm_manager.state.files import private, write_atomically
@@ -30,6 +32,7 @@ from vm_manager.state.journal import record_success
 from vm_manager.state.layout import InstanceFiles
 
 _COMMAND = "vmctl migrate"
+_PATH_BYTES = 4096
 
 
 def migrate(services: Services, name: str, to: str) -> tuple[Outcome, ...]:
@@ -235,6 +238,6 @@ def _settle_arrived(services: Services, there: Services, vm: str) -> None:
 
 def _read(marker: Path) -> Path | None:
     try:
-        return Path(marker.read_text(errors="surrogateescape"))
+        return Path(os.fsdecode(read_own(marker, _PATH_BYTES)))
     except FileNotFoundError:
         return None

@@ -27,7 +27,7 @@ def _complete_names(incomplete: str) -> list[str]:
 FileOption = Annotated[
     Path | None,
     typer.Option(
-        "--file", metavar="PATH", help="The VMFile. Default: VMFile.kdl here, or in the nearest directory above."
+        "--file", metavar="PATH", help="The VMFile. Default: your VMFile.kdl here, or in the nearest directory above."
     ),
 ]
 NameOption = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ from vm_manager.state.migrations import migrate
 
 # A record takes some 3 KiB; what is much larger is none.
 _RECORD_BYTES = 1024 * 1024
+# As JSON writes it, and not a backslash with `u0000` behind it.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
@@ -161,6 +164,8 @@ class InstanceStore:
         require_plain(self.data.home(name))
 
     def _decode(self, name: str, content: bytes) -> InstanceRecord:
+        if _NUL.search(content):
+            raise ValueError("a text in it has a NUL, which no path and no command line can have")
         schema = msgspec.json.decode(content, type=_Version).schema
         if schema > RECORD_SCHEMA:
             raise self._newer(name)

@@ -172,6 +172,7 @@ def _damaged(whole: dict[str, object]) -> Iterator[tuple[str, bytes]]:
     yield "NULs, as after a power cut", b"\0" * len(text)
     yield "a field of the wrong type", json.dumps({**whole, "spec": 7}).encode()
     yield "a field is missing", json.dumps({key: whole[key] for key in whole if key != "spec"}).encode()
+    yield "a NUL in a path", json.dumps({**whole, "origin": "/a\0b"}).encode()
     yield "a newer schema", json.dumps({**whole, "schema": RECORD_SCHEMA + 1}).encode()
 
 
@@ -206,6 +207,11 @@ def test_a_damaged_record_is_corrupt_and_hides_no_other(store: InstanceStore, co
     assert any("`vmctl stop web`" in line for line in diagnostic.help)
     assert store.read("db").name == "db"
     assert store.names() == ("db", "web")
+
+
+def test_a_backslash_before_u0000_is_text(store: InstanceStore) -> None:
+    made = _make(store, replace(record(), origin="/a\\u0000"))
+    assert store.read("web") == made
 
 
 def test_a_missing_record_is_corrupt(store: InstanceStore) -> None:
