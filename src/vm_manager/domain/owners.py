@@ -1,7 +1,7 @@
 """Whose files are obeyed, and whose are written: one rule for VMFiles, data directories, caches and all that is in them.
 
 After git's `safe.directory` (CVE-2022-24765) and OpenSSH's StrictModes: what other users own or may write is not ours, and is
-neither obeyed nor written. docs/adr/0012-owners.md has the reasons.
+neither obeyed nor written. docs/adr/0013-owners.md has the reasons.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def correct_clock(home: Path, monitor: Monitor) -> None:
 
 def _listens(monitor: Monitor) -> bool:
     found = monitor.execute("query-chardev")
-    devices = found if isinstance(found, list) else []
+    devices = (device for device in (found if isinstance(found, list) else ()) if isinstance(device, dict))
     return any(device.get("label") == "agent" and device.get("frontend-open") for device in devices)
 
 

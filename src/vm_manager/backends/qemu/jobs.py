@@ -48,8 +48,11 @@ def run_job(monitor: Monitor, files: InstanceFiles, command: str, arguments: dic
 
 
 def _jobs(monitor: Monitor) -> list[Mapping[str, object]]:
-    jobs = monitor.execute("query-jobs")
-    return jobs if isinstance(jobs, list) else []
+    return _with_id(monitor.execute("query-jobs"))
+
+
+def _with_id(jobs: object) -> list[Mapping[str, object]]:
+    return [job for job in jobs if isinstance(job, dict) and "id" in job] if isinstance(jobs, list) else []
 
 
 def _dismiss_old(monitor: Monitor) -> None:
@@ -69,7 +72,7 @@ def _wait(monitor: Monitor, files: InstanceFiles, handle: int, next_event: NextE
         if check.expired:
             # Should the event have been lost: a QEMU that answers a reader is not working at a snapshot.
             if ask(files.home, 0) and all(
-                entry["id"] != job or entry["status"] == "concluded" for entry in _jobs(monitor)
+                entry["id"] != job or entry.get("status") == "concluded" for entry in _jobs(monitor)
             ):
                 return
             check = Deadline(_CHECK_EVERY_S)
@@ -85,10 +88,8 @@ def _wait(monitor: Monitor, files: InstanceFiles, handle: int, next_event: NextE
 
 
 def _is_concluded(home: Path, job: str) -> bool:
-    jobs = look_up(home, "query-jobs")
-    return isinstance(jobs, list) and any(
-        entry.get("id") == job and entry.get("status") == "concluded" for entry in jobs
-    )
+    jobs = _with_id(look_up(home, "query-jobs"))
+    return any(entry["id"] == job and entry.get("status") == "concluded" for entry in jobs)
 
 
 def _has_concluded(event: Mapping[str, object] | None, job: str) -> bool:

@@ -89,10 +89,11 @@ def physical_memory(home: Path, start: int, halfwords: int) -> bytes | None:
 
 def console_is_taken(home: Path, chardev: str) -> bool:
     """Whether somebody is connected to the socket of a character device; False when QEMU does not say."""
-    devices = look_up(home, "query-chardev")
+    found = look_up(home, "query-chardev")
+    devices = (device for device in (found if isinstance(found, list) else ()) if isinstance(device, dict))
     return any(
         device.get("label") == chardev and not str(device.get("filename")).startswith("disconnected:")
-        for device in (devices if isinstance(devices, list) else ())
+        for device in devices
     )
 
 
