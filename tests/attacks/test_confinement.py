@@ -156,6 +156,8 @@ found = {
     "list /tmp": attempt(lambda: os.listdir("/tmp")),
     "read the VM's key": attempt(lambda: open(home + "/id_ed25519_generated").read()),
     "rewrite the VM's record": attempt(lambda: open(home + "/vm.json", "w")),
+    "put a file that it may write in the record's place": attempt(lambda: os.rename(home + "/console.log", home + "/vm.json")),
+    "link the key under another name": attempt(lambda: os.link(home + "/id_ed25519_generated", home + "/seed.iso")),
     "write a new file": attempt(lambda: open(home + "/new", "w")),
     "write outside": attempt(lambda: open(outside + "/new", "w")),
     "make a symbolic link": attempt(lambda: os.symlink(outside + "/secret", home + "/link")),

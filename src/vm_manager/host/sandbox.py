@@ -26,7 +26,8 @@ _VARIABLE, _OFF, _REQUIRE = "VMCTL_SANDBOX", "off", "require"
 _READ = Access.READ_FILE | Access.READ_DIR
 _RUN = _READ | Access.EXECUTE
 _WRITE = Access.READ_FILE | Access.WRITE_FILE | Access.TRUNCATE
-_MAKE = Access.READ_DIR | Access.MAKE_REG | Access.MAKE_SOCK | Access.REMOVE_FILE
+# Not MAKE_REG: with it, a file that may be written could be renamed over one that may not.
+_SOCKETS = Access.READ_DIR | Access.MAKE_SOCK | Access.REMOVE_FILE
 _DEVICE = Access.READ_FILE | Access.WRITE_FILE | Access.IOCTL_DEV
 
 # Programs and libraries, wherever a system has them: nothing there is this user's own.
@@ -50,14 +51,14 @@ _OWN = ("lib", "lib64", "libexec", "share/qemu", "share/qemu-firmware", "share/s
 class Sandbox:
     """What a program may do besides being executed.
 
-    read, write: files, or directories with all below them; make_in: directories in which it may make and remove files and
-    sockets, which alone lets it read or write none. devices: device files.
+    read, write: files, or directories with all below them; sockets_in: directories in which it may make sockets, and
+    remove files. devices: device files.
     ports: TCP ports that it may listen on, 0: any that the kernel picks. connect: whether it may connect by TCP.
     """
 
     read: tuple[Path, ...] = ()
     write: tuple[Path, ...] = ()
-    make_in: tuple[Path, ...] = ()
+    sockets_in: tuple[Path, ...] = ()
     devices: tuple[Path, ...] = ()
     ports: tuple[int, ...] = ()
     connect: bool = False
@@ -129,7 +130,7 @@ def _files(program: Path, sandbox: Sandbox) -> dict[Path, Access]:
         (sandbox.devices, _DEVICE),
         (sandbox.read, _READ),
         (sandbox.write, _WRITE | Access.READ_DIR),
-        (sandbox.make_in, _MAKE),
+        (sandbox.sockets_in, _SOCKETS),
     ):
         for path in paths:
             granted[path] = granted.get(path, Access(0)) | access

@@ -34,15 +34,6 @@ def test_what_is_granted_can_be_done_and_no_more(secret: Path, tmp_path: Path) -
     (tmp_path / "new").write_text("")
 
 
-@pytest.mark.skipif(landlock_version() == 0, reason="the kernel has no Landlock")
-def test_a_file_that_takes_the_place_of_one_that_was_granted_is_not(secret: Path, tmp_path: Path) -> None:
-    granted = tmp_path / "granted"
-    granted.write_text("a")
-    script = f"mv {secret} {granted}; cat {granted}"
-    with pytest.raises(ProcessFailed):
-        run(["/bin/sh", "-c", script], timeout_s=_LIMIT_S, sandbox=Sandbox(read=(granted,), make_in=(tmp_path,)))
-
-
 def test_what_is_not_there_or_not_to_be_reached_is_no_hindrance(tmp_path: Path) -> None:
     sandbox = Sandbox(read=(tmp_path / "none", tmp_path / "none" / "below"), write=(Path("/proc/1/root/x"),))
     assert run(["/bin/echo", "ran"], timeout_s=_LIMIT_S, sandbox=sandbox).stdout == "ran\n"

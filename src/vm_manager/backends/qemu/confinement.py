@@ -26,7 +26,7 @@ def qemu_sandbox(record: InstanceRecord, files: InstanceFiles, ssh_port: int) ->
     return Sandbox(
         read=(Path(record.base_image.path), files.seed, *(_name_servers() if online else ())),
         write=(files.overlay, files.pid, *files.machine_logs),
-        make_in=(files.home,),
+        sockets_in=(files.home,),
         devices=(KVM_DEVICE,),
         ports=(_ANY_PORT, *((ssh_port,) if ssh_port else ())) if reached else (),
         connect=online,

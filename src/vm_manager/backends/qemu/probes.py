@@ -8,10 +8,11 @@ from pathlib import Path
 
 from vm_manager.diagnostics.errors import VmError
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.domain.instance import SandboxKind
 from vm_manager.domain.spec import VmSpec
 from vm_manager.host.process import ProcessFailed, run
 from vm_manager.host.qemu_img import require_qemu_img
-from vm_manager.host.sandbox import Sandbox
+from vm_manager.host.sandbox import Sandbox, confinement
 from vm_manager.state.layout import InstanceFiles
 
 _MIB = 1024 * 1024
@@ -48,6 +49,10 @@ def probe_start(spec: VmSpec, files: InstanceFiles) -> Findings:
         lines.append(f"disk: {'another process has it open' if locked else 'nobody else has it open'}")
         if locked:
             help.append(f"end the process that has the disk open: `fuser -v '{files.overlay}'` names it")
+    if (confined := confinement()).sandbox is not SandboxKind.NONE:
+        lines.append(
+            f"sandbox: {confined.sandbox}: QEMU may open the VM's disk, logs and image; VMCTL_SANDBOX=off does without"
+        )
     return Findings(Evidence("probe", "this host", tuple(lines)), tuple(help))
 
 
