@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from vm_manager.diagnostics.errors import VmFileError, VmFileInvalid, VmFileParseFailed
 from vm_manager.diagnostics.model import Diagnostic, Edit, Label, Suggestion
+from vm_manager.diagnostics.safe_text import safe_line
 from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.vmfile.nodes import SyntaxProblem
 
@@ -116,4 +117,5 @@ class Problems:
 
 
 def _cut(text: str) -> str:
+    text = safe_line(text[: _LONGEST_TEXT * 2])
     return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
