@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 
@@ -191,3 +192,45 @@ def test_user_data_is_no_larger_than_can_be_meant(bounded: Vmctl) -> None:
     assert (
         bounded("create", "x", "--image", "disk.qcow2", "--user-data", "large.yaml", status=None).code == "vmctl::usage"
     )
+
+
+# KDL
+
+_LENGTH = 1024**2
+_ABOVE = 'vm "web" { image "disk.qcow2" }\n'
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        ("", "a\n"),
+        ("vm ", "a=1 "),
+        ('vm "a" { network "user" ', "mac=1 "),
+        ('vm "a" { vcpus ', "1 "),
+        ("", "/-"),
+        ("", '"'),
+        ("", "}"),
+        ("", "vm {"),
+        ("", "/*"),
+        ("vm ", "9"),
+        ("vm #", "#"),
+        ('vm "', "\\n"),
+        ("/- kdl-version 1\n", "a\n"),
+        ("/- kdl-version 1\n", "vm {"),
+    ],
+)
+def test_a_megabyte_of_anything_is_refused_soon_and_in_few_words(bounded: Vmctl, head: str, piece: str) -> None:
+    text = f"{head}{_ABOVE if head.startswith('/-') or not head else ''}"
+    bounded.write((text + piece * (_LENGTH // len(piece)))[: _LENGTH - 1])
+    before = _children_s()
+    refused = bounded("--error-format", "json", "validate", status=3)
+    assert _children_s() - before < _CPU_S
+    assert len(refused.stderr) < 500_000
+    assert json.loads(refused.stderr.splitlines()[0])["code"].startswith("vm_manager::vmfile::")
+
+
+def test_eight_thousand_properties_are_told_as_a_hundred_and_how_many_more(bounded: Vmctl) -> None:
+    bounded.write(f'vm "web" {{ image "disk.qcow2"; network "user" {" ".join(f"k{i}=1" for i in range(8000))} }}')
+    refused = bounded("validate", status=3).stderr
+    assert refused.count("error[") == 101
+    assert "7900 more problems are not shown" in refused

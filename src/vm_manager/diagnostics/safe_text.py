@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import re
 
-# C0 but for tab, DEL and C1 (ECMA-48), and the marks that reorder text (Unicode TR 9).
-_CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
-_SUSPECT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# C0 but for tab, DEL and C1 (ECMA-48): dropped.
+_CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+# What disguises or breaks a line: shown as its escape. Marks that reorder text (Unicode TR 9), characters without a width,
+# separators of lines, fillers, tags and the like (Cf, Zl, Zp and what is ignored by default), noncharacters.
+_INVISIBLE = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
+    "\ufdd0-\ufdef\ufff0-\ufffb\ufffe\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_DISGUISES = re.compile(f"[{_INVISIBLE}]")
+_SUSPECT = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff{_INVISIBLE}]")
 # CSI, OSC and other escape sequences, dropped whole so that no "[31m" is left over.
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])"
@@ -19,11 +26,20 @@ def is_safe(text: str) -> bool:
 
 
 def safe_line(text: str) -> str:
-    """One line without control characters and escape sequences; surrogates are replaced."""
-    text = _ESCAPES.sub("", text)
-    return _CONTROLS.sub("", text).encode("utf-8", "replace").decode()
+    """One line without control characters and escape sequences; what cannot be seen is escaped, surrogates are replaced."""
+    text = _CONTROLS.sub("", _ESCAPES.sub("", text))
+    return _DISGUISES.sub(_escaped, text).encode("utf-8", "replace").decode()
+
+
+def is_plain(text: str) -> bool:
+    """Whether nothing in it can disguise or break a line: what names must be."""
+    return is_safe(text) and "\n" not in text
 
 
 def safe_lines(text: str) -> list[str]:
     """The lines of a text, each made safe; a carriage return starts a line over, as a terminal would show it."""
     return [safe_line(line.rstrip("\r").rsplit("\r", 1)[-1]) for line in text.split("\n")]
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{{{ord(found[0]):x}}}"

@@ -32,7 +32,7 @@ def report(diagnostic: Diagnostic, *, width: int | None = None, ascii: bool = Fa
 
     Those come before the summary of several VMs, and behind the first of several problems of a file.
 
-    width: columns to which source lines are cut around what is marked; None: they are shown whole.
+    width: columns to which source lines are cut around what is marked; None: as many as are sensible.
     ascii: whether only ASCII can be written.
     """
     layout = _Layout(width, ascii)

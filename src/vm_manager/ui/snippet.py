@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from vm_manager.diagnostics.model import Label
 
 _TAB = 4
+# Columns of a source line where nobody knows how many there are; a line may be as long as its file.
+_WIDEST = 200
+# Characters around the first mark of a line that are looked at at all.
+_BEFORE, _LONGEST = 400, 1600
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,14 @@ class _Mark:
 def snippets(labels: list[Label], width: int | None, shown: Callable[[str], str]) -> Iterator[Line]:
     """The lines of one source that labels point into.
 
-    width: columns to which a source line is cut around its first mark; None: whole. shown: a text as it can be written.
+    width: columns to which a source line is cut around its first mark; None: some 200.
+    shown: a text as it can be written.
     """
     source = labels[0].source
     marks = sorted((mark for label in labels for mark in _marks(label)), key=lambda mark: (mark.line, mark.start))
     first_line, first_column = source.position(labels[0].span.start)
     gutter = len(str(marks[-1].line))
-    space = None if width is None else max(10, width - gutter - 3)
+    space = max(10, min(width or _WIDEST, _WIDEST) - gutter - 3)
     yield Line((("frame", f"{'':{gutter}}--> "), ("text", f"{shown(source.name)}:{first_line}:{first_column}")))
     yield Line((("frame", f"{'':{gutter}} |"),))
     before = marks[0].line
@@ -77,15 +82,17 @@ def _marks(label: Label) -> Iterator[_Mark]:
 
 
 def _marked_line(
-    text: str, number: int, marks: list[_Mark], gutter: int, space: int | None, shown: Callable[[str], str]
+    text: str, number: int, marks: list[_Mark], gutter: int, space: int, shown: Callable[[str], str]
 ) -> Iterator[Line]:
+    text, marks = _near(text, marks)
+
     def columns(end: int) -> int:
         from rich.cells import cell_len
 
         return cell_len(shown(text[:end].expandtabs(_TAB)))
 
     left, whole = 0, columns(len(text))
-    if space is not None and whole > space:
+    if whole > space:
         left = max(0, min(columns(marks[0].start) - space // 3, whole - space))
     yield Line(
         (("frame", f"{number:>{gutter}} | "), ("text", _cut(shown(text.expandtabs(_TAB)), left, space))), wraps=False
@@ -93,7 +100,7 @@ def _marked_line(
     for mark in marks:
         start = columns(mark.start)
         length = max(1, columns(min(mark.end, max(len(text), mark.start + 1))) - start)
-        room = length if space is None else max(1, min(length, left + space - start))
+        room = max(1, min(length, left + space - start))
         sign, style = ("^", "mark") if mark.primary else ("-", "mark2")
         signs = f"{'':{max(0, start - left)}}{sign * room}"
         said = f" {shown(mark.text)}" if mark.text else ""
@@ -101,10 +108,22 @@ def _marked_line(
         yield Line((("frame", margin), (style, signs + said)), hang=gutter + 3, margin=margin, wraps=bool(said))
 
 
-def _cut(text: str, left: int, space: int | None) -> str:
+def _near(text: str, marks: list[_Mark]) -> tuple[str, list[_Mark]]:
+    """What of a line is near its first mark, and the marks in that."""
+    if len(text) <= _LONGEST:
+        return text, marks
+    start = max(0, min(marks[0].start, len(text)) - _BEFORE)
+    near = text[start : start + _LONGEST]
+    moved = [
+        replace(mark, start=mark.start - start, end=min(mark.end - start, len(near) + 1))
+        for mark in marks
+        if mark is marks[0] or mark.start < start + _LONGEST
+    ]
+    return near, moved
+
+
+def _cut(text: str, left: int, space: int) -> str:
     """The part of a line that is shown, with dots where something is left out."""
-    if space is None:
-        return text
     from rich.cells import cell_len, chop_cells
 
     if cell_len(text) <= space and not left:

@@ -78,6 +78,9 @@ class _Decoder:
         entry = block.entry.find(name)
         if entry is not None:
             return entry
+        if self._problems.is_full:
+            self._problems.add(span, "unknown", "", "")  # is counted
+            return None
         variant = block.text or None
         fitting = [entry for entry in block.entry.entries if entry.fits(variant)]
         called = next((entry.name for entry in fitting if name.lower() in entry.also), None)

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
+from vm_manager.diagnostics.safe_text import is_plain
 from vm_manager.domain.names import is_vm_name
 from vm_manager.vmfile.grammar import Complaint, Form
 
@@ -42,7 +43,9 @@ def host_of(url: str) -> str:
 
 
 def _is_web_url(text: str) -> bool:
-    return scheme_of(text) in ("http", "https") and bool(host_of(text)) and not re.search(r"\s", text)
+    return (
+        scheme_of(text) in ("http", "https") and bool(host_of(text)) and not re.search(r"\s", text) and is_plain(text)
+    )
 
 
 def _is_image_url(text: str) -> bool:
@@ -85,7 +88,7 @@ WEB_URL = Form(
     complaint=Complaint("`{name}` is not an http or https URL", "cannot be fetched", "write a whole URL: https://…"),
 )
 GUEST_PATH = Form(
-    check=lambda text: text.startswith("/"),
+    check=lambda text: text.startswith("/") and is_plain(text),
     title="an absolute path in the guest",
     complaint=Complaint(
         "a {name} that is not absolute", "does not begin with /", "write the whole path in the guest, such as /srv/…"
@@ -104,7 +107,8 @@ MAC = _pattern(
     Complaint("`{name}` is not the MAC address of a card", "no such address", "write six pairs: 52:54:00:12:34:56"),
 )
 INTERFACE = _pattern(
-    r"[^\s/]{1,15}",
+    # Linux takes any bytes but white space and slashes; nobody uses others on purpose.
+    r"[!-.0-~]{1,15}",
     "the name of a network interface",
     Complaint("`{name}` cannot be a network interface", "no such name", "use 15 characters at most, no space or slash"),
 )

@@ -17,6 +17,9 @@ from kdl.parsing import ParseConfig, Parser
 from vm_manager.diagnostics.spans import Span
 from vm_manager.vmfile.nodes import Node, Property, Scalar, SyntaxProblem, Value
 
+# kdl-py takes a second for some 100 KiB.
+MAX_LENGTH = 128 * 1024
+
 _INTEGER = re.compile(r"[+-]?(?:0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[0-9][0-9_]*)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _POSITION = re.compile(r"(\d+):(\d+) parse error:\s*(.*)", re.DOTALL)
@@ -32,6 +35,9 @@ class _RefusedError(Exception):
 
 def read(text: str) -> tuple[tuple[Node, ...], tuple[SyntaxProblem, ...]]:
     """The nodes of a KDL 1 document, or the one problem that kdl-py stops at."""
+    if len(text) > MAX_LENGTH:
+        message = f"more than {MAX_LENGTH // 1024} KiB of KDL 1"
+        return (), (SyntaxProblem(message, Span(0, 0), "write it in KDL 2, or make several files of it"),)
     config = ParseConfig(
         nativeUntaggedValues=False,
         nativeTaggedValues=False,

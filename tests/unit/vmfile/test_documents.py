@@ -352,5 +352,7 @@ def test_a_cycle_through_a_thousand_vms_is_found(tmp_path: Path) -> None:
 def test_a_thousand_unknown_names_take_no_long_time(tmp_path: Path) -> None:
     text = "".join(f'vm "machine-{i}" {{ image "disk.qcow2"; depends-on "mahcine-{i}" }}\n' for i in range(1000))
     started = time.process_time()
-    assert len(problems(tmp_path, text)) == 1000
+    found = problems(tmp_path, text)
+    assert len(found) == 101
+    assert found[-1].message == "900 more problems are not shown"
     assert time.process_time() - started < 5

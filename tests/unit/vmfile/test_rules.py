@@ -309,3 +309,15 @@ def test_a_word_of_half_a_megabyte_is_refused_in_good_time(tmp_path: Path) -> No
     started = time.process_time()
     problem(tmp_path, f"{'x' * 500_000} 5")
     assert time.process_time() - started < 2
+
+
+def test_a_hundred_problems_are_told_and_how_many_more_there_are(tmp_path: Path) -> None:
+    body = "\n".join(f"zzz{number} 1" for number in range(150))
+    found = problems(tmp_path, f'vm "web" {{\n{IMAGE}\n{body}\n}}\n')
+    assert len(found) == 101
+    assert found[-1].message == "50 more problems are not shown"
+
+
+def test_what_the_kernel_makes_up_is_no_user_data(tmp_path: Path) -> None:
+    found = problem(tmp_path, 'cloud-init { user-data "/proc/self/environ" }')
+    assert found.message == "the user-data lies in /proc, /sys or /dev, which hold no input"

@@ -28,6 +28,8 @@ from vm_manager.vmfile.nodes import Node, Property, SyntaxProblem, Value
 
 # What reads the nodes may well recurse; Python allows about 1000 calls in each other.
 MAX_DEPTH = 256
+# A thousand VMs have some 30,000 nodes and values.
+MAX_ITEMS = 100_000
 
 _SPACES_AND_WORD = re.compile(rf"[{SPACE}]*([^{SPACE}{NEWLINE};{{}}]*)")
 
@@ -109,6 +111,7 @@ class _Reader:
         self._blocks = [self._document]
         self._braces: list[int] = []
         self._previous = 0
+        self._items = 0
 
     def read(self) -> tuple[tuple[Node, ...], tuple[SyntaxProblem, ...]]:
         complete = False
@@ -150,7 +153,16 @@ class _Reader:
 
     # Nodes
 
+    def _count(self) -> None:
+        self._items += 1
+        if self._items > MAX_ITEMS:
+            place = Span(self._cursor.pos, self._cursor.pos)
+            message = f"more than {MAX_ITEMS} nodes and values: the rest was not read"
+            self._cursor.report(SyntaxProblem(message, place, "make several files of it"))
+            raise StopReading
+
     def _read_node(self) -> None:
+        self._count()
         cursor = self._cursor
         kept = not cursor.at("/-")
         if not kept and not find_target(cursor):
@@ -266,6 +278,7 @@ class _Reader:
     # Entries
 
     def _read_entry(self, draft: _Draft, *, spaced: bool = True, kept: bool = True) -> None:
+        self._count()
         cursor = self._cursor
         if not spaced and read_glued(cursor, self._previous):
             return
