@@ -42,7 +42,7 @@ def _create(services: Services, spec: VmSpec, origin: str, staging: Path) -> Non
     backend = services.backend()
     base = _base_image(services, spec)
     if backend.capabilities().guests:
-        require_acceptable(Path(base.path))
+        base = replace(base, format=require_acceptable(Path(base.path)).format)
     files = InstanceFiles(staging)
     record = InstanceRecord(
         name=spec.name,
@@ -76,7 +76,14 @@ def _base_image(services: Services, spec: VmSpec) -> BaseImage:
         path = Path(spec.image.path or "")
     with os_errors(path):
         status = path.stat()
-    return BaseImage(path=str(path), size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, digest=digest)
+    return BaseImage(
+        path=str(path),
+        size_bytes=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        digest=digest,
+        inode=status.st_ino,
+        ctime_ns=status.st_ctime_ns,
+    )
 
 
 def _write_seed(spec: VmSpec, files: InstanceFiles, instance_id: str) -> None:

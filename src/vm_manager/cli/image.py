@@ -104,7 +104,7 @@ def convert(
     compress: Annotated[bool, typer.Option("--compress", help="Compress it; qcow2 only.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write an image, with all that is below it, as a new file."""
+    """Write an image, or the disk of a VM with the image below it, as a new file."""
     from vm_manager.ui.images import report_item, size
 
     with _document_of_failure(json, image=None), manager() as vms:

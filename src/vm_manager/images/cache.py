@@ -291,8 +291,7 @@ def name_of(url: str) -> str:
 
 def _accepted(new: Path, fetched: Fetched, source: Source) -> _Content:
     try:
-        require_acceptable(new)
-        info = image_info(new)
+        info = require_acceptable(new)
         require_sound(new, info.format)
     except (ImageRefused, FormatDetectionFailed) as error:
         raise error.enrich(notes=(f"it was fetched from {redacted(source.url)}, and is not kept",)) from error.__cause__

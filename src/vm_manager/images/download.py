@@ -31,6 +31,7 @@ from vm_manager.diagnostics.errors import (
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken
+from vm_manager.host.image_header import open_image
 from vm_manager.images.arrival import Arrival
 from vm_manager.images.http import Answer, Limits, asked, redacted
 from vm_manager.state.files import private, sync_directory, write_atomically
@@ -294,7 +295,7 @@ class _Fetch:
         """A file of this host."""
         path = local_path(self._source.url)
         self._discard()
-        with os_errors(path), path.open("rb") as original:
+        with os_errors(path), open_image(path) as original:
             self._served = _Served(_hashed(self._source.url), size=os.fstat(original.fileno()).st_size)
             self._require_space()
             self._start_arrival()
