@@ -2,7 +2,7 @@
 # make test    everything, from nothing
 # make check   format, lint, types, import contracts
 # make docs    the generated pages
-# make fuzz    10,000 VMFiles that nobody would write
+# make fuzz    10,000 VMFiles and image headers that nobody would write
 # make mutants every rule of the VMFile language taken out, one at a time: some test must notice
 # make bench   figures as ratios; fails nothing
 #
@@ -39,7 +39,7 @@ unit: venv
 	@$(BIN)/pytest -q tests/unit
 
 fuzz: venv
-	@VMCTL_FUZZ_DOCUMENTS=10000 $(BIN)/pytest -q tests/unit/vmfile/test_fuzz.py
+	@VMCTL_FUZZ_DOCUMENTS=10000 $(BIN)/pytest -q tests/unit/vmfile/test_fuzz.py tests/unit/host/test_image_header.py
 
 mutants: venv
 	@$(BIN)/python tests/mutation/vmfile.py

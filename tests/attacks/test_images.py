@@ -5,24 +5,36 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from conftest import TinyGuest
-from driver import BLANK, Vmctl, blank_disk, qemu_processes, wait_for
+from driver import BLANK, Result, Vmctl, blank_disk, qemu_processes, small_file_system, wait_for
+from proofs import prove
 from servers import serving
 from unit.samples import spec
 from vm_manager.backends.qemu.accelerator import Choice
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.disks import BaseDisk
+from vm_manager.diagnostics.errors import FormatDetectionFailed
 from vm_manager.domain.spec import Accelerator, NetworkMode
 from vm_manager.host.image_header import read_header
+from vm_manager.host.qemu_img import require_sound
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdCompressor
+else:
+    from backports.zstd import ZstdCompressor
 
 _MIB = 1024 * 1024
+_MOST_KIB = 200 * 1024
 _SECRET = "-----BEGIN OPENSSH PRIVATE KEY----- c2VjcmV0"
 # Only these run as they are.
 _RUNNABLE = {"qcow2", "raw"}
@@ -54,14 +66,14 @@ def _creatable() -> list[str]:
     text = subprocess.run(["qemu-img", "--help"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"^Supported formats: (.*)$", text, re.MULTILINE)
     assert found
-    protocols = {"file", "host_device", "nbd", "ssh", "rbd", "iscsi", "nfs", "gluster", "luks"}
+    protocols = {"file", "host_device", "host_cdrom", "nvme", "nbd", "ssh", "rbd", "iscsi", "nfs", "gluster", "luks"}
     return [name for name in found[1].split() if name not in protocols and _can_be_made(name)]
 
 
 def _can_be_made(format: str) -> bool:
     options = ["qemu-img", "create", "-f", format, "-o", "help"]
     done = subprocess.run(options, capture_output=True, text=True, check=False)
-    return done.returncode == 0 and done.stdout.startswith("Supported options")
+    return done.returncode == 0 and done.stdout.startswith("Supported")
 
 
 # References to other files
@@ -288,3 +300,87 @@ def test_a_check_that_does_not_come_to_its_end_is_no_yes(vmctl: Vmctl, tmp_path:
     result = vmctl("image", "pull", "blank.qcow2", status=8, env={"PATH": f"{tools}:{os.environ['PATH']}"})
     assert result.code == "vm_manager::image::format_detection_failed"
     assert vmctl("image", "list", "--quiet").stdout == ""
+
+
+@pytest.mark.parametrize("cluster_bytes", [512, 65536])
+def test_a_check_that_would_take_memory_by_the_size_of_a_file_is_ended(tmp_path: Path, cluster_bytes: int) -> None:
+    _qemu_img("create", "-f", "qcow2", "-o", f"cluster_size={cluster_bytes}", tmp_path / "disk", "1G")
+    os.truncate(tmp_path / "disk", 1 << 40)
+    with suppress(FormatDetectionFailed):
+        require_sound(tmp_path / "disk", "qcow2")
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < _MOST_KIB
+
+
+# Few bytes that become many
+
+
+def _bomb(size: int, head: bytes = b"", fill: bytes = b"\0") -> bytes:
+    """A disk of that size, compressed."""
+    compressor = ZstdCompressor(level=19)
+    block = fill * _MIB
+    pieces = [compressor.compress(head + block[len(head) :])]
+    pieces += [compressor.compress(block) for _ in range(size // _MIB - 1)]
+    return b"".join((*pieces, compressor.flush()))
+
+
+_BOOT_SECTOR = bytes(510) + b"\x55\xaa"
+
+
+def _measured(vmctl: Vmctl, *words: str) -> Result:
+    """How a command has ended; it and all that it ran took less than 200 MB."""
+    process = vmctl.start(*words)
+    assert process.stdout
+    assert process.stderr
+    stdout, stderr = process.stdout.read(), process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.communicate()
+    assert usage.ru_maxrss < _MOST_KIB
+    assert "Traceback" not in stderr
+    return Result(process.returncode, stdout, stderr)
+
+
+def test_a_bomb_is_given_up_at_the_limit(vmctl: Vmctl) -> None:
+    bomb = _bomb(2048 * _MIB, _BOOT_SECTOR)
+    assert len(bomb) < 300_000
+    vmctl.env["VMCTL_MAX_IMAGE_SIZE"] = "512MiB"
+    with serving(bomb) as server:
+        result = _measured(vmctl, "image", "pull", f"{server.url}/disk.zst")
+        prove(result, "vm_manager::image::too_large")
+        assert sorted((vmctl.data / "vmctl" / "images").rglob("fetched*")) == []
+        assert vmctl("image", "pull", f"{server.url}/disk.zst", "--max-size", "2GiB").status == 0
+
+
+def test_a_bomb_leaves_some_of_the_disk_free(vmctl: Vmctl, tmp_path: Path) -> None:
+    bomb = _bomb(512 * _MIB, _BOOT_SECTOR, b"\1")
+    assert len(bomb) < 131_000
+    with serving(bomb) as server, small_file_system(tmp_path / "small", "200m") as data:
+        result = _measured(Vmctl(vmctl.directory, data), "image", "pull", f"{server.url}/disk.zst")
+        assert result.code == "vm_manager::host::disk_full"
+        assert "to spare" in result.stderr
+        assert sorted(data.rglob("fetched*")) == []
+
+
+def test_a_server_that_never_ends_is_given_up_at_the_limit(vmctl: Vmctl) -> None:
+    vmctl.env["VMCTL_MAX_IMAGE_SIZE"] = "3MiB"
+    with serving(_BOOT_SECTOR + bytes(8 * _MIB)) as server:
+        for query in ("", "?length=none"):
+            result = vmctl("image", "pull", f"{server.url}/disk{query}", status=8)
+            assert result.code == "vm_manager::image::too_large"
+
+
+def test_a_disk_of_sixty_tebibytes_is_taken_only_when_that_is_asked_for(vmctl: Vmctl) -> None:
+    _qemu_img("create", "-f", "qcow2", vmctl.directory / "disk", "60T")
+    vmctl.write(BLANK.replace("blank.qcow2", "disk"))
+    for words in (("image", "pull", "disk"), ("up",)):
+        result = vmctl(*words, status=8)
+        assert result.code == "vm_manager::image::too_large"
+        assert "VMCTL_MAX_IMAGE_SIZE=61440GiB" in result.stderr
+    assert vmctl("up", env={"VMCTL_MAX_IMAGE_SIZE": "61440GiB"}).stdout == "blank: created, started\n"
+
+
+@pytest.mark.parametrize("word", ["much", "0GiB", "64", "-1GiB"])
+def test_a_limit_that_is_none_is_a_mistake(vmctl: Vmctl, word: str) -> None:
+    blank_disk(vmctl.directory)
+    assert vmctl("image", "pull", "blank.qcow2", f"--max-size={word}", status=2).code == "vmctl::usage"
+    assert vmctl("image", "pull", "blank.qcow2", status=2, env={"VMCTL_MAX_IMAGE_SIZE": word}).code == "vmctl::usage"

@@ -16,7 +16,7 @@ from vm_manager.diagnostics.errors import CreateImageNotFound, ImageError, Inval
 from vm_manager.diagnostics.model import Subject
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.events import StepFailed, StepFinished, StepStarted
-from vm_manager.domain.image import CachedImage, ImageReport
+from vm_manager.domain.image import CachedImage, ImageReport, SizeLimits
 from vm_manager.domain.names import closest
 from vm_manager.domain.oci_reference import is_oci
 from vm_manager.domain.spec import ImageSource
@@ -50,11 +50,12 @@ class Pruned:
 def pull(services: Services, url: str, *, name: str, sha256: str | None, sha512: str | None) -> Pulled:
     """Put an image into the cache. url: or the path of a file.
 
-    Raises: `image::download_failed`, `oci::pull_failed`, `image::checksum_mismatch`, `vmctl::usage`.
+    Raises: `image::download_failed`, `oci::pull_failed`, `image::checksum_mismatch`, `image::refused`, `image::too_large`,
+    `vmctl::usage`.
     """
     image = image_from(url, sha256, sha512)
     wanted = image.url or ""
-    cache = ImageCache(services.store.data.images)
+    cache = ImageCache(services.store.data.images, sizes=SizeLimits.of(services.max_image_bytes))
     subject = name or name_of(wanted)
     progress = download_progress(services, subject, "fetch")
     with _told(services, subject, "fetch", f"fetching {redacted(wanted)}"):

@@ -204,4 +204,5 @@ class PropolisRequestFailed(RemoteError): code = "vm_manager::propolis::request_
 class BootFailed(GuestError): code = "vm_manager::guest::boot_failed"
 class QemuInternalError(QemuError): code = "vm_manager::qemu::internal_error"
 class GuestPanicked(GuestError): code = "vm_manager::guest::panicked"
+class ImageTooLarge(ImageError): code = "vm_manager::image::too_large"
 # fmt: on

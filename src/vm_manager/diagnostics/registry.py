@@ -455,6 +455,13 @@ _TABLE = (
           "the guest runs into a fault of KVM or QEMU",
          ),
          "boot the VM again with `vmctl restart`; with `--accel tcg` it does without KVM"),
+    Code("vm_manager::image::too_large", 60, 8, _EXPECTED, Fault.CONFIG,
+         "The image, or the disk in it, is larger than an image may be.",
+         (
+          "the image is really that large",
+          "a small file was made to become a very large one when it is decompressed",
+         ),
+         "if you trust it, allow more with `--max-size` or VMCTL_MAX_IMAGE_SIZE"),
 )  # fmt: skip
 
 CODES: dict[str, Code] = {entry.code: entry for entry in _TABLE}

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from vm_manager.diagnostics.errors import ImageRefused
 from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.image import SizeLimits
 from vm_manager.host.image_header import RAW
 from vm_manager.host.qemu_img import ImageInfo, image_info, require_whole
+from vm_manager.images.room import too_large
 
 _HEAD_BYTES = 128 * 1024
 # Where a raw disk says that it is one. Sources: the UEFI specification (MBR, GPT), libblkid's superblocks, ECMA-119.
@@ -23,12 +25,12 @@ _SIGNATURES = (
 )
 
 
-def require_acceptable(path: Path) -> ImageInfo:
+def require_acceptable(path: Path, sizes: SizeLimits) -> ImageInfo:
     """Make sure that a file can be the base of a disk; what it is.
 
     Refused are images that name another file, which could be any of this host's, formats that can, and files that are "raw" only
     because they have no mark of another format, such as an HTML page.
-    Raises: `image::refused`, `image::format_detection_failed`.
+    Raises: `image::refused`, `image::too_large`, `image::format_detection_failed`.
     """
     info = image_info(path)
     require_whole(path, info)
@@ -38,6 +40,8 @@ def require_acceptable(path: Path) -> ImageInfo:
         )
     if info.format == RAW and not _is_disk(path):
         raise ImageRefused("the file {path} has no partition table, boot sector or file system", {"path": str(path)})
+    if info.virtual_size_bytes > sizes.disk_bytes:
+        raise too_large(str(path), info.virtual_size_bytes, sizes.disk_bytes, "the disk in")
     return info
 
 

@@ -68,6 +68,7 @@ _PUBLISHED = {
     "vm_manager::guest::boot_failed": (55, 10),
     "vm_manager::guest::panicked": (56, 10),
     "vm_manager::qemu::internal_error": (57, 7),
+    "vm_manager::image::too_large": (60, 8),
 }
 
 _ROWS: dict[int, type[VmError]] = {
