@@ -296,23 +296,22 @@ def test_elsewhere_lines_tell_how_far_it_is(vmctl: Vmctl, server: Server) -> Non
 # Converting
 
 
-def test_an_image_is_converted_with_all_that_is_below_it(vmctl: Vmctl, image: bytes) -> None:
+def test_the_disk_of_a_vm_is_converted_with_the_image_below_it(vmctl: Vmctl, image: bytes) -> None:
     (vmctl.directory / "base.qcow2").write_bytes(image)
-    subprocess.run(
-        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", "base.qcow2", "top.qcow2"],
-        cwd=vmctl.directory,
-        check=True,
-    )
-    shown = vmctl("image", "inspect", "top.qcow2").stdout
+    vmctl.write(vm("a", 'image "base.qcow2"'))
+    vmctl("up")
+    vmctl("down", "--timeout", "0")
+    disk = str(vmctl.home("a") / "overlay.qcow2")
+    shown = vmctl("image", "inspect", disk).stdout
     assert f"Stands on:    {vmctl.directory / 'base.qcow2'}\n" in shown
-    converted = vmctl("image", "convert", "top.qcow2", "whole.raw", "--format", "raw")
+    converted = vmctl("image", "convert", disk, "whole.raw", "--format", "raw")
     assert converted.stdout.startswith("whole.raw: converted to raw, ")
     compare = ["qemu-img", "compare", "-q", "-f", "raw", "-F", "qcow2", "whole.raw", "base.qcow2"]
     subprocess.run(compare, cwd=vmctl.directory, check=True)
-    document = vmctl("image", "convert", "top.qcow2", "small.qcow2", "--compress", "--json").json
+    document = vmctl("image", "convert", disk, "small.qcow2", "--compress", "--json").json
     assert document["image"]["backing_chain"] == []
     assert sorted(path.name for path in vmctl.directory.iterdir()) == [
-        "base.qcow2", "small.qcow2", "top.qcow2", "whole.raw",
+        "VMFile.kdl", "base.qcow2", "small.qcow2", "whole.raw",
     ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from vm_manager.app.progress import download_progress
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import IoFailed
 from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.image import SizeLimits
 from vm_manager.domain.instance import BaseImage, InstanceRecord
 from vm_manager.domain.spec import VmSpec
 from vm_manager.guest.openssh import known_hosts_text
@@ -29,7 +30,8 @@ def fetch_image(services: Services, spec: VmSpec) -> Found:
     Raises: `image::download_failed`, `image::checksum_mismatch`, `image::format_detection_failed`.
     """
     progress = download_progress(services, spec.name, "fetch")
-    return ImageCache(services.store.data.images).fetch(spec.image, progress, services.cancel)
+    cache = ImageCache(services.store.data.images, sizes=SizeLimits.of(services.max_image_bytes))
+    return cache.fetch(spec.image, progress, services.cancel)
 
 
 def create_instance(services: Services, spec: VmSpec, origin: str, staging: Path) -> None:
@@ -45,7 +47,8 @@ def _create(services: Services, spec: VmSpec, origin: str, staging: Path) -> Non
     backend = services.backend()
     base = _base_image(services, spec)
     if backend.capabilities().guests:
-        require_acceptable(Path(base.path))
+        sizes = SizeLimits.of(services.max_image_bytes)
+        base = replace(base, format=require_acceptable(Path(base.path), sizes).format)
     files = InstanceFiles(staging)
     record = InstanceRecord(
         name=spec.name,
@@ -80,7 +83,14 @@ def _base_image(services: Services, spec: VmSpec) -> BaseImage:
         require_image_file(path)
     with os_errors(path):
         status = path.stat()
-    return BaseImage(path=str(path), size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, digest=digest)
+    return BaseImage(
+        path=str(path),
+        size_bytes=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        digest=digest,
+        inode=status.st_ino,
+        ctime_ns=status.st_ctime_ns,
+    )
 
 
 def _write_seed(spec: VmSpec, files: InstanceFiles, instance_id: str) -> None:

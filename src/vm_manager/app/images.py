@@ -9,13 +9,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vm_manager.app.base_image import require_base
 from vm_manager.app.progress import download_progress
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import CreateImageNotFound, ImageError, InvalidState, Usage, VmError, VmNotFound
 from vm_manager.diagnostics.model import Subject
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.events import StepFailed, StepFinished, StepStarted
-from vm_manager.domain.image import CachedImage, ImageReport
+from vm_manager.domain.image import CachedImage, ImageReport, SizeLimits
 from vm_manager.domain.names import closest
 from vm_manager.domain.oci_reference import is_oci
 from vm_manager.domain.spec import ImageSource
@@ -50,11 +51,12 @@ class Pruned:
 def pull(services: Services, url: str, *, name: str, sha256: str | None, sha512: str | None) -> Pulled:
     """Put an image into the cache. url: or the path of a file.
 
-    Raises: `image::download_failed`, `oci::pull_failed`, `image::checksum_mismatch`, `vmctl::usage`.
+    Raises: `image::download_failed`, `oci::pull_failed`, `image::checksum_mismatch`, `image::refused`, `image::too_large`,
+    `vmctl::usage`.
     """
     image = image_from(url, sha256, sha512)
     wanted = image.url or ""
-    cache = ImageCache(services.store.data.images)
+    cache = ImageCache(services.store.data.images, sizes=SizeLimits.of(services.max_image_bytes))
     subject = name or name_of(wanted)
     progress = download_progress(services, subject, "fetch")
     with _told(services, subject, "fetch", f"fetching {redacted(wanted)}"):
@@ -91,9 +93,11 @@ def inspect(services: Services, reference: str) -> ImageReport:
 
 
 def convert_image(services: Services, reference: str, target: Path, *, format: str, compress: bool) -> ImageReport:
-    """Write an image as a file of another format. It appears complete; a file that is there is not replaced.
+    """Write an image, or a VM's disk with its image, as a file of another format.
 
-    Raises: `image::conversion_failed`, `image::format_detection_failed`, `vmctl::create::image_not_found`, `vmctl::usage`.
+    It appears complete; a file that is there is not replaced.
+    Raises: `image::conversion_failed`, `image::refused` for any other image that refers to another file,
+    `image::format_detection_failed`, `vmctl::create::image_not_found`, `vmctl::usage`.
     """
     if compress and format != "qcow2":
         raise Usage("only qcow2 can be compressed, not {format}", {"format": format}, help=("leave `--compress` out",))
@@ -106,12 +110,25 @@ def convert_image(services: Services, reference: str, target: Path, *, format: s
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             with _told(services, target.name, "convert", f"converting to {format}"):
-                convert(source, part, format=format, compress=compress)
+                below = None if cached else _below(services, source)
+                convert(source, part, format=format, compress=compress, below=below)
             with os_errors(target):
                 part.rename(target)
         finally:
             part.unlink(missing_ok=True)
     return inspect(services, str(target.absolute()))
+
+
+def _below(services: Services, disk: Path) -> tuple[Path, str] | None:
+    """The path and the format of the image that a disk stands on which is a VM's, by its record and not by what it says."""
+    for name in services.store.names():
+        overlay = services.store.files(name).overlay
+        if overlay.exists() and overlay.samefile(disk):
+            record = services.store.read(name)
+            require_base(record)
+            base = Path(record.base_image.path)
+            return base, record.base_image.format or image_info(base).format
+    return None
 
 
 def remove(services: Services, references: Sequence[str]) -> tuple[CachedImage, ...]:
@@ -275,8 +292,9 @@ def _users(services: Services, *, look_at_disks: bool) -> tuple[dict[Path, tuple
     for home in (*store.unnamed(), *map(store.data.home, store.foreign())) if look_at_disks else ():
         # A VM that is prepared to take the place of another, or one whose record is lost. What a crash has left half made
         # stands on nothing.
+        overlay = InstanceFiles(home).overlay
         with suppress(ImageError):
-            for path in backing_chain(InstanceFiles(home).overlay):
+            for path in backing_chain(overlay) if overlay.exists() else ():
                 users.setdefault(path.resolve(), []).append(home.name)
     return {path: tuple(names) for path, names in users.items()}, tuple(failures)
 

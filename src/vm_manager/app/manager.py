@@ -46,6 +46,7 @@ class Manager:
     data: default `$XDG_DATA_HOME/vmctl`.
     backend: for new VMs, `qemu` or `noop`.
     accelerator: for the machines that are started, whatever their specs say; None: as these say.
+    max_image_bytes: how large an image may be, as a file and as a disk; None: 64 GiB as a file, 2 TiB as a disk.
     emit: is told what happens while it happens, from several threads.
     cancel: ends every wait when it is set.
     Methods that take a project work on the VMs of its VMFile: all of them, or those named.
@@ -59,9 +60,10 @@ class Manager:
         emit: EventSink = _ignore,
         cancel: CancelToken | None = None,
         accelerator: Accelerator | None = None,
+        max_image_bytes: int | None = None,
     ) -> None:
         store = InstanceStore(DataDir(data or data_home()))
-        self._services = Services(store, backend, emit, cancel or CancelToken(), accelerator)
+        self._services = Services(store, backend, emit, cancel or CancelToken(), accelerator, max_image_bytes)
         self._errors = ErrorReporter()
 
     def on_error(self, handler: ErrorHandler) -> Callable[[], None]:

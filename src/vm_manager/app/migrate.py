@@ -168,7 +168,14 @@ def _base_there(services: Services, there: Services, record: InstanceRecord) -> 
     path = ImageCache(there.store.data.images).take_over(ImageCache(cache), base.digest, services.cancel)
     with os_errors(path):
         status = path.stat()
-    return replace(base, path=str(path), size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+    return replace(
+        base,
+        path=str(path),
+        size_bytes=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        inode=status.st_ino,
+        ctime_ns=status.st_ctime_ns,
+    )
 
 
 def _where(there: Services, vm: str) -> str:

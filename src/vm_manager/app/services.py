@@ -29,6 +29,7 @@ class Services:
     """store: the instances; backend_name: for new VMs; emit: told everything; cancel: ends every wait.
 
     accelerator: for the machines that are started, whatever their specs say; None: as these say.
+    max_image_bytes: how large an image may be, see `SizeLimits`; None: the usual limits.
     """
 
     store: InstanceStore
@@ -36,6 +37,7 @@ class Services:
     emit: EventSink
     cancel: CancelToken
     accelerator: Accelerator | None = None
+    max_image_bytes: int | None = None
 
     def __post_init__(self) -> None:
         self._backends: dict[str, Backend] = {}

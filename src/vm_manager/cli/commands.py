@@ -109,7 +109,9 @@ def image_commands() -> tuple[LazyCommand, ...]:
         ),
         LazyCommand("list", "List the images of the cache, with the VMs whose disks stand on them.", "image:images"),
         LazyCommand("inspect", "Show what an image is, where it came from and which VMs use it.", "image:inspect"),
-        LazyCommand("convert", "Write an image, with all that is below it, as a new file.", "image:convert"),
+        LazyCommand(
+            "convert", "Write an image, or the disk of a VM with the image below it, as a new file.", "image:convert"
+        ),
         LazyCommand("rm", "Remove images from the cache, unless a VM's disk stands on one of them.", "image:remove"),
         LazyCommand(
             "prune",

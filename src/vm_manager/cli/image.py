@@ -45,12 +45,20 @@ def pull(
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What to call it. Default: as its file.")] = "",
     sha256: Annotated[str | None, typer.Option("--sha256", metavar="DIGITS", help="The file's checksum.")] = None,
     sha512: Annotated[str | None, typer.Option("--sha512", metavar="DIGITS", help="The file's checksum.")] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(
+            "--max-size",
+            metavar="SIZE",
+            help="How large it may be. Default: 64GiB, for a disk of 2TiB. [env: VMCTL_MAX_IMAGE_SIZE]",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Fetch an image into the cache, unless it is there; compressed ones (.zst, .xz, .gz) are decompressed."""
     from vm_manager.ui.images import image_item, size
 
-    with _document_of_failure(json, image=None), manager() as vms:
+    with _document_of_failure(json, image=None), manager(max_size) as vms:
         pulled = vms.pull_image(url, name=name, sha256=sha256, sha512=sha512)
     found = pulled.image
     if json:
@@ -104,7 +112,7 @@ def convert(
     compress: Annotated[bool, typer.Option("--compress", help="Compress it; qcow2 only.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write an image, with all that is below it, as a new file."""
+    """Write an image, or the disk of a VM with the image below it, as a new file."""
     from vm_manager.ui.images import report_item, size
 
     with _document_of_failure(json, image=None), manager() as vms:

@@ -74,12 +74,14 @@ def selected(names: Sequence[str] | None, options: Sequence[str] | None) -> list
 
 
 @contextmanager
-def manager() -> Iterator[Manager]:
-    """A manager whose events are drawn while the block runs."""
+def manager(max_image_size: str | None = None) -> Iterator[Manager]:
+    """A manager whose events are drawn while the block runs. Raises: `vmctl::usage`."""
     from vm_manager.ui.display import display_for
 
     with display_for(current.terminal) as display:
-        yield Manager(backend=current.backend_name, emit=display)
+        yield Manager(
+            backend=current.backend_name, emit=display, max_image_bytes=current.max_image_bytes(max_image_size)
+        )
 
 
 class Work:
@@ -88,7 +90,12 @@ class Work:
     def __init__(self, emit: EventSink, accel: str | None) -> None:
         from vm_manager.ui.timings import Timings
 
-        self.vms = Manager(backend=current.backend_name, emit=self._take, accelerator=current.accelerator(accel))
+        self.vms = Manager(
+            backend=current.backend_name,
+            emit=self._take,
+            accelerator=current.accelerator(accel),
+            max_image_bytes=current.max_image_bytes(),
+        )
         self.outcomes: tuple[Outcome, ...] = ()
         self.warnings: list[Diagnostic] = []
         self.timings = Timings()

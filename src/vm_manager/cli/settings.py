@@ -70,6 +70,22 @@ class Settings:
                 help=(f"set it to {', '.join(Accelerator)}, or leave it out",),
             ) from None
 
+    def max_image_bytes(self, option: str | None = None) -> int | None:
+        """How large an image may be: --max-size, VMCTL_MAX_IMAGE_SIZE, else the usual limits. Raises: `vmctl::usage`."""
+        word = option or os.environ.get("VMCTL_MAX_IMAGE_SIZE")
+        if not word:
+            return None
+        from vm_manager.vmfile.values import size_with_unit
+
+        size = size_with_unit(word)
+        if not size:
+            raise Usage(
+                "{name} cannot be '{word}'",
+                {"name": "--max-size" if option else "VMCTL_MAX_IMAGE_SIZE", "word": word},
+                help=("give a size with its unit, such as 100GiB",),
+            )
+        return size
+
 
 #: One process runs one command line.
 current = Settings()

@@ -112,12 +112,13 @@ _TABLE = (
          ),
          "check the URL and the network connection, then run the command again"),
     Code("vm_manager::image::format_detection_failed", 11, 8, _FAILURE, Fault.CONFIG,
-         "The file is no disk image that qemu-img can read.",
+         "The file is no sound disk image.",
          (
           "the file is damaged or was cut off",
           "it is compressed, or something else altogether",
+          "checking it took more memory or time than an image may take",
          ),
-         "check with `qemu-img info` that the file is a complete disk image"),
+         "compare the file's checksum with the one that the image's publisher gives, and fetch it once more"),
     Code("vm_manager::image::conversion_failed", 12, 8, _FAILURE, Fault.HOST,
          "An image could not be converted to another format.",
          (
@@ -315,9 +316,11 @@ _TABLE = (
          ),
          "name one with `private-key` in the ssh block, or leave out `ssh-key` so that vmctl makes a pair"),
     Code("vm_manager::image::refused", 38, 8, _EXPECTED, Fault.CONFIG,
-         "The image would be readable, but is no disk of its own.",
+         "The image is no disk of its own, or in a format that may name other files.",
          (
-          "a qcow2 image names a backing or data file",
+          "a qcow2 image names a backing or data file, which could be any file of this host",
+          "the image is in a format other than qcow2 and raw, such as a VMDK that names the files with its data",
+          "the image is encrypted",
           "the file is something else, such as a web page",
           "the path is a pipe, a device, a directory, or below /proc or /sys",
          ),
@@ -454,7 +457,7 @@ _TABLE = (
           "the guest runs into a fault of KVM or QEMU",
          ),
          "boot the VM again with `vmctl restart`; with `--accel tcg` it does without KVM"),
-    Code("vm_manager::host::no_sandbox", 70, 6, _EXPECTED, Fault.HOST,
+    Code("vm_manager::host::no_sandbox", 58, 6, _EXPECTED, Fault.HOST,
          "There is no sandbox for QEMU and qemu-img on this host.",
          (
           "the kernel is older than 5.13, or was built or started without Landlock",
@@ -462,7 +465,14 @@ _TABLE = (
          ),
          "use a kernel with Landlock; "
          "without `VMCTL_SANDBOX=require` it is a warning, and with `VMCTL_SANDBOX=off` nothing is said"),
-    Code("vm_manager::vmfile::untrusted", 73, 3, _EXPECTED, Fault.USAGE,
+    Code("vm_manager::image::too_large", 59, 8, _EXPECTED, Fault.CONFIG,
+         "The image, or the disk in it, is larger than an image may be.",
+         (
+          "the image is really that large",
+          "a small file was made to become a very large one when it is decompressed",
+         ),
+         "if you trust it, allow more with `--max-size` or VMCTL_MAX_IMAGE_SIZE"),
+    Code("vm_manager::vmfile::untrusted", 60, 3, _EXPECTED, Fault.USAGE,
          "A VMFile was found that another user owns or may write, and it is not obeyed unless it is named.",
          (
           "the command was run in another user's directory, or in a shared one such as /tmp",
@@ -471,7 +481,7 @@ _TABLE = (
           "the command runs as root, and the VMFile is yours",
          ),
          "read it, and if you trust who wrote it name it with `--file PATH`"),
-    Code("vm_manager::state::untrusted", 74, 14, _EXPECTED, Fault.HOST,
+    Code("vm_manager::state::untrusted", 61, 14, _EXPECTED, Fault.HOST,
          "What stands in the place of vmctl's own files belongs to another user, may be written by others, or is no plain file.",
          (
           "vmctl was run with sudo, and HOME or XDG_DATA_HOME is still another user's",
@@ -479,7 +489,7 @@ _TABLE = (
           "a link, a pipe or a device was put where a file of vmctl's belongs",
          ),
          "use a data directory of your own, which no one else may write"),
-    Code("vm_manager::state::foreign", 75, 14, _EXPECTED, Fault.HOST,
+    Code("vm_manager::state::foreign", 62, 14, _EXPECTED, Fault.HOST,
          "A directory among those of the VMs holds no VM of vmctl's; vmctl leaves it alone.",
          (
           "the Rust project vm-manager keeps its VMs in the same place",

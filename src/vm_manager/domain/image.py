@@ -6,6 +6,22 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
+class SizeLimits:
+    """How large an image may be.
+
+    file_bytes: the file, as it is when it is decompressed. disk_bytes: the disk that it is for a guest.
+    """
+
+    file_bytes: int = 64 * 1024**3
+    disk_bytes: int = 2 * 1024**4
+
+    @classmethod
+    def of(cls, size_bytes: int | None) -> SizeLimits:
+        """One limit for both; None: the usual ones."""
+        return cls() if size_bytes is None else cls(file_bytes=size_bytes, disk_bytes=size_bytes)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageOrigin:
     """Where an image was fetched from.
 

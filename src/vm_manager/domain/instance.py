@@ -44,12 +44,17 @@ class BaseImage:
     """The image an overlay stands on, as it was when the overlay was made.
 
     digest: `sha256:…` or `sha512:…` of the file as it was served; None for a file of this host.
+    format: raw or qcow2; None where nothing reads it, and in the records of an early vmctl, which let QEMU guess.
+    inode, ctime_ns: change also when the size and the time of the last change are made to look the same; None as above.
     """
 
     path: str
     size_bytes: int
     mtime_ns: int
     digest: str | None = None
+    format: str | None = None
+    inode: int | None = None
+    ctime_ns: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

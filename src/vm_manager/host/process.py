@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import IO
 
 from vm_manager.diagnostics.excerpt import excerpt
 from vm_manager.diagnostics.model import Evidence
@@ -17,6 +23,8 @@ from vm_manager.host.sandbox import Sandbox, spawn
 _log = logging.getLogger(__name__)
 
 _QUOTED_LINES = 12
+_PIECE_BYTES = 64 * 1024
+_KEPT_BYTES = 4 * 1024 * 1024
 
 
 class ProcessFailed(Exception):
@@ -45,43 +53,104 @@ class Finished:
     stderr: str
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a program may use that works on data of others; beyond it, it is refused memory, or killed.
+
+    memory_bytes: of address space. cpu_s: processor time in all. file_bytes: of each file that it writes.
+    """
+
+    memory_bytes: int
+    cpu_s: int
+    file_bytes: int
+
+
 def run(
     argv: Sequence[str],
     *,
     timeout_s: float,
     stdin: str = "",
+    limits: Limits | None = None,
     sandbox: Sandbox | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Finished:
-    """Run a program, with nothing but `stdin` to read, and return what it wrote.
+    """Run a program, with nothing but `stdin` to read, and return what it wrote: the first 4 MiB of each stream.
 
     sandbox: what it may do; None: all that the user may. env: what it sees of the environment; default: what every program needs.
     Raises: `ProcessFailed` for any end but exit status 0; `host::no_sandbox`; `OSError` when it cannot be executed.
     """
     _log.info("$ %s", shlex.join(argv))
-    environment = clean_environment() if env is None else env
+    pipe = subprocess.PIPE
     with spawn(
-        argv,
+        _limited(argv, limits),
         sandbox,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    ) as process:
+        program=Path(argv[0]),
+        env=clean_environment() if env is None else env,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+    ) as child:
+        said = tuple(_Said(stream) for stream in (child.stdout, child.stderr) if stream)
         try:
-            stdout, stderr = process.communicate(stdin, timeout=timeout_s)
-        except subprocess.TimeoutExpired as error:
-            process.kill()
-            raise ProcessFailed(Finished(tuple(argv), None, "", _text(error.stderr))) from None
-        except BaseException:
-            process.kill()
-            raise
-    finished = Finished(tuple(argv), process.returncode, stdout, stderr)
-    if process.returncode != 0:
+            if child.stdin:
+                with suppress(BrokenPipeError), child.stdin as input:
+                    input.write(stdin.encode())
+            status = _end(child, said, time.monotonic() + timeout_s)
+        finally:
+            child.kill()  # nothing, when it has ended
+    finished = Finished(tuple(argv), status, said[0].text, said[1].text)
+    if status != 0:
         raise ProcessFailed(finished)
     return finished
+
+
+# Set by a shell before the program is there: `preexec_fn` is not safe beside threads, prlimit(2) from outside comes too late
+# and does not reach what has been started meanwhile, and prlimit(1) is not everywhere. Where a limit cannot be set, a
+# stricter one is in force already. Source: POSIX, `ulimit`; `-v` and `-t` are dash's, bash's and BusyBox's.
+# glibc reserves 128 MiB of addresses for each thread that allocates, unless it may have one heap only; see mallopt(3).
+_SET_LIMITS = """\
+ulimit -c 0 2>/dev/null; ulimit -v "$1" 2>/dev/null; ulimit -t "$2" 2>/dev/null; ulimit -f "$3" 2>/dev/null
+shift 3; MALLOC_ARENA_MAX=1 exec "$@"
+"""
+
+
+def _limited(argv: Sequence[str], limits: Limits | None) -> Sequence[str]:
+    if limits is None:
+        return argv
+    figures = (limits.memory_bytes // 1024, limits.cpu_s, limits.file_bytes // 512)
+    return ["/bin/sh", "-c", _SET_LIMITS, "sh", *map(str, figures), *argv]
+
+
+class _Said(Thread):
+    """Reads a stream to its end and keeps the beginning, however much comes."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__(name="output", daemon=True)
+        self._stream, self._kept = stream, bytearray()
+        self.start()
+
+    def run(self) -> None:
+        """The thread's work."""
+        with suppress(ValueError, OSError):  # closed, since the program was ended at its time limit
+            while piece := os.read(self._stream.fileno(), _PIECE_BYTES):
+                self._kept += piece[: _KEPT_BYTES - len(self._kept)]
+
+    @property
+    def text(self) -> str:
+        """What has been kept."""
+        return self._kept.decode(errors="replace").replace("\r\n", "\n")
+
+
+def _end(child: subprocess.Popen[bytes], said: Sequence[_Said], ends: float) -> int | None:
+    """The exit status of a program that has ended and closed its streams, None when that is not so in time."""
+    for stream in said:
+        stream.join(max(0.0, ends - time.monotonic()))
+    if any(stream.is_alive() for stream in said):
+        return None
+    try:
+        return child.wait(max(0.0, ends - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def describe_status(status: int | None) -> str:
@@ -94,7 +163,3 @@ def describe_status(status: int | None) -> str:
         return f"was killed by {signal.Signals(-status).name}"
     except ValueError:
         return f"was killed by signal {-status}"
-
-
-def _text(output: str | bytes | None) -> str:
-    return output.decode(errors="replace") if isinstance(output, bytes) else output or ""

@@ -1,4 +1,8 @@
-"""qemu-img: what a disk image is, overlays on top of one, other formats of it. Source: qemu-img(1)."""
+"""qemu-img: overlays, other formats of an image, and whether one is sound. Source: qemu-img(1).
+
+Every image is named to it with its format and with nothing below it (`"backing": null`), after vmctl has looked at it by itself:
+it never guesses a format, and opens no file that an image names. On what others have made it works within limits.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +13,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vm_manager.diagnostics.errors import ConversionFailed, FormatDetectionFailed, HostError, OverlayCreationFailed
+from vm_manager.diagnostics.errors import (
+    ConversionFailed,
+    FormatDetectionFailed,
+    HostError,
+    ImageRefused,
+    OverlayCreationFailed,
+)
 from vm_manager.diagnostics.os_errors import os_errors
-from vm_manager.host.process import ProcessFailed, run
+from vm_manager.host.image_header import QCOW2, RAW, ImageHeader, read_header
+from vm_manager.host.process import Limits, ProcessFailed, run
 from vm_manager.host.sandbox import Sandbox
 from vm_manager.host.tools import find_tool
 
 _TIMEOUT_S = 120
 # Of data that moves: hours for the largest disks on the slowest, but not for ever.
 _COPY_TIMEOUT_S = 6 * 3600
-# Of `qemu-img check`; 3: clusters that nothing uses, which harm nobody; 63: a format without checks.
+_MIB = 1024 * 1024
+# qemu-img takes 80 MiB of addresses at rest; a check adds two bytes per cluster of the file, 2 MiB for 64 GiB.
+_LOOK = Limits(memory_bytes=256 * _MIB, cpu_s=_TIMEOUT_S, file_bytes=_MIB)
+# Its threads have stacks of 8 MiB each, of which they touch little.
+_COPY = Limits(memory_bytes=768 * _MIB, cpu_s=_COPY_TIMEOUT_S, file_bytes=1 << 50)
+# Of `qemu-img check`: it came to the end and found nothing wrong, or clusters that nothing uses, which harm nobody.
+_SOUND = (0, 3)
 _DAMAGED = 2
 
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What `qemu-img info` says.
+    """What an image is, by what is in it.
 
     depends_on: the backing or data file that it names, or None; backing: the same as a whole path, of a backing file only.
-    size_bytes: what it takes on this host's disk.
+    size_bytes: what it takes on this host's disk. encrypted: whether a secret is needed to read it.
     """
 
     format: str
@@ -35,6 +52,7 @@ class ImageInfo:
     depends_on: str | None
     backing: Path | None = None
     size_bytes: int = 0
+    encrypted: bool = False
 
 
 def require_qemu_img() -> Path:
@@ -46,28 +64,52 @@ def require_qemu_img() -> Path:
 
 
 def image_info(path: Path) -> ImageInfo:
-    """Format and size of an image. Raises: `image::format_detection_failed`."""
-    info = _info(path)
-    data_file = info.get("format-specific", {}).get("data", {}).get("data-file")
-    backing = info.get("full-backing-filename") or info.get("backing-filename")
+    """Format and size of an image; none but this file is opened.
+
+    Raises: `image::format_detection_failed`; `image::refused` for formats other than raw and qcow2.
+    """
+    header = read_header(path)
+    if header.virtual_size_bytes is None:
+        raise foreign_format(path, header.format)
+    with os_errors(path):
+        size = path.stat().st_blocks * 512
     return ImageInfo(
-        format=info["format"],
-        virtual_size_bytes=info["virtual-size"],
-        depends_on=info.get("backing-filename") or data_file,
-        backing=(path.parent / backing) if backing else None,
-        size_bytes=info.get("actual-size", 0),
+        format=header.format,
+        virtual_size_bytes=header.virtual_size_bytes,
+        depends_on=_named(header),
+        # QEMU takes a name as one of a file also with this before it.
+        backing=path.parent / header.backing.removeprefix("file:") if header.backing else None,
+        size_bytes=size,
+        encrypted=header.encrypted,
     )
 
 
-def _info(path: Path) -> Any:
-    # -U: an image that a running QEMU holds open can be looked at all the same.
-    argv = [str(require_qemu_img()), "info", "-U", "--output=json", str(path)]
-    try:
-        return json.loads(run(argv, timeout_s=_TIMEOUT_S, sandbox=Sandbox(read=(path,))).stdout)
-    except ProcessFailed as error:
-        raise FormatDetectionFailed(
-            "{path} is not a disk image that qemu-img can read", {"path": str(path)}, evidence=(error.evidence,)
-        ) from error
+def foreign_format(path: Path, format: str) -> ImageRefused:
+    """The failure that an image in a format other than raw and qcow2 is."""
+    return ImageRefused(
+        "the image {path} is in the format {format}, which may name files of this host",
+        {"path": str(path), "format": format},
+        help=("fetch the image as qcow2 or raw: most publishers have it in one of them",),
+    )
+
+
+def _named(header: ImageHeader) -> str | None:
+    if header.depends_on == "":
+        return "a file without a name"
+    return header.depends_on
+
+
+def disk_json(path: Path, format: str, below: tuple[Path, str] | None = None) -> str:
+    """An image as qemu-img is told of it: with its format, and on what it stands on instead of what it names.
+
+    below: the path and the format of the image below it.
+    """
+    return "json:" + json.dumps(_disk(path, format, below), ensure_ascii=False)
+
+
+def _disk(path: Path, format: str, below: tuple[Path, str] | None) -> dict[str, Any]:
+    backing = _disk(*below, None) if below else None
+    return {"driver": format, "file": {"driver": "file", "filename": str(path)}, "backing": backing}
 
 
 def backing_chain(path: Path) -> tuple[Path, ...]:
@@ -82,57 +124,89 @@ def backing_chain(path: Path) -> tuple[Path, ...]:
 
 
 def require_sound(path: Path, format: str) -> None:
-    """Make sure that an image is not damaged or cut off, as far as its format shows it.
+    """Make sure that an image is not damaged or cut off, as far as its format shows it; only a clear yes is one.
 
     Raises: `image::format_detection_failed`.
     """
-    argv = [str(require_qemu_img()), "check", "-q", "-U", "-f", format, str(path)]
+    if format == RAW:
+        return  # it has nothing that could be damaged
+    argv = [str(require_qemu_img()), "check", "-q", "-U", disk_json(path, format)]
     try:
-        run(argv, timeout_s=_TIMEOUT_S, sandbox=Sandbox(read=(path,)))
+        run(argv, timeout_s=_TIMEOUT_S, limits=_LOOK, sandbox=Sandbox(read=(path,)))
     except ProcessFailed as error:
-        if error.result.status == _DAMAGED:
-            raise FormatDetectionFailed(
-                "{path} is damaged or was cut off", {"path": str(path)}, evidence=(error.evidence,)
-            ) from error
+        if error.result.status in _SOUND:
+            return
+        damaged = error.result.status == _DAMAGED
+        raise FormatDetectionFailed(
+            "{path} is damaged or was cut off" if damaged else "{path} could not be checked for damage",
+            {"path": str(path)},
+            evidence=(error.evidence,),
+        ) from error
 
 
-def convert(source: Path, target: Path, *, format: str, compress: bool) -> None:
-    """Write an image, with all that is below it, as one file of another format. target: replaced when it exists.
+def convert(source: Path, target: Path, *, format: str, compress: bool, below: tuple[Path, str] | None = None) -> None:
+    """Write an image as one file of another format. target: replaced when it exists.
 
-    compress: only with qcow2, whose clusters it compresses.
-    Raises: `image::format_detection_failed`, `image::conversion_failed`, `host::disk_full`.
+    compress: only with qcow2, whose clusters it compresses. below: the path and format of the image that the disk of a VM stands
+    on, which becomes part of the new file; no other image may refer to another file.
+    Raises: `image::format_detection_failed`, `image::refused`, `image::conversion_failed`, `host::disk_full`.
     """
     try:
         program = find_tool("qemu-img")
     except HostError as error:
         raise ConversionFailed("qemu-img is not installed", help=error.diagnostic.help) from error
-    known, below = image_info(source).format, backing_chain(source)
+    info = image_info(source)
+    if below is None:
+        require_whole(source, info)
     flags = ["-c"] if compress else []
-    # -U: a VM that runs may have it open. -f: what it was found to be, and nothing else.
-    argv = [str(program), "convert", "-q", "-U", *flags, "-f", known, "-O", format, str(source), str(target)]
+    # -U: a VM that runs may have it open.
+    argv = [
+        str(program),
+        "convert",
+        "-q",
+        "-U",
+        *flags,
+        "-O",
+        format,
+        disk_json(source, info.format, below),
+        str(target),
+    ]
     try:
         with os_errors(target):
-            _make(argv, target, (source, *below), _COPY_TIMEOUT_S)
+            _make(argv, target, (source, *((below[0],) if below else ())), _COPY_TIMEOUT_S, _COPY)
     except ProcessFailed as error:
         with os_errors(target.parent):
             require_space(target.parent)
         raise ConversionFailed(
             "{source} could not be converted to {format}",
             {"source": str(source), "format": format},
-            help=(f"`qemu-img check '{source}'` says whether the image is damaged",),
+            help=(f"`qemu-img check -f {info.format} '{source}'` says whether the image is damaged",),
             evidence=(error.evidence,),
         ) from error
 
 
-def create_overlay(overlay: Path, base: Path, size_bytes: int | None) -> None:
+def require_whole(path: Path, info: ImageInfo) -> None:
+    """Make sure that an image refers to no other file, which could be any of this host's. Raises: `image::refused`."""
+    if info.depends_on is None:
+        return
+    raise ImageRefused(
+        "the image {path} depends on another file, {other}",
+        {"path": str(path), "other": info.depends_on},
+        help=("have it made whole, as one file, where it was made; never convert an image that you do not trust",),
+    )
+
+
+def create_overlay(overlay: Path, base: Path, size_bytes: int | None, base_format: str | None = None) -> None:
     """Create a qcow2 file that holds only what differs from `base`.
 
     size_bytes: the disk's size as the guest sees it, not below the base's; None: as large as the base.
-    Raises: `image::format_detection_failed`, `image::overlay_creation_failed`, `host::disk_full`.
+    base_format: what the base was seen to be; None: it is looked at.
+    Raises: `image::format_detection_failed`, `image::refused`, `image::overlay_creation_failed`, `host::disk_full`.
     """
     if not base.exists():
         raise OverlayCreationFailed("the base image {base} does not exist", {"base": str(base)})
     info = image_info(base)
+    require_format(base, info, base_format)
     if size_bytes is not None and size_bytes < info.virtual_size_bytes:
         least = -(-info.virtual_size_bytes // 1024**3)
         raise OverlayCreationFailed(
@@ -140,10 +214,23 @@ def create_overlay(overlay: Path, base: Path, size_bytes: int | None) -> None:
             {"size": size_bytes, "least": info.virtual_size_bytes},
             help=(f"write at least `disk {least}` in the VMFile, or leave it out: a file system cannot be cut off",),
         )
-    argv = [str(require_qemu_img()), "create", "-q", "-f", "qcow2", "-F", info.format, "-b", str(base), str(overlay)]
+    # -u: the base is not opened.
+    argv = [
+        str(require_qemu_img()),
+        "create",
+        "-q",
+        "-u",
+        "-f",
+        QCOW2,
+        "-F",
+        info.format,
+        "-b",
+        str(base),
+        str(overlay),
+    ]
     try:
         with os_errors(overlay):
-            _make(argv if size_bytes is None else [*argv, str(size_bytes)], overlay, (base,), _TIMEOUT_S)
+            _make([*argv, str(size_bytes or info.virtual_size_bytes)], overlay, (), _TIMEOUT_S)
     except ProcessFailed as error:
         # Probed rather than read from the text: a full disk refuses one more block, too.
         with os_errors(overlay.parent):
@@ -151,6 +238,15 @@ def create_overlay(overlay: Path, base: Path, size_bytes: int | None) -> None:
         raise OverlayCreationFailed(
             "the overlay on {base} was not created", {"base": str(base)}, evidence=(error.evidence,)
         ) from error
+
+
+def require_format(path: Path, info: ImageInfo, format: str | None) -> None:
+    """Make sure that an image is whole, and what it was seen to be before. Raises: `image::refused`."""
+    require_whole(path, info)
+    if format is not None and info.format != format:
+        raise ImageRefused(
+            "the image {path} was {before}, and is {now} now", {"path": str(path), "before": format, "now": info.format}
+        )
 
 
 @dataclass(frozen=True)
@@ -164,27 +260,35 @@ class Kept:
 
 def kept_snapshots(path: Path) -> tuple[Kept, ...]:
     """The snapshots inside an image. Raises: `image::format_detection_failed`."""
-    return tuple(
-        Kept(entry["name"], entry["date-sec"], entry["vm-state-size"]) for entry in _info(path).get("snapshots", ())
-    )
+    # -U: a QEMU that runs has it open.
+    argv = [str(require_qemu_img()), "info", "-U", "--output=json", disk_json(path, QCOW2)]
+    try:
+        info = json.loads(run(argv, timeout_s=_TIMEOUT_S, limits=_LOOK, sandbox=Sandbox(read=(path,))).stdout)
+    except (ProcessFailed, ValueError) as error:
+        raise FormatDetectionFailed(
+            "{path} is not a disk that qemu-img can read",
+            {"path": str(path)},
+            evidence=(error.evidence,) if isinstance(error, ProcessFailed) else (),
+        ) from error
+    return tuple(Kept(entry["name"], entry["date-sec"], entry["vm-state-size"]) for entry in info.get("snapshots", ()))
 
 
 def change_snapshot(path: Path, option: str, tag: str) -> None:
     """Create (-c), apply (-a) or delete (-d) a snapshot inside an image that nobody has open. Raises: `ProcessFailed`."""
-    # What is below takes no part in it, and is not opened.
-    alone = {"driver": "qcow2", "backing": None, "file": {"driver": "file", "filename": str(path)}}
-    argv = [str(require_qemu_img()), "snapshot", "-q", option, tag, f"json:{json.dumps(alone)}"]
+    argv = [str(require_qemu_img()), "snapshot", "-q", option, tag, disk_json(path, QCOW2)]
     run(argv, timeout_s=_TIMEOUT_S, sandbox=Sandbox(write=(path,)))
 
 
-def _make(argv: Sequence[str], target: Path, sources: tuple[Path, ...], timeout_s: float) -> None:
+def _make(
+    argv: Sequence[str], target: Path, sources: tuple[Path, ...], timeout_s: float, limits: Limits | None = None
+) -> None:
     """Run a qemu-img that makes one image of others; it is there before, as a sandbox grants files that are there.
 
     Raises: `ProcessFailed`, `OSError`; there is nothing then.
     """
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     try:
-        run(argv, timeout_s=timeout_s, sandbox=Sandbox(read=sources, write=(target,)))
+        run(argv, timeout_s=timeout_s, limits=limits, sandbox=Sandbox(read=sources, write=(target,)))
     except BaseException:
         target.unlink(missing_ok=True)
         raise

@@ -91,8 +91,12 @@ def sandbox_finding() -> NoSandbox | None:
     return finding
 
 
-def spawn(argv: Sequence[str], sandbox: Sandbox | None, **options: Any) -> subprocess.Popen[Any]:
-    """Start a program in a clean environment, and in a sandbox where there is one. options: of `subprocess.Popen`.
+def spawn(
+    argv: Sequence[str], sandbox: Sandbox | None, *, program: Path | None = None, **options: Any
+) -> subprocess.Popen[Any]:
+    """Start a program in a clean environment, and in a sandbox where there is one.
+
+    program: what a shell in `argv` will become; default: its first word. options: of `subprocess.Popen`.
 
     Raises: `host::no_sandbox` where one is demanded; `OSError`.
     """
@@ -101,7 +105,7 @@ def spawn(argv: Sequence[str], sandbox: Sandbox | None, **options: Any) -> subpr
         return subprocess.Popen(argv, **options)
     sandbox_finding()
     with ThreadPoolExecutor(1, "sandbox") as thread:
-        return thread.submit(_enter_and_start, argv, sandbox, options).result()
+        return thread.submit(_enter_and_start, argv, sandbox, program or Path(argv[0]), options).result()
 
 
 def _word() -> str:
@@ -113,10 +117,12 @@ def _word() -> str:
     return word
 
 
-def _enter_and_start(argv: Sequence[str], sandbox: Sandbox, options: dict[str, Any]) -> subprocess.Popen[Any]:
+def _enter_and_start(
+    argv: Sequence[str], sandbox: Sandbox, program: Path, options: dict[str, Any]
+) -> subprocess.Popen[Any]:
     give_up_privileges()
     if landlock_version() > 0:
-        restrict_thread(_files(Path(argv[0]), sandbox), sandbox.ports, connect=sandbox.connect)
+        restrict_thread(_files(program, sandbox), sandbox.ports, connect=sandbox.connect)
     return subprocess.Popen(argv, **options)
 
 

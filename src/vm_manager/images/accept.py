@@ -6,7 +6,10 @@ from pathlib import Path
 
 from vm_manager.diagnostics.errors import ImageRefused
 from vm_manager.diagnostics.os_errors import os_errors
-from vm_manager.host.qemu_img import image_info
+from vm_manager.domain.image import SizeLimits
+from vm_manager.host.image_header import RAW
+from vm_manager.host.qemu_img import ImageInfo, image_info, require_whole
+from vm_manager.images.room import too_large
 
 _HEAD_BYTES = 128 * 1024
 # Where a raw disk says that it is one. Sources: the UEFI specification (MBR, GPT), libblkid's superblocks, ECMA-119.
@@ -17,28 +20,29 @@ _SIGNATURES = (
     (0, b"XFSB"),
     (65600, b"_BHRfS_M"),  # Btrfs
     (0, b"hsqs"),  # SquashFS
-    (0, b"LUKS\xba\xbe"),
     (536, b"LVM2 001"),
     (32769, b"CD001"),  # ISO 9660
 )
 
 
-def require_acceptable(path: Path) -> None:
-    """Make sure that a file can be the base of a disk.
+def require_acceptable(path: Path, sizes: SizeLimits) -> ImageInfo:
+    """Make sure that a file can be the base of a disk; what it is.
 
-    Refused are images that name another file, which could be any of this host's, and files that are "raw" only because
-    qemu-img knows no other name for them, such as an HTML page.
-    Raises: `image::refused`, `image::format_detection_failed`.
+    Refused are images that name another file, which could be any of this host's, formats that can, and files that are "raw" only
+    because they have no mark of another format, such as an HTML page.
+    Raises: `image::refused`, `image::too_large`, `image::format_detection_failed`.
     """
     info = image_info(path)
-    if info.depends_on is not None:
+    require_whole(path, info)
+    if info.encrypted:
         raise ImageRefused(
-            "the image {path} depends on another file, {other}",
-            {"path": str(path), "other": info.depends_on},
-            help=(f"make a whole image of it: `qemu-img convert -O qcow2 '{path}' whole.qcow2`",),
+            "the image {path} is encrypted", {"path": str(path)}, help=("use an image that is not encrypted",)
         )
-    if info.format == "raw" and not _is_disk(path):
+    if info.format == RAW and not _is_disk(path):
         raise ImageRefused("the file {path} has no partition table, boot sector or file system", {"path": str(path)})
+    if info.virtual_size_bytes > sizes.disk_bytes:
+        raise too_large(str(path), info.virtual_size_bytes, sizes.disk_bytes, "the disk in")
+    return info
 
 
 def _is_disk(path: Path) -> bool:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from vm_manager.diagnostics.errors import FormatDetectionFailed, ImageRefused
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.images.decompress import Expander, expander_for
+from vm_manager.images.room import Room
 from vm_manager.state.files import private
 
 _HEAD_BYTES = 512
@@ -28,11 +29,15 @@ class Arrival:
 
     name: of the file, for failures. expanded: where it goes to when it is compressed.
     algorithms: what it is hashed with. encoded: whether the server compressed it for the way only, so that checksums are
-    those of what comes out.
+    those of what comes out. limit_bytes: how long it may become, decompressed.
     """
 
-    def __init__(self, name: str, expanded: Path, algorithms: Iterable[str], *, encoded: bool) -> None:
+    def __init__(
+        self, name: str, expanded: Path, algorithms: Iterable[str], *, encoded: bool, limit_bytes: int
+    ) -> None:
         self.size = 0
+        self._limit_bytes = limit_bytes
+        self._room = Room(name, expanded.parent, limit_bytes)
         self._name, self._expanded, self._encoded = name, expanded, encoded
         self._hashes = {algorithm: hashlib.new(algorithm) for algorithm in algorithms}
         self._hashing = _Worker(self._hash)
@@ -45,8 +50,13 @@ class Arrival:
         return self._expansion.kind if self._expansion else None
 
     def add(self, chunk: bytes) -> None:
-        """The next piece. Raises: `image::refused` when it is a web page; `OSError` when decompressed bytes do not fit."""
+        """The next piece.
+
+        Raises: `image::refused` when it is a web page; `image::too_large`, `host::disk_full`; `OSError` when decompressed
+        bytes do not fit.
+        """
         self.size += len(chunk)
+        self._room.take(len(chunk))
         if self._head is None:
             self._pass_on(chunk)
             return
@@ -58,7 +68,7 @@ class Arrival:
         """The digests, by algorithm, and what is wrong with the compressed data, if anything.
 
         This is returned and not raised, for a checksum that is wrong, too, is the better reason.
-        Raises: `image::refused`; `OSError` when decompressed bytes do not fit.
+        Raises: `image::refused`, `image::too_large`, `host::disk_full`; `OSError` when decompressed bytes do not fit.
         """
         if self._head is not None:
             self._begin()
@@ -82,7 +92,8 @@ class Arrival:
                 evidence=(Evidence("http", "the page begins", _lines(head), truncated=True),),
             )
         if expander := expander_for(head):
-            self._expansion = _Expansion(expander, self._expanded, self._hashing.put if self._encoded else None)
+            room = Room(self._name, self._expanded.parent, self._limit_bytes)
+            self._expansion = _Expansion(expander, self._expanded, room, self._hashing.put if self._encoded else None)
         self._pass_on(head)
 
     def _pass_on(self, chunk: bytes) -> None:
@@ -99,7 +110,8 @@ class Arrival:
 class _Expansion:
     """Decompresses in a thread, into a file that another one writes; blocks of zeros become holes."""
 
-    def __init__(self, expander: Expander, path: Path, also: Callable[[bytes], None] | None) -> None:
+    def __init__(self, expander: Expander, path: Path, room: Room, also: Callable[[bytes], None] | None) -> None:
+        self._room = room
         self.kind, self._expander, self._also = expander.kind, expander, also
         path.unlink(missing_ok=True)
         self._file: BinaryIO = open(path, "xb", buffering=0, opener=private)  # noqa: SIM115
@@ -140,6 +152,7 @@ class _Expansion:
             self._damage = error
 
     def _write(self, output: bytes) -> None:
+        self._room.take(len(output))
         if output == _ZEROS:
             self._file.seek(len(output), 1)
         else:

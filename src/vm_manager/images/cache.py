@@ -18,10 +18,16 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from vm_manager.diagnostics.errors import BaseMissing, FormatDetectionFailed, ImageRefused, StateUntrusted
+from vm_manager.diagnostics.errors import (
+    BaseMissing,
+    FormatDetectionFailed,
+    ImageRefused,
+    ImageTooLarge,
+    StateUntrusted,
+)
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken
-from vm_manager.domain.image import CachedImage, ImageOrigin
+from vm_manager.domain.image import CachedImage, ImageOrigin, SizeLimits
 from vm_manager.domain.oci_reference import is_oci
 from vm_manager.domain.owners import read_own
 from vm_manager.domain.spec import ImageSource
@@ -76,8 +82,8 @@ class _Content:
 class ImageCache:
     """Images below the cache's directory; see `ImageFiles` for what is where."""
 
-    def __init__(self, root: Path, limits: Limits | None = None) -> None:
-        self._files, self._limits = ImageFiles(root), limits
+    def __init__(self, root: Path, limits: Limits | None = None, sizes: SizeLimits | None = None) -> None:
+        self._files, self._limits, self._sizes = ImageFiles(root), limits, sizes or SizeLimits()
 
     def using(self, cancel: CancelToken) -> AbstractContextManager[None]:
         """While it lasts no image is removed: for making disks on them. Raises: `vmctl::interrupted`."""
@@ -108,7 +114,7 @@ class ImageCache:
         """The image of a URL, fetched unless it is there. Two at a time, threads or processes, fetch it once.
 
         name: what it is called in lists, by default the last part of the URL.
-        Raises: `image::download_failed`, `oci::pull_failed`, `image::checksum_mismatch`, `image::refused`,
+        Raises: `image::download_failed`, `oci::pull_failed`, `image::checksum_mismatch`, `image::refused`, `image::too_large`,
         `image::format_detection_failed`, `host::disk_full`, `vmctl::interrupted`.
         """
         home = self._home(image.url or "")
@@ -205,8 +211,8 @@ class ImageCache:
         with os_errors(home):
             new.unlink(missing_ok=True)
         try:
-            fetched = fetch(source, new, progress, cancel, self._limits)
-            content = _accepted(new, fetched, source)
+            fetched = fetch(source, new, progress, cancel, self._limits, limit_bytes=self._sizes.file_bytes)
+            content = _accepted(new, fetched, source, self._sizes)
             digest = _address(fetched, source)
             with self.using(cancel):
                 self._keep(new, digest, content, cancel)
@@ -291,12 +297,11 @@ def name_of(url: str) -> str:
     return next((name.removesuffix(suffix) for suffix in _COMPRESSED_NAMES if name.endswith(suffix)), name)
 
 
-def _accepted(new: Path, fetched: Fetched, source: Source) -> _Content:
+def _accepted(new: Path, fetched: Fetched, source: Source, sizes: SizeLimits) -> _Content:
     try:
-        require_acceptable(new)
-        info = image_info(new)
+        info = require_acceptable(new, sizes)
         require_sound(new, info.format)
-    except (ImageRefused, FormatDetectionFailed) as error:
+    except (ImageRefused, ImageTooLarge, FormatDetectionFailed) as error:
         raise error.enrich(notes=(f"it was fetched from {redacted(source.url)}, and is not kept",)) from error.__cause__
     return _Content(fetched.digests, fetched.size_bytes, info.format, info.virtual_size_bytes, fetched.compression)
 

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -28,15 +27,18 @@ from vm_manager.diagnostics.errors import (
     DownloadFailed,
     FormatDetectionFailed,
     ImageRefused,
+    ImageTooLarge,
     VmError,
 )
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.bounded_json import parse
 from vm_manager.domain.deadline import CancelToken
+from vm_manager.domain.image import SizeLimits
 from vm_manager.host.regular_file import open_image
 from vm_manager.images.arrival import Arrival
 from vm_manager.images.http import Answer, Limits, asked, redacted
+from vm_manager.images.room import require_room, too_large
 from vm_manager.state.files import private, sync_directory, write_atomically
 
 _log = logging.getLogger(__name__)
@@ -88,18 +90,25 @@ class Fetched:
 
 
 def fetch(
-    source: Source, into: Path, progress: ProgressSink, cancel: CancelToken, limits: Limits | None = None
+    source: Source,
+    into: Path,
+    progress: ProgressSink,
+    cancel: CancelToken,
+    limits: Limits | None = None,
+    *,
+    limit_bytes: int = SizeLimits().file_bytes,
 ) -> Fetched:
     """Fetch a file to `into`, which is complete and verified when it appears; the caller keeps others away from it.
 
     A connection that breaks is made again, and what has arrived is kept, also over the end of this process, as long as the
     server's file stays the same. A wrong checksum makes it fetch the file once more from the beginning.
     progress: told the bytes so far and in all (None when the server does not say), as they are served.
+    limit_bytes: how long the file may be, also when it is decompressed.
     Raises: `image::download_failed`, `image::checksum_mismatch`, `image::refused`, `image::format_detection_failed`,
-    `host::disk_full`, `vmctl::interrupted`.
+    `image::too_large`, `host::disk_full`, `vmctl::interrupted`.
     """
     try:
-        return _Fetch(source, into, progress, cancel, limits or Limits()).run()
+        return _Fetch(source, into, progress, cancel, limits or Limits(), limit_bytes).run()
     except DownloadFailed as error:
         if source.failed is None:
             raise
@@ -144,7 +153,16 @@ class _Changed(Exception):
 class _Fetch:
     """One call of `fetch`."""
 
-    def __init__(self, source: Source, into: Path, progress: ProgressSink, cancel: CancelToken, limits: Limits) -> None:
+    def __init__(
+        self,
+        source: Source,
+        into: Path,
+        progress: ProgressSink,
+        cancel: CancelToken,
+        limits: Limits,
+        limit_bytes: int,
+    ) -> None:
+        self._limit_bytes = limit_bytes
         self._source, self._into, self._cancel, self._limits = source, into, cancel, limits
         self._progress = progress
         self._part = into.with_name(f"{into.name}.part")
@@ -162,7 +180,7 @@ class _Fetch:
                 fetched = self._verified()
                 self._appear(fetched)
                 return fetched
-        except (ImageRefused, FormatDetectionFailed, ChecksumMismatch, DiskFull):
+        except (ImageRefused, ImageTooLarge, FormatDetectionFailed, ChecksumMismatch, DiskFull):
             self._discard()
             raise
         except DownloadFailed as error:
@@ -354,7 +372,13 @@ class _Fetch:
     def _start_arrival(self) -> None:
         self._end_arrival()
         encoded = self._served is not None and self._served.encoded
-        self._arrival = Arrival(redacted(self._source.url), self._expanded, self._algorithms, encoded=encoded)
+        self._arrival = Arrival(
+            redacted(self._source.url),
+            self._expanded,
+            self._algorithms,
+            encoded=encoded,
+            limit_bytes=self._limit_bytes,
+        )
 
     def _end_arrival(self) -> None:
         if self._arrival is not None:
@@ -386,15 +410,12 @@ class _Fetch:
         return size if size is not None else self._source.size_bytes
 
     def _require_space(self) -> None:
+        """Raises: `image::too_large`, `host::disk_full`."""
         size = self._size()
+        if size is not None and size > self._limit_bytes:
+            raise too_large(redacted(self._source.url), size, self._limit_bytes)
         missing = (size or 0) - (self._arrival.size if self._arrival else 0)
-        free = shutil.disk_usage(self._into.parent).free
-        if missing > free:
-            raise DiskFull(
-                "{url} needs {missing} bytes more, and {path} has {free}",
-                {"url": redacted(self._source.url), "missing": missing, "path": str(self._into.parent), "free": free},
-                help=(f"free space there: `df -h '{self._into.parent}'` shows how much there is",),
-            )
+        require_room(redacted(self._source.url), self._into.parent, missing)
 
     def _wrong_size(self, size: int, expected: int) -> VmError:
         return DownloadFailed(

@@ -94,8 +94,13 @@ def test_a_record_knows_where_the_vm_comes_from(world: _World) -> None:
     world.up(project)
     made = world.vms.status("db").record
     assert (made.origin, made.backend, made.spec.memory_mib) == (str(project.path), "noop", 64)
+    status = (world.root / "disk.img").stat()
     assert made.base_image == BaseImage(
-        path=str(world.root / "disk.img"), size_bytes=512, mtime_ns=(world.root / "disk.img").stat().st_mtime_ns
+        path=str(world.root / "disk.img"),
+        size_bytes=512,
+        mtime_ns=status.st_mtime_ns,
+        inode=status.st_ino,
+        ctime_ns=status.st_ctime_ns,
     )
     assert made.progress.started
     assert made.progress.ready

@@ -12,6 +12,7 @@ from unit.golden import assert_golden, command_text
 from unit.samples import full_spec, spec
 from vm_manager.backends.qemu.accelerator import Choice, choose
 from vm_manager.backends.qemu.command import command_line
+from vm_manager.backends.qemu.disks import BaseDisk
 from vm_manager.backends.qemu.query import forwarded_port
 from vm_manager.domain.spec import Accelerator, NetworkMode, VmSpec
 
@@ -20,6 +21,7 @@ _KVM = Choice(Accelerator.KVM, "kvm", "host", "it works")
 
 def _argv(wanted: VmSpec, **changes: Any) -> list[str]:
     options: dict[str, Any] = {
+        "base": BaseDisk("/images/base.qcow2", "qcow2"),
         "qemu": Path("/usr/bin/qemu-system-x86_64"),
         "choice": _KVM,
         "uuid": "11111111-2222-3333-4444-555555555555",
@@ -37,12 +39,15 @@ def test_a_guest_with_everything() -> None:
 
 def test_a_guest_with_no_more_than_a_disk() -> None:
     wanted = spec(ssh=None, network=NetworkMode.NONE)
-    assert_golden("qemu-least.txt", command_text(_argv(wanted, with_seed=False)))
+    base = BaseDisk("/images/base.raw", "raw")
+    assert_golden("qemu-least.txt", command_text(_argv(wanted, with_seed=False, base=base)))
 
 
 def test_no_file_of_the_vm_is_named_by_more_than_its_name() -> None:
     # A UNIX socket's path may have 108 bytes, and the VM's directory is the working directory.
-    assert [word for word in _argv(full_spec())[1:] if "/" in word and "/dev/" not in word] == []
+    assert [
+        word for word in _argv(full_spec())[1:] if "/" in word and "/dev/" not in word and "base-file" not in word
+    ] == []
 
 
 def test_the_guests_own_ssh_port_is_forwarded_from_the_loopback_address_only() -> None:

@@ -24,6 +24,17 @@ def test_the_port_on_the_host_and_how_it_waits_do_not_count(argv: tuple[str, ...
     require_same_command_line(_NEEDS, argv)
 
 
+def test_a_state_that_was_saved_before_the_base_was_named_is_still_of_use() -> None:
+    old = ("qemu", "-blockdev", '{"driver": "qcow2", "node-name": "root", "file": "root-file", "discard": "unmap"}')
+    new = (
+        "qemu",
+        "-blockdev", '{"driver": "file", "node-name": "base-file", "filename": "/b", "read-only": true}',
+        "-blockdev", '{"driver": "qcow2", "node-name": "base", "file": "base-file", "read-only": true, "backing": null}',
+        "-blockdev", old[2].replace("}", ', "backing": "base"}'),
+    )  # fmt: skip
+    assert normalised(new) == normalised(old) == old
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [("256M", "512M"), ("max", "qemu64"), ("tcp:127.0.0.1", "tcp:0.0.0.0"), (":22", ":23")]
 )

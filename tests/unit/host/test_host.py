@@ -10,7 +10,7 @@ import pytest
 
 from vm_manager.diagnostics.errors import FormatDetectionFailed, MissingTool, OverlayCreationFailed
 from vm_manager.host.paths import cache_home, data_home
-from vm_manager.host.process import ProcessFailed, describe_status, run
+from vm_manager.host.process import Limits, ProcessFailed, describe_status, run
 from vm_manager.host.qemu_img import create_overlay, image_info
 from vm_manager.host.text import quoted_log
 from vm_manager.host.tools import find_tool
@@ -59,20 +59,20 @@ def test_a_program_that_is_missing_is_named_with_the_way_to_get_it(monkeypatch: 
     assert caught.value.diagnostic.help[0].startswith("install")
 
 
-def test_a_missing_qemu_img_is_an_overlay_that_could_not_be_made(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(OverlayCreationFailed) as caught:
-        image_info(tmp_path / "disk")
-    assert caught.value.diagnostic.causes[0].code == "vm_manager::host::missing_tool"
-
-
 @pytest.fixture
 def qcow2(tmp_path: Path) -> Path:
     path = tmp_path / "base image.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), "1G"], check=True)
     return path
+
+
+def test_a_missing_qemu_img_is_an_overlay_that_could_not_be_made(
+    monkeypatch: pytest.MonkeyPatch, qcow2: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(OverlayCreationFailed) as caught:
+        create_overlay(tmp_path / "overlay.qcow2", qcow2, None)
+    assert caught.value.diagnostic.causes[0].code == "vm_manager::host::missing_tool"
 
 
 def test_an_image_is_known_by_what_is_in_it(qcow2: Path, tmp_path: Path) -> None:
@@ -82,13 +82,31 @@ def test_an_image_is_known_by_what_is_in_it(qcow2: Path, tmp_path: Path) -> None
     assert image_info(tmp_path / "disk.qcow2").format == "raw"
 
 
-@pytest.mark.parametrize("content", [b"QFI\xfb\0\0\0\x03" + b"\xff" * 100, None])
-def test_what_is_no_image_is_said_with_the_words_of_qemu_img(tmp_path: Path, content: bytes | None) -> None:
-    if content:
-        (tmp_path / "disk").write_bytes(content)
+@pytest.mark.parametrize("content", [b"QFI\xfb\0\0\0\x03" + b"\xff" * 100, b"QFI\xfb\0\0\0\x03"])
+def test_a_header_that_cannot_be_is_said_to_be_damaged(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "disk").write_bytes(content)
     with pytest.raises(FormatDetectionFailed) as caught:
         image_info(tmp_path / "disk")
-    assert caught.value.diagnostic.evidence[0].lines[-1] == "exited with 1"
+    assert caught.value.diagnostic.evidence[0].title == "the header"
+
+
+@pytest.mark.parametrize(
+    "script", ["bytearray(1024**3)", "while True: pass", "open('big', 'wb').write(bytes(4 * 1024**2))"]
+)
+def test_a_program_that_takes_too_much_is_ended(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    limits = Limits(memory_bytes=512 * 1024**2, cpu_s=1, file_bytes=1024**2)
+    with pytest.raises(ProcessFailed) as caught:
+        run([sys.executable, "-c", script], timeout_s=60, limits=limits)
+    assert caught.value.result.argv[0] == sys.executable
+    assert caught.value.result.status is not None
+
+
+def test_a_program_that_never_stops_talking_costs_no_memory() -> None:
+    said = run(
+        [sys.executable, "-c", "import os\nfor _ in range(2000): os.write(1, b'x' * 65536)"], timeout_s=60
+    ).stdout
+    assert 1024**2 < len(said) < 8 * 1024**2
 
 
 @pytest.mark.parametrize(("size", "virtual"), [(None, _GIB), (2 * _GIB, 2 * _GIB)])

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from vm_manager.backends.qemu.accelerator import Choice
+from vm_manager.backends.qemu.disks import BaseDisk
 from vm_manager.backends.qemu.history import TRACED
 from vm_manager.backends.qemu.sockets import (
     AGENT_SOCKET,
@@ -20,19 +21,23 @@ from vm_manager.backends.qemu.sockets import (
     VNC_SOCKET,
 )
 from vm_manager.domain.spec import NetworkMode, VmSpec
+from vm_manager.host.image_header import QCOW2
+
+#: The node of the image below the root disk.
+BASE_NODE = "base"
 
 
 def command_line(
-    spec: VmSpec, *, qemu: Path, choice: Choice, uuid: str, mac: str, ssh_port: int, with_seed: bool
+    spec: VmSpec, *, base: BaseDisk, qemu: Path, choice: Choice, uuid: str, mac: str, ssh_port: int, with_seed: bool
 ) -> list[str]:
     """The arguments that start the guest.
 
-    ssh_port: the port on 127.0.0.1 that leads to the guest's sshd; 0: QEMU picks a free one.
+    base: what its disk stands on. ssh_port: the port on 127.0.0.1 that leads to the guest's sshd; 0: QEMU picks a free one.
     """
     return [
         str(qemu),
         *_machine(spec, choice, uuid),
-        *_root_disk(),
+        *_root_disk(base),
         *(_seed() if with_seed else ()),
         *_network(spec, mac, ssh_port),
         *_devices(),
@@ -56,10 +61,14 @@ def _machine(spec: VmSpec, choice: Choice, uuid: str) -> list[str]:
     ]  # fmt: skip
 
 
-def _root_disk() -> list[str]:
+def _root_disk(base: BaseDisk) -> list[str]:
+    # The whole chain, with formats: what an image says of others, or comes to say, is not asked for.
+    end = {"backing": None} if base.format == QCOW2 else {}
     return [
+        "-blockdev", _json(driver="file", node_name=f"{BASE_NODE}-file", filename=base.path, read_only=True),
+        "-blockdev", _json(driver=base.format, node_name=BASE_NODE, file=f"{BASE_NODE}-file", read_only=True, **end),
         "-blockdev", _json(driver="file", node_name="root-file", filename="overlay.qcow2", discard="unmap"),
-        "-blockdev", _json(driver="qcow2", node_name="root", file="root-file", discard="unmap"),
+        "-blockdev", _json(driver="qcow2", node_name="root", file="root-file", discard="unmap", backing=BASE_NODE),
         "-device", "virtio-blk-pci,id=disk0,drive=root,bootindex=1",
     ]  # fmt: skip
 

@@ -4,21 +4,41 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.instance import BaseImage
 from vm_manager.domain.spec import VmSpec
-from vm_manager.host.qemu_img import create_overlay
+from vm_manager.host.qemu_img import create_overlay, image_info, require_format
 from vm_manager.state.layout import InstanceFiles
 
 
 def prepare_disks(spec: VmSpec, base: BaseImage, files: InstanceFiles) -> None:
     """Make the root disk. Raises: `image::format_detection_failed`, `image::overlay_creation_failed`, `host::disk_full`."""
-    create_overlay(files.overlay, Path(base.path), spec.disk_bytes)
+    create_overlay(files.overlay, Path(base.path), spec.disk_bytes, base.format)
     with os_errors(files.overlay):
         files.overlay.chmod(0o600)
+
+
+@dataclass(frozen=True)
+class BaseDisk:
+    """The image below the root disk, as QEMU is told of it. path: absolute. format: raw or qcow2."""
+
+    path: str
+    format: str
+
+
+def base_disk(base: BaseImage) -> BaseDisk:
+    """What is below the root disk, once more seen to refer to no other file.
+
+    Raises: `image::refused`, `image::format_detection_failed`, `io`.
+    """
+    path = Path(base.path)
+    info = image_info(path)
+    require_format(path, info, base.format)
+    return BaseDisk(str(path.absolute()), info.format)
 
 
 def writable_disks(files: InstanceFiles) -> dict[str, Path]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from vm_manager.backends.qemu.accelerator import Choice, acceleration, choose, distrust, emulation, kvm_finding
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.confinement import qemu_sandbox
+from vm_manager.backends.qemu.disks import base_disk
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.probes import probe_start
@@ -73,13 +74,14 @@ def compose(record: InstanceRecord, files: InstanceFiles, choice: Choice | None 
     """The command line that a VM would be started with now.
 
     choice: of the accelerator; default: as the VM's spec wants it.
-    Raises: `qemu::spawn_failed`, `host::kvm_unusable`.
+    Raises: `qemu::spawn_failed`, `host::kvm_unusable`, `image::refused`, `image::format_detection_failed`.
     """
     data, qemu = QemuData.of(record), require_qemu()
     choice = choice or choose(record.spec.accelerator, record.spec.cpu, qemu)
     port = _free_or_any(data.ssh_port)
     argv = command_line(
         record.spec,
+        base=base_disk(record.base_image),
         qemu=qemu,
         choice=choice,
         uuid=data.uuid,

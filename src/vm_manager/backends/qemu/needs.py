@@ -5,6 +5,7 @@ QEMU itself finds out little of that: another CPU model or one more device loads
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from vm_manager.backends.qemu.command import BASE_NODE
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.diagnostics.errors import MigrationFailed, StateCorrupt
 from vm_manager.diagnostics.model import Evidence
@@ -44,12 +46,31 @@ class Needs:
 
 
 def normalised(argv: Sequence[str]) -> tuple[str, ...]:
-    """A command line without what may differ from start to start: the port on this host, and how the vCPUs are held back."""
-    words = list(argv)
+    """A command line without what may differ from start to start.
+
+    That is the port on this host, how the vCPUs are held back, and what is below the disk: another check sees to that, the
+    guest sees none of it, and an early vmctl did not name it.
+    """
+    words = [_without_base(word) for word in argv]
+    for base in [at for at, word in enumerate(words) if word == ""][::-1]:
+        del words[base - 1 : base + 1]
     if "-incoming" in words:
         at = words.index("-incoming")
         del words[at : at + 2]
     return tuple(_HOST_PORT.sub(r"\1-", word) for word in words if word != "-S")
+
+
+def _without_base(word: str) -> str:
+    """A block device's option as it is without the base; empty for the base's own."""
+    if not word.startswith("{"):
+        return word
+    options = json.loads(word)
+    if options.get("node-name") in (BASE_NODE, f"{BASE_NODE}-file"):
+        return ""
+    if options.get("backing") != BASE_NODE:
+        return word
+    del options["backing"]
+    return json.dumps(options)
 
 
 def version(monitor: Monitor) -> str:

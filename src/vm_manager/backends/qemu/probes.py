@@ -10,8 +10,9 @@ from vm_manager.diagnostics.errors import VmError
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.instance import SandboxKind
 from vm_manager.domain.spec import VmSpec
+from vm_manager.host.image_header import QCOW2
 from vm_manager.host.process import ProcessFailed, run
-from vm_manager.host.qemu_img import require_qemu_img
+from vm_manager.host.qemu_img import disk_json, require_qemu_img
 from vm_manager.host.sandbox import Sandbox, confinement
 from vm_manager.state.layout import InstanceFiles
 
@@ -76,12 +77,12 @@ def _free_bytes(path: Path) -> int | None:
 def _is_locked(image: Path) -> bool | None:
     """Whether another process holds QEMU's lock on an image: without -U, qemu-img must get it, too."""
     try:
-        qemu_img = str(require_qemu_img())
-        run([qemu_img, "info", "-U", str(image)], timeout_s=_TIMEOUT_S, sandbox=Sandbox(read=(image,)))
+        qemu_img, sandbox = str(require_qemu_img()), Sandbox(read=(image,))
+        run([qemu_img, "info", "-U", disk_json(image, QCOW2)], timeout_s=_TIMEOUT_S, sandbox=sandbox)
     except (VmError, ProcessFailed, OSError):
         return None  # it cannot be read at all: that is another finding
     try:
-        run([qemu_img, "info", str(image)], timeout_s=_TIMEOUT_S, sandbox=Sandbox(read=(image,)))
+        run([qemu_img, "info", disk_json(image, QCOW2)], timeout_s=_TIMEOUT_S, sandbox=sandbox)
     except (ProcessFailed, OSError):
         return True
     return False

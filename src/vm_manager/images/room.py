@@ -1,0 +1,56 @@
+"""How large an image may be, and how much of the disk is left to others: a few bytes can be made to become very many."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from vm_manager.diagnostics.errors import DiskFull, ImageTooLarge
+
+_GIB = 1024**3
+# Kept free of images: so much, or this part of a small file system.
+_RESERVE_BYTES, _RESERVE_PART = _GIB, 20
+_LOOK_EVERY_BYTES = 16 * 1024**2
+
+
+class Room:
+    """Watches a file grow, whose end is not known.
+
+    name: of the image, for failures. directory: where it is written. limit_bytes: how long it may become.
+    """
+
+    def __init__(self, name: str, directory: Path, limit_bytes: int) -> None:
+        self._name, self._directory, self._limit_bytes = name, directory, limit_bytes
+        self._size = self._looked_at = 0
+
+    def take(self, size: int) -> None:
+        """It is about to grow by so many bytes. Raises: `image::too_large`, `host::disk_full`; `OSError`."""
+        self._size += size
+        if self._size > self._limit_bytes:
+            raise too_large(self._name, None, self._limit_bytes)
+        if self._size - self._looked_at >= _LOOK_EVERY_BYTES:
+            self._looked_at = self._size
+            require_room(self._name, self._directory, 0)
+
+
+def require_room(name: str, directory: Path, missing: int) -> None:
+    """Make sure that so many bytes more leave some of the file system free. Raises: `host::disk_full`; `OSError`."""
+    usage = shutil.disk_usage(directory)
+    spare = usage.free - min(_RESERVE_BYTES, usage.total // _RESERVE_PART)
+    if missing > spare:
+        raise DiskFull(
+            "{name} needs {missing} bytes more, and {path} has {spare} to spare",
+            {"name": name, "missing": missing, "path": str(directory), "spare": max(0, spare)},
+            help=(f"free space there: `df -h '{directory}'` shows how much there is",),
+        )
+
+
+def too_large(name: str, size: int | None, limit_bytes: int, what: str = "the image") -> ImageTooLarge:
+    """The failure that an image beyond a limit is. size: None: nobody knows how large it would have become."""
+    wanted = -(-(2 * limit_bytes if size is None else size) // _GIB)
+    has = "becomes longer than" if size is None else f"has {size} bytes, more than"
+    return ImageTooLarge(
+        "{what} {name} {has} the {limit} bytes that are allowed",
+        {"what": what, "name": name, "has": has, "limit": limit_bytes},
+        help=(f"if you trust it, allow more with VMCTL_MAX_IMAGE_SIZE={wanted}GiB in the environment",),
+    )

@@ -1,0 +1,386 @@
+"""Images that are made to read files of the host, or to use it up: refused before QEMU or qemu-img sees them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from conftest import TinyGuest
+from driver import BLANK, Result, Vmctl, blank_disk, qemu_processes, small_file_system, wait_for
+from proofs import prove
+from servers import serving
+from unit.samples import spec
+from vm_manager.backends.qemu.accelerator import Choice
+from vm_manager.backends.qemu.command import command_line
+from vm_manager.backends.qemu.disks import BaseDisk
+from vm_manager.diagnostics.errors import FormatDetectionFailed
+from vm_manager.domain.spec import Accelerator, NetworkMode
+from vm_manager.host.image_header import read_header
+from vm_manager.host.qemu_img import require_sound
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdCompressor
+else:
+    from backports.zstd import ZstdCompressor
+
+_MIB = 1024 * 1024
+_MOST_KIB = 200 * 1024
+_SECRET = "-----BEGIN OPENSSH PRIVATE KEY----- c2VjcmV0"
+# Only these run as they are.
+_RUNNABLE = {"qcow2", "raw"}
+
+
+@pytest.fixture
+def blank(vmctl: Vmctl) -> Vmctl:
+    """A project with one VM whose disk is empty."""
+    blank_disk(vmctl.directory)
+    vmctl.write(BLANK)
+    return vmctl
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A private file of the user's."""
+    path = tmp_path / "id_ed25519"
+    path.write_text(_SECRET.ljust(4096, "x"))
+    path.chmod(0o600)
+    return path
+
+
+def _qemu_img(*words: str | Path) -> None:
+    subprocess.run(["qemu-img", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+
+
+def _creatable() -> list[str]:
+    """The formats of files that the installed qemu-img can make."""
+    text = subprocess.run(["qemu-img", "--help"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"^Supported formats: (.*)$", text, re.MULTILINE)
+    assert found
+    protocols = {"file", "host_device", "host_cdrom", "nvme", "nbd", "ssh", "rbd", "iscsi", "nfs", "gluster", "luks"}
+    return [name for name in found[1].split() if name not in protocols and _can_be_made(name)]
+
+
+def _can_be_made(format: str) -> bool:
+    options = ["qemu-img", "create", "-f", format, "-o", "help"]
+    done = subprocess.run(options, capture_output=True, text=True, check=False)
+    return done.returncode == 0 and done.stdout.startswith("Supported")
+
+
+# References to other files
+
+
+def _descriptor(secret: Path) -> bytes:
+    name = os.path.relpath(secret, "/")
+    return (
+        "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n"
+        'createType="monolithicFlat"\n# Extent description\n'
+        f'RW 8 FLAT "{"../" * 12}{name}" 0\nddb.adapterType = "ide"\n'
+    ).encode()
+
+
+def _hidden_descriptor(secret: Path) -> bytes:
+    """With the mark of a boot sector, and with comments before everything that QEMU looks for."""
+    text = b"#" * 300 + b"\n" + _descriptor(secret).partition(b"\n")[2]
+    padded = text.replace(b"# Extent description", b"#".ljust(510 - text.index(b"# Extent"), b"x"), 1)
+    return padded[:510] + b"\x55\xaa" + padded[512:]
+
+
+@pytest.mark.parametrize("name", ["disk.vmdk", "disk.qcow2", "disk"])
+def test_a_vmdk_that_names_files_of_the_host_is_refused_wherever_it_comes_from(
+    vmctl: Vmctl, secret: Path, name: str
+) -> None:
+    content = _descriptor(secret)
+    (vmctl.directory / name).write_bytes(content)
+    with serving(content) as server:
+        vmctl.write(f'vm "a" {{\n    image-url "{server.url}/{name}"\n    memory 32\n}}\n')
+        commands = [
+            ("image", "pull", f"{server.url}/{name}"),
+            ("image", "pull", name),
+            ("up",),
+            ("create", "--name", "b", "--image", name),
+            ("image", "convert", name, "whole.raw", "--format", "raw"),
+            ("image", "inspect", name),
+        ]
+        for words in commands:
+            result = vmctl(*words, status=8)
+            assert result.code == "vm_manager::image::refused", words
+            assert "qemu-img convert" not in result.stderr
+            assert _SECRET[:20] not in result.stdout + result.stderr
+    assert vmctl("list", "--quiet").stdout == vmctl("image", "list", "--quiet").stdout == ""
+    assert not (vmctl.directory / "whole.raw").exists()
+
+
+def test_marks_of_a_disk_do_not_make_a_vmdk_of_text_one(vmctl: Vmctl, secret: Path) -> None:
+    (vmctl.directory / "disk").write_bytes(_hidden_descriptor(secret))
+    assert vmctl("image", "pull", "disk", status=8).code == "vm_manager::image::refused"
+
+
+def test_a_guest_does_not_boot_from_a_disk_that_ends_in_a_private_key(
+    vmctl: Vmctl, tiny: TinyGuest, secret: Path
+) -> None:
+    raw = vmctl.directory / "tiny.raw"
+    _qemu_img("convert", "-O", "raw", tiny.image, raw)
+    sectors = raw.stat().st_size // 512
+    (vmctl.directory / "disk.vmdk").write_bytes(
+        _descriptor(secret).replace(b"RW 8 FLAT", f'RW {sectors} FLAT "tiny.raw" 0\nRW 8 FLAT'.encode())
+    )
+    vmctl.write(tiny.vm(image='image "disk.vmdk"'))
+    assert vmctl("up", status=8).code == "vm_manager::image::refused"
+    assert qemu_processes(vmctl.data) == []
+
+
+def _external_data(directory: Path, secret: Path) -> None:
+    _qemu_img("create", "-f", "qcow2", "-o", f"data_file={directory}/data,data_file_raw=on", directory / "disk", "4096")
+    _qemu_img("amend", "-f", "qcow2", "-o", f"data_file={secret}", directory / "disk")
+
+
+def _with_backing(directory: Path, name: str) -> None:
+    _qemu_img("create", "-u", "-f", "qcow2", "-F", "raw", "-b", name, directory / "disk", "4096")
+
+
+def _bit_alone(directory: Path, secret: Path) -> None:
+    """Says that its data is elsewhere, and not where."""
+    _qemu_img("create", "-f", "qcow2", directory / "disk", "4096")
+    with (directory / "disk").open("r+b") as file:
+        file.seek(72)
+        file.write((4).to_bytes(8, "big"))
+
+
+def _json_backing(directory: Path, secret: Path) -> None:
+    _with_backing(directory, "json:" + json.dumps({"driver": "raw", "file.filename": str(secret)}))
+
+
+def _vmdk_child(directory: Path) -> None:
+    _qemu_img("create", "-f", "vmdk", directory / "parent", "4096")
+    _qemu_img("create", "-f", "vmdk", "-F", "vmdk", "-b", directory / "parent", directory / "disk")
+
+
+_REFERENCES: dict[str, Callable[[Path, Path], None]] = {
+    "a backing file": lambda directory, secret: _with_backing(directory, str(secret)),
+    "a backing file by JSON": _json_backing,
+    "a server": lambda directory, _: _with_backing(directory, "nbd://127.0.0.1:1/x"),
+    "a data file": _external_data,
+    "a data file without a name": _bit_alone,
+    "a qcow's backing file": lambda directory, secret: _qemu_img(
+        "create", "-u", "-f", "qcow", "-F", "raw", "-b", secret, directory / "disk", "4096"
+    ),
+    "a qed's backing file": lambda directory, secret: _qemu_img(
+        "create", "-u", "-f", "qed", "-F", "raw", "-b", secret, directory / "disk", "4096"
+    ),
+    "a vmdk's parent": lambda directory, _: _vmdk_child(directory),
+    "a vmdk's only extent": lambda directory, _: _qemu_img(
+        "create", "-f", "vmdk", "-o", "subformat=monolithicFlat", directory / "disk", "4096"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", _REFERENCES)
+def test_no_image_that_refers_to(kind: str, blank: Vmctl, secret: Path) -> None:
+    _REFERENCES[kind](blank.directory, secret)
+    blank.write(BLANK.replace("blank.qcow2", "disk"))
+    for words in (("image", "pull", "disk"), ("up",), ("image", "convert", "disk", "whole")):
+        result = blank(*words, status=8)
+        assert result.code == "vm_manager::image::refused", (words, result.stderr)
+        assert "qemu-img convert" not in result.stderr
+    assert not (blank.directory / "whole").exists()
+
+
+@pytest.mark.parametrize("format", _creatable())
+def test_of_all_formats_only_raw_and_qcow2_run_as_they_are(vmctl: Vmctl, format: str) -> None:
+    disk = vmctl.directory / "disk"
+    _qemu_img("create", "-f", format, disk, "1M")
+    assert read_header(disk).format == format
+    vmctl.write(BLANK.replace("blank.qcow2", "disk"))
+    result = vmctl("up", status=None)
+    assert result.status == (0 if format in _RUNNABLE else 8), result.stderr
+    assert result.code == (None if format in _RUNNABLE else "vm_manager::image::refused")
+
+
+def test_a_disk_that_is_encrypted_is_refused(vmctl: Vmctl) -> None:
+    options = ["--object", "secret,id=s,data=x", "-o", "encrypt.format=luks,encrypt.key-secret=s"]
+    _qemu_img("create", "-f", "qcow2", *options, vmctl.directory / "disk", "1M")
+    assert "is encrypted" in vmctl("image", "pull", "disk", status=8).stderr
+
+
+def test_a_pipe_is_not_waited_for(vmctl: Vmctl) -> None:
+    os.mkfifo(vmctl.directory / "disk")
+    for words in (("pull", "disk"), ("inspect", "disk"), ("convert", "disk", "x")):
+        assert vmctl("image", *words, status=8).code == "vm_manager::image::refused"
+
+
+# Images that change after they were looked at
+
+
+def _swap(base: Path, secret: Path) -> None:
+    """Put an image with a backing file in the place of a base, with its size and time."""
+    before = base.stat()
+    replacement = base.with_name("swapped")
+    _with_backing_of(secret, replacement)
+    os.truncate(replacement, before.st_size)
+    base.write_bytes(replacement.read_bytes())
+    os.utime(base, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (base.stat().st_size, base.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+def _with_backing_of(secret: Path, path: Path) -> None:
+    _qemu_img("create", "-u", "-f", "qcow2", "-F", "raw", "-b", secret, path, "16M")
+
+
+def test_a_base_that_was_swapped_behind_its_time_is_not_started(blank: Vmctl, secret: Path) -> None:
+    blank("up")
+    blank("down", "--timeout", "0")
+    _swap(blank.directory / "blank.qcow2", secret)
+    for words in (("start", "blank"), ("up",)):
+        assert blank(*words, status=8).code == "vm_manager::image::base_changed"
+    assert qemu_processes(blank.data) == []
+
+
+def test_a_base_whose_links_permissions_or_place_have_changed_is_the_same(blank: Vmctl) -> None:
+    blank("up")
+    blank("down", "--timeout", "0")
+    base = blank.directory / "blank.qcow2"
+    base.chmod(0o444)
+    base.with_name("link").hardlink_to(base)
+    assert blank("start", "blank").stdout == "blank: started\n"
+    blank("stop", "blank", "--timeout", "0")
+    subprocess.run(["cp", "-p", str(base), str(base.with_name("copy"))], check=True)
+    base.with_name("copy").replace(base)
+    assert blank("start", "blank").stdout == "blank: started\n"
+
+
+@pytest.mark.parametrize("format", ["qcow2", "raw"])
+def test_qemu_opens_nothing_but_the_chain_it_was_given(tmp_path: Path, secret: Path, format: str) -> None:
+    # The base is swapped when vmctl has looked at it for the last time: the worst moment.
+    base, home = tmp_path / "base", tmp_path / "home"
+    home.mkdir()
+    _with_backing_of(secret, base)
+    _qemu_img("create", "-u", "-f", "qcow2", "-F", format, "-b", base, home / "overlay.qcow2", "16M")
+    argv = command_line(
+        spec(ssh=None, network=NetworkMode.NONE),
+        base=BaseDisk(str(base), format),
+        qemu=Path("qemu-system-x86_64"),
+        choice=Choice(Accelerator.TCG, "tcg", "max", "chosen"),
+        uuid="11111111-2222-3333-4444-555555555555",
+        mac="52:54:00:12:34:56",
+        ssh_port=0,
+        with_seed=False,
+    )
+    with subprocess.Popen([*argv, "-S"], cwd=home, stderr=subprocess.PIPE, text=True) as qemu:
+        try:
+            wait_for(lambda: (home / "qmp.sock").exists() or qemu.poll() is not None, "QEMU")
+            assert qemu.poll() is None, qemu.stderr and qemu.stderr.read()
+            time.sleep(0.2)
+            opened = {os.readlink(link) for link in Path(f"/proc/{qemu.pid}/fd").iterdir()}
+        finally:
+            qemu.kill()
+    assert {str(base), str(home / "overlay.qcow2")} <= opened
+    assert str(secret) not in opened
+
+
+# Only a clear yes is a yes
+
+
+@pytest.mark.parametrize("end", ["exit 1", "exit 63", "kill -9 $$", "ulimit -v 1000; exec /usr/bin/env true"])
+def test_a_check_that_does_not_come_to_its_end_is_no_yes(vmctl: Vmctl, tmp_path: Path, end: str) -> None:
+    blank_disk(vmctl.directory)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "qemu-img").write_text(f"#!/bin/sh\n{end}\n")
+    (tools / "qemu-img").chmod(0o755)
+    result = vmctl("image", "pull", "blank.qcow2", status=8, env={"PATH": f"{tools}:{os.environ['PATH']}"})
+    assert result.code == "vm_manager::image::format_detection_failed"
+    assert vmctl("image", "list", "--quiet").stdout == ""
+
+
+@pytest.mark.parametrize("cluster_bytes", [512, 65536])
+def test_a_check_that_would_take_memory_by_the_size_of_a_file_is_ended(tmp_path: Path, cluster_bytes: int) -> None:
+    _qemu_img("create", "-f", "qcow2", "-o", f"cluster_size={cluster_bytes}", tmp_path / "disk", "1G")
+    os.truncate(tmp_path / "disk", 1 << 40)
+    with suppress(FormatDetectionFailed):
+        require_sound(tmp_path / "disk", "qcow2")
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < _MOST_KIB
+
+
+# Few bytes that become many
+
+
+def _bomb(size: int, head: bytes = b"", fill: bytes = b"\0") -> bytes:
+    """A disk of that size, compressed."""
+    compressor = ZstdCompressor(level=19)
+    block = fill * _MIB
+    pieces = [compressor.compress(head + block[len(head) :])]
+    pieces += [compressor.compress(block) for _ in range(size // _MIB - 1)]
+    return b"".join((*pieces, compressor.flush()))
+
+
+_BOOT_SECTOR = bytes(510) + b"\x55\xaa"
+
+
+def _measured(vmctl: Vmctl, *words: str) -> Result:
+    """How a command has ended; it and all that it ran took less than 200 MB."""
+    process = vmctl.start(*words)
+    assert process.stdout
+    assert process.stderr
+    stdout, stderr = process.stdout.read(), process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.communicate()
+    assert usage.ru_maxrss < _MOST_KIB
+    assert "Traceback" not in stderr
+    return Result(process.returncode, stdout, stderr)
+
+
+def test_a_bomb_is_given_up_at_the_limit(vmctl: Vmctl) -> None:
+    bomb = _bomb(2048 * _MIB, _BOOT_SECTOR)
+    assert len(bomb) < 300_000
+    vmctl.env["VMCTL_MAX_IMAGE_SIZE"] = "512MiB"
+    with serving(bomb) as server:
+        result = _measured(vmctl, "image", "pull", f"{server.url}/disk.zst")
+        prove(result, "vm_manager::image::too_large")
+        assert sorted((vmctl.data / "vmctl" / "images").rglob("fetched*")) == []
+        assert vmctl("image", "pull", f"{server.url}/disk.zst", "--max-size", "2GiB").status == 0
+
+
+def test_a_bomb_leaves_some_of_the_disk_free(vmctl: Vmctl, tmp_path: Path) -> None:
+    bomb = _bomb(512 * _MIB, _BOOT_SECTOR, b"\1")
+    assert len(bomb) < 131_000
+    with serving(bomb) as server, small_file_system(tmp_path / "small", "200m") as data:
+        result = _measured(Vmctl(vmctl.directory, data), "image", "pull", f"{server.url}/disk.zst")
+        assert result.code == "vm_manager::host::disk_full"
+        assert "to spare" in result.stderr
+        assert sorted(data.rglob("fetched*")) == []
+
+
+def test_a_server_that_never_ends_is_given_up_at_the_limit(vmctl: Vmctl) -> None:
+    vmctl.env["VMCTL_MAX_IMAGE_SIZE"] = "3MiB"
+    with serving(_BOOT_SECTOR + bytes(8 * _MIB)) as server:
+        for query in ("", "?length=none"):
+            result = vmctl("image", "pull", f"{server.url}/disk{query}", status=8)
+            assert result.code == "vm_manager::image::too_large"
+
+
+def test_a_disk_of_sixty_tebibytes_is_taken_only_when_that_is_asked_for(vmctl: Vmctl) -> None:
+    _qemu_img("create", "-f", "qcow2", vmctl.directory / "disk", "60T")
+    vmctl.write(BLANK.replace("blank.qcow2", "disk"))
+    for words in (("image", "pull", "disk"), ("up",)):
+        result = vmctl(*words, status=8)
+        assert result.code == "vm_manager::image::too_large"
+        assert "VMCTL_MAX_IMAGE_SIZE=61440GiB" in result.stderr
+    assert vmctl("up", env={"VMCTL_MAX_IMAGE_SIZE": "61440GiB"}).stdout == "blank: created, started\n"
+
+
+@pytest.mark.parametrize("word", ["much", "0GiB", "64", "-1GiB"])
+def test_a_limit_that_is_none_is_a_mistake(vmctl: Vmctl, word: str) -> None:
+    blank_disk(vmctl.directory)
+    assert vmctl("image", "pull", "blank.qcow2", f"--max-size={word}", status=2).code == "vmctl::usage"
+    assert vmctl("image", "pull", "blank.qcow2", status=2, env={"VMCTL_MAX_IMAGE_SIZE": word}).code == "vmctl::usage"
