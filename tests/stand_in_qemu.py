@@ -103,7 +103,8 @@ def _real(argv: list[str]) -> None:
 
 def _without_overlay(word: str) -> str:
     if '"qcow2"' in word and '"root"' in word:
-        return word.replace('"qcow2"', '"raw"').replace(', "discard": "unmap"', "")
+        alone = word.replace(', "discard": "unmap"', "").replace(', "backing": "base"', "")
+        return alone.replace('"qcow2"', '"raw"')
     return word.replace("overlay.qcow2", "astray.img")
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from driver import Vmctl, interrupted, is_locked, qemu_processes, small_file_system, wait_for
 from proofs import prove
+from vm_manager.backends.qemu.pid_file import lock_owner
 
 _HEALED = "QEMU had ended without cleaning up: removed its pid file and sockets"
 
@@ -38,7 +39,7 @@ def killed_just_after_it_started_qemu(blank: Vmctl, tmp_path: Path) -> None:
     wait_for(lambda: is_locked(blank.home("blank") / "life-line"), "QEMU's life line")
     process.kill()
     process.communicate()
-    assert not (blank.home("blank") / "pid").exists()
+    assert lock_owner(blank.home("blank") / "pid") is None
 
 
 def test_a_qemu_that_a_killed_vmctl_had_just_started_is_waited_for(blank: Vmctl, tmp_path: Path) -> None:
