@@ -111,7 +111,8 @@ def _require_linear(read: Callable[[str], object], text_of: Callable[[int], str]
     """Eight times as much takes no more than some eight times as long; sixty-four times would be the square of it."""
     small, large = _seconds(read, text_of(40_000)), _seconds(read, text_of(320_000))
     assert large < _MAX_S
-    assert large < 0.1 or large < small * 24
+    # What took the square of the length took seconds; on a busy machine anything takes a little longer now and then.
+    assert large < 0.5 or large < small * 24
 
 
 @pytest.mark.parametrize("of", _REPORTS)

@@ -24,7 +24,7 @@ from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import Stream
 from vm_manager.domain.instance import Endpoint
 from vm_manager.guest.credentials import Credentials
-from vm_manager.guest.wary_socket import WarySocket, ended_at
+from vm_manager.guest.wary_socket import UNREAD_BYTES, WarySocket, ended_at
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +42,6 @@ _KEEPALIVE_S = 15
 _QUIET_S = 1.0
 _LINGER_S = 10.0
 _UNDER_WAY_BYTES = 3 * 1024**2
-# paramiko does not hold a server to the window of 2 MiB that it was given.
-_UNREAD_BYTES = 16 * 1024**2
 
 Output = Callable[[Stream, str], None]
 
@@ -304,6 +302,10 @@ class _Conversation:
         decoder = codecs.getincrementaldecoder("utf-8")
         self._decoders = {Stream.STDOUT: decoder("replace"), Stream.STDERR: decoder("replace")}
         self._heard_bytes = 0
+        # paramiko does not hold a server to the window that it was given; and whoever takes what we read may be slow.
+        connection = channel.get_transport().sock
+        if isinstance(connection, WarySocket):
+            connection.watch(self._unread)
 
     def feed(self, chunks: Iterable[bytes]) -> None:
         """Send all of the input and its end, as long as the command wants it."""
@@ -385,10 +387,13 @@ class _Conversation:
                 data = self._channel.recv_stderr(_CHUNK)
             self._say(Stream.STDERR, data)
 
+    def _unread(self) -> int:
+        return len(self._channel.in_buffer) + len(self._channel.in_stderr_buffer)
+
     def _require_window(self) -> None:
         """Raises: `ssh::failed` for a server that sends without being asked for more, faster than it is read."""
-        unread = len(self._channel.in_buffer) + len(self._channel.in_stderr_buffer)
-        if unread > _UNREAD_BYTES:
+        unread = self._unread()
+        if unread > UNREAD_BYTES:
             raise SshFailed("the guest's SSH server sent {bytes} bytes that nobody had room for", {"bytes": unread})
 
     def _say(self, stream: Stream, data: bytes) -> None:

@@ -6,9 +6,10 @@ say they are. Underneath it is the one place where all of that can be counted.
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from vm_manager.domain.deadline import Deadline
@@ -17,10 +18,15 @@ from vm_manager.domain.deadline import Deadline
 _LOGIN_BYTES = 1024**2
 # OpenSSH takes 256 KiB for the most that a packet may have; RFC 4253, section 6.1, asks for 35,000 bytes.
 _PACKET_BYTES = 512 * 1024
+#: paramiko's window is 2 MiB for each channel; a server that heeds it never has more under way.
+UNREAD_BYTES = 16 * 1024**2
 
 
 class TooMuch(OSError):
     """The server sent more than it may, or not in time. Translated in guest.ssh, like every loss of a connection."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(errno.EMSGSIZE, what)  # paramiko's thread takes both apart
 
 
 class WarySocket:
@@ -29,16 +35,23 @@ class WarySocket:
     def __init__(self, connection: socket.socket, login_bytes: int = _LOGIN_BYTES) -> None:
         self._connection = connection
         self._left: int | None = login_bytes
+        self._unread: Callable[[], int] | None = None
         self._closed = False  # paramiko looks at it
 
     def trust(self) -> None:
         """Somebody is logged in: from now on any number of bytes may come, but no packet without end."""
         self._left = None
 
+    def watch(self, unread: Callable[[], int]) -> None:
+        """Take no more while more than `UNREAD_BYTES` of what has come have not been read. unread: how many those are."""
+        self._unread = unread
+
     def recv(self, size: int) -> bytes:
         """Up to that many bytes. Raises: `TooMuch`."""
         if size > _PACKET_BYTES:
             raise TooMuch(f"the server announced a packet of {size} bytes")
+        if self._unread is not None and self._unread() > UNREAD_BYTES:
+            raise TooMuch("the server sent more than it was asked for")
         data = self._connection.recv(size)
         if self._left is not None:
             self._left -= len(data)
