@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from driver import Vmctl, interrupted, is_locked, qemu_processes, small_file_system, wait_for
+from driver import Vmctl, interrupted, is_locked, processes_below, qemu_processes, small_file_system, wait_for
 from proofs import prove
 from vm_manager.backends.qemu.pid_file import lock_owner
 
@@ -36,7 +36,9 @@ def killed_just_after_it_started_qemu(blank: Vmctl, tmp_path: Path) -> None:
     """Leave a QEMU that has not got to its pid file yet, and no vmctl."""
     blank.env["PATH"] = slow_qemu(tmp_path / "bin", 2)
     process = blank.start("up")
-    wait_for(lambda: is_locked(blank.home("blank") / "life-line"), "QEMU's life line")
+    home = blank.home("blank")
+    # vmctl locks it before there is a QEMU to inherit it.
+    wait_for(lambda: is_locked(home / "life-line") and processes_below(home) != [], "a QEMU with its life line")
     process.kill()
     process.communicate()
     assert lock_owner(blank.home("blank") / "pid") is None
