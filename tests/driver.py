@@ -168,7 +168,7 @@ def blank_disk(directory: Path, size: str = "16M") -> None:
 def small_file_system(path: Path, size: str) -> Iterator[Path]:
     """A file system of that size, mounted at a directory. It goes as soon as nobody is in it any more: not only QEMU is."""
     path.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(path)], check=True)
     try:
         yield path
     finally:
