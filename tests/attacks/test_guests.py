@@ -280,10 +280,10 @@ _WORDS = st.sampled_from(
 @given(words=st.lists(_WORDS, max_size=30), cut=st.integers(0, 40))
 def test_any_answer_of_an_agent_is_read_or_refused(words: list[str], cut: int) -> None:
     text = f'{{"return": {"".join(words)}}}'[cut:]
-    started = time.process_time()
+    started = time.thread_time()
     with suppress(Unreadable):
         parse(text.encode("latin-1"), most_bytes=64 * 1024)
-    assert time.process_time() - started < _MAX_S
+    assert time.thread_time() - started < _MAX_S
 
 
 _PARTS = st.sampled_from(
@@ -299,6 +299,6 @@ _PARTS = st.sampled_from(
 @settings(max_examples=_DOCUMENTS, deadline=None, database=None)
 @given(parts=st.lists(_PARTS, max_size=40))
 def test_any_report_of_cloud_init_is_read(parts: list[str]) -> None:
-    started = time.process_time()
+    started = time.thread_time()
     assert read_report("".join(parts)).outcome in Outcome
-    assert time.process_time() - started < _MAX_S
+    assert time.thread_time() - started < _MAX_S

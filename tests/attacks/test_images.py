@@ -305,11 +305,13 @@ def test_a_check_that_does_not_come_to_its_end_is_no_yes(vmctl: Vmctl, tmp_path:
 
 @pytest.mark.parametrize("cluster_bytes", [512, 65536])
 def test_a_check_that_would_take_memory_by_the_size_of_a_file_is_ended(tmp_path: Path, cluster_bytes: int) -> None:
+    before = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF))
     _qemu_img("create", "-f", "qcow2", "-o", f"cluster_size={cluster_bytes}", tmp_path / "disk", "1G")
     os.truncate(tmp_path / "disk", 1 << 40)
     with suppress(FormatDetectionFailed):
         require_sound(tmp_path / "disk", "qcow2")
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < _MOST_KIB
+    # A fork counts what its parent has, so an earlier child of this large process may have had more.
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss <= max(_MOST_KIB, before)
 
 
 # Few bytes that become many
