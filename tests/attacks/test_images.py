@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,7 @@ from vm_manager.backends.qemu.accelerator import Choice
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.disks import BaseDisk
 from vm_manager.domain.spec import Accelerator, NetworkMode
-from vm_manager.host.image_header import read_header
+from vm_manager.host.image_header import CONVERTIBLE, read_header
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdCompressor
@@ -201,6 +204,76 @@ def test_of_all_formats_only_raw_and_qcow2_run_as_they_are(vmctl: Vmctl, format:
     result = vmctl("up", status=None)
     assert result.status == (0 if format in _RUNNABLE else 8), result.stderr
     assert result.code == (None if format in _RUNNABLE else "vm_manager::image::refused")
+    advised = re.findall("`(vmctl image convert .*)`", result.stderr)
+    assert bool(advised) == (format in CONVERTIBLE)
+    for command in advised:
+        vmctl(*shlex.split(command)[1:])
+        vmctl.write(BLANK.replace("blank.qcow2", "disk.qcow2"))
+        assert "started" in vmctl("up").stdout
+    assert vmctl("image", "pull", "disk", status=None).status == (0 if format in {*_RUNNABLE, *CONVERTIBLE} else 8)
+
+
+@pytest.mark.parametrize(
+    ("format", "options"), [(f, ()) for f in CONVERTIBLE] + [("vmdk", ("-o", "subformat=streamOptimized"))]
+)
+def test_what_others_have_is_converted_into_the_cache_whole(
+    vmctl: Vmctl, tiny: TinyGuest, format: str, options: tuple[str, ...]
+) -> None:
+    disk = vmctl.directory / f"disk.{format}"
+    _qemu_img("convert", "-O", format, *options, tiny.image, disk)
+    with serving(disk.read_bytes()) as server:
+        vmctl("image", "pull", f"{server.url}/{disk.name}")
+    (image,) = json.loads(vmctl("image", "list", "--json").stdout)["images"]
+    assert (image["format"], image["digest"]) == ("qcow2", f"sha256:{sha256(disk.read_bytes()).hexdigest()}")
+    _qemu_img("compare", "-F", "qcow2", "-f", "qcow2", tiny.image, image["path"])
+    assert sorted((vmctl.data / "vmctl" / "images").rglob("fetched*")) == []
+
+
+def test_a_guest_boots_from_what_was_a_vmdk(vmctl: Vmctl, tiny: TinyGuest) -> None:
+    disk = vmctl.directory / "disk.vmdk"
+    _qemu_img("convert", "-O", "vmdk", "-o", "subformat=streamOptimized", tiny.image, disk)
+    with serving(disk.read_bytes()) as server:
+        vmctl.write(tiny.vm(image=f'image-url "{server.url}/disk.vmdk"'))
+        vmctl("up")
+    assert vmctl("ssh", "tiny", "--", "echo", "it runs").stdout == "it runs\n"
+
+
+def test_nothing_is_converted_without_a_sandbox(vmctl: Vmctl) -> None:
+    _qemu_img("create", "-f", "vdi", vmctl.directory / "disk", "1M")
+    vmctl.env["VMCTL_SANDBOX"] = "off"
+    for words in (("pull", "disk"), ("convert", "disk", "disk.qcow2")):
+        result = vmctl("image", *words, status=8)
+        assert result.code == "vm_manager::image::refused"
+        assert "only in a sandbox" in result.stderr
+    assert not (vmctl.directory / "disk.qcow2").exists()
+
+
+def test_a_vmdk_whose_text_counts_although_it_is_a_sparse_one(vmctl: Vmctl, secret: Path) -> None:
+    disk = vmctl.directory / "disk"
+    header = struct.pack("<4sIIQQQQIQQQ", b"KDMV", 1, 3, 0, 128, 1, 20, 512, 0, 0, 0).ljust(512, b"\0")
+    disk.write_bytes((header + _descriptor(secret)).ljust(64 * 1024, b"\0"))
+    # It is what it is meant to be: without limits qemu-img opens the key.
+    _qemu_img("convert", "-f", "vmdk", "-O", "raw", disk, vmctl.directory / "stolen")
+    assert _SECRET.encode() in (vmctl.directory / "stolen").read_bytes()
+    for words in (("pull", "disk"), ("convert", "disk", "whole")):
+        assert vmctl("image", *words, status=8).code == "vm_manager::image::refused"
+
+
+@pytest.mark.parametrize("format", CONVERTIBLE)
+def test_a_disk_of_another_format_is_not_taken_beyond_the_limits(vmctl: Vmctl, format: str) -> None:
+    _qemu_img("create", "-f", format, vmctl.directory / "disk", "3T" if format != "vdi" else "1T")
+    assert _measured(vmctl, "image", "pull", "disk", "--max-size", "64MiB").code == "vm_manager::image::too_large"
+    assert vmctl("image", "list", "--quiet").stdout == ""
+
+
+@pytest.mark.parametrize("format", CONVERTIBLE)
+def test_a_disk_of_another_format_that_is_damaged_is_told(vmctl: Vmctl, tiny: TinyGuest, format: str) -> None:
+    disk = vmctl.directory / "disk"
+    _qemu_img("convert", "-O", format, tiny.image, disk)
+    os.truncate(disk, 200)
+    result = vmctl("image", "pull", "disk", status=8)
+    assert result.code == "vm_manager::image::format_detection_failed", result.stderr
+    assert vmctl("image", "list", "--quiet").stdout == ""
 
 
 def test_a_disk_that_is_encrypted_is_refused(vmctl: Vmctl) -> None:

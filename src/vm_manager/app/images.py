@@ -111,7 +111,7 @@ def convert_image(services: Services, reference: str, target: Path, *, format: s
         try:
             with _told(services, target.name, "convert", f"converting to {format}"):
                 below = None if cached else _below(services, source)
-                convert(source, part, format=format, compress=compress, below=below)
+                convert(source, part, format=format, compress=compress, below=below, cancel=services.cancel)
             with os_errors(target):
                 part.rename(target)
         finally:

@@ -21,18 +21,22 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.host.regular_file import open_image
 
 RAW, QCOW2 = "raw", "qcow2"
+_VMDK = "vmdk"
+#: What is converted into qcow2, as far as it is one file.
+CONVERTIBLE = (_VMDK, "vdi", "vhdx")
 
 _SECTOR_BYTES = 512
 # The largest cluster of a qcow2 image; its header and what the header points to by offset are in the first one.
 _HEAD_BYTES = 2 * 1024 * 1024
 _MAGIC = b"QFI\xfb"
+_SPARSE_VMDK = b"KDMV"
 # By place and bytes. What is none of them is raw.
 _MARKS = (
     (0, b"QFI\xfb\0\0\0\x01", "qcow"),
     (0, _MAGIC, QCOW2),
-    (0, b"KDMV", "vmdk"),
-    (0, b"COWD", "vmdk"),
-    (0, b"# Disk DescriptorFile", "vmdk"),
+    (0, _SPARSE_VMDK, _VMDK),
+    (0, b"COWD", _VMDK),
+    (0, b"# Disk DescriptorFile", _VMDK),
     (0, b"vhdxfile", "vhdx"),
     (0, b"conectix", "vpc"),
     (0, b"QED\0", "qed"),
@@ -45,6 +49,7 @@ _MARKS = (
 )
 # A VMDK may be a text that names its parts, behind any number of comments and empty lines.
 _VMDK_TEXT = re.compile(rb"(?:#[^\n]*\n|[ \t]*\r?\n)*version=[0-9]+\r?\n")
+_VMDK_CAPACITY = slice(12, 20)
 # An Apple disk image is known by its last 512 bytes only.
 _DMG_TRAILER = b"koly"
 
@@ -62,7 +67,8 @@ class ImageHeader:
 
     format: as QEMU calls it; raw is what has the mark of no other. size_bytes: of the file. virtual_size_bytes: of the disk
     that a guest sees, None for formats that vmctl does not read itself.
-    backing: the name of the file below it; data_file: that of the file that has its data, empty when it is not named.
+    backing: the name of the file below it; data_file: that of the file that has its data, empty when it is not named,
+    a word for it in a VMDK, whose texts are not read.
     encrypted: whether a secret is needed to read it.
     """
 
@@ -92,8 +98,15 @@ def read_header(path: Path) -> ImageHeader:
     format = _format(head, tail)
     if format == QCOW2:
         return _Qcow2(path, head).header(size)
+    if format == _VMDK:
+        return ImageHeader(format, size, data_file=None if _has_its_data(head) else "one of its extents")
     virtual = -(-size // _SECTOR_BYTES) * _SECTOR_BYTES if format == RAW else None
     return ImageHeader(format, size, virtual)
+
+
+def _has_its_data(vmdk: bytes) -> bool:
+    """Whether a VMDK is one file: a sparse one with a capacity; without, QEMU goes by the names of files in its text."""
+    return vmdk.startswith(_SPARSE_VMDK) and any(vmdk[_VMDK_CAPACITY])
 
 
 def _format(head: bytes, tail: bytes) -> str:
@@ -101,7 +114,7 @@ def _format(head: bytes, tail: bytes) -> str:
     if found:
         return found
     if _VMDK_TEXT.match(head):
-        return "vmdk"
+        return _VMDK
     return "dmg" if tail.startswith(_DMG_TRAILER) else RAW
 
 

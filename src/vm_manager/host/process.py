@@ -7,7 +7,6 @@ import os
 import shlex
 import signal
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import IO
 
 from vm_manager.diagnostics.excerpt import excerpt
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.host.environment import clean_environment
 from vm_manager.host.sandbox import Sandbox, spawn
 
@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 _QUOTED_LINES = 12
 _PIECE_BYTES = 64 * 1024
 _KEPT_BYTES = 4 * 1024 * 1024
+_POLL_S = 0.2
 
 
 class ProcessFailed(Exception):
@@ -73,11 +74,13 @@ def run(
     limits: Limits | None = None,
     sandbox: Sandbox | None = None,
     env: Mapping[str, str] | None = None,
+    cancel: CancelToken | None = None,
 ) -> Finished:
     """Run a program, with nothing but `stdin` to read, and return what it wrote: the first 4 MiB of each stream.
 
     sandbox: what it may do; None: all that the user may. env: what it sees of the environment; default: what every program needs.
-    Raises: `ProcessFailed` for any end but exit status 0; `host::no_sandbox`; `OSError` when it cannot be executed.
+    Raises: `ProcessFailed` for any end but exit status 0; `host::no_sandbox`, `vmctl::interrupted`; `OSError` when it cannot be
+    executed.
     """
     _log.info("$ %s", shlex.join(argv))
     pipe = subprocess.PIPE
@@ -95,7 +98,7 @@ def run(
             if child.stdin:
                 with suppress(BrokenPipeError), child.stdin as input:
                     input.write(stdin.encode())
-            status = _end(child, said, time.monotonic() + timeout_s)
+            status = _end(child, said, Deadline(timeout_s, cancel))
         finally:
             child.kill()  # nothing, when it has ended
     finished = Finished(tuple(argv), status, said[0].text, said[1].text)
@@ -141,14 +144,15 @@ class _Said(Thread):
         return self._kept.decode(errors="replace").replace("\r\n", "\n")
 
 
-def _end(child: subprocess.Popen[bytes], said: Sequence[_Said], ends: float) -> int | None:
+def _end(child: subprocess.Popen[bytes], said: Sequence[_Said], deadline: Deadline) -> int | None:
     """The exit status of a program that has ended and closed its streams, None when that is not so in time."""
     for stream in said:
-        stream.join(max(0.0, ends - time.monotonic()))
+        while stream.is_alive() and not deadline.expired:
+            stream.join(min(_POLL_S, deadline.remaining_s))
     if any(stream.is_alive() for stream in said):
         return None
     try:
-        return child.wait(max(0.0, ends - time.monotonic()))
+        return child.wait(deadline.remaining_s)
     except subprocess.TimeoutExpired:
         return None
 

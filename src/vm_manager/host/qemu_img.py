@@ -20,10 +20,14 @@ from vm_manager.diagnostics.errors import (
     ImageRefused,
     OverlayCreationFailed,
 )
+from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
-from vm_manager.host.image_header import QCOW2, RAW, ImageHeader, read_header
+from vm_manager.domain.bounded_json import Unreadable, parse
+from vm_manager.domain.deadline import CancelToken
+from vm_manager.domain.instance import SandboxKind
+from vm_manager.host.image_header import CONVERTIBLE, QCOW2, RAW, ImageHeader, read_header
 from vm_manager.host.process import Limits, ProcessFailed, run
-from vm_manager.host.sandbox import Sandbox
+from vm_manager.host.sandbox import Sandbox, confinement
 from vm_manager.host.tools import find_tool
 
 _TIMEOUT_S = 120
@@ -33,7 +37,9 @@ _MIB = 1024 * 1024
 # qemu-img takes 80 MiB of addresses at rest; a check adds two bytes per cluster of the file, 2 MiB for 64 GiB.
 _LOOK = Limits(memory_bytes=256 * _MIB, cpu_s=_TIMEOUT_S, file_bytes=_MIB)
 # Its threads have stacks of 8 MiB each, of which they touch little.
-_COPY = Limits(memory_bytes=768 * _MIB, cpu_s=_COPY_TIMEOUT_S, file_bytes=1 << 50)
+_COPY_MEMORY_BYTES = 768 * _MIB
+_LARGEST_FILE_BYTES = 1 << 50
+_INFO_BYTES = 4 * _MIB
 # Of `qemu-img check`: it came to the end and found nothing wrong, or clusters that nothing uses, which harm nobody.
 _SOUND = (0, 3)
 _DAMAGED = 2
@@ -70,6 +76,7 @@ def image_info(path: Path) -> ImageInfo:
     """
     header = read_header(path)
     if header.virtual_size_bytes is None:
+        require_whole(path, ImageInfo(header.format, 0, header.depends_on))
         raise foreign_format(path, header.format)
     with os_errors(path):
         size = path.stat().st_blocks * 512
@@ -84,13 +91,48 @@ def image_info(path: Path) -> ImageInfo:
     )
 
 
+def foreign_size(path: Path) -> tuple[str, int] | None:
+    """The format of an image that cannot run before it is converted, and the size in bytes of its disk; None: it can.
+
+    It is qemu-img that reads it, in its sandbox; where there is none, it is refused.
+    Raises: `image::refused`, `image::format_detection_failed`.
+    """
+    header = read_header(path)
+    if header.virtual_size_bytes is not None:
+        return None
+    if header.format not in CONVERTIBLE:
+        raise foreign_format(path, header.format)
+    _require_confined(path, header)
+    info = _info(path, header.format)
+    if "backing-filename" in info:
+        require_whole(path, ImageInfo(header.format, 0, str(info["backing-filename"])))
+    size = info.get("virtual-size")
+    if not isinstance(size, int):
+        raise FormatDetectionFailed("{path} has a disk whose size qemu-img does not say", {"path": str(path)})
+    return header.format, size
+
+
 def foreign_format(path: Path, format: str) -> ImageRefused:
     """The failure that an image in a format other than raw and qcow2 is."""
+    help = "fetch the image as qcow2 or raw: most publishers have it in one of them"
+    if format in CONVERTIBLE:
+        help = f"`vmctl image convert '{path}' '{path.with_suffix('.qcow2')}'` makes one of it that can run"
     return ImageRefused(
-        "the image {path} is in the format {format}, which may name files of this host",
+        "the image {path} is in the format {format}: only qcow2 and raw run as they are",
         {"path": str(path), "format": format},
-        help=("fetch the image as qcow2 or raw: most publishers have it in one of them",),
+        help=(help,),
     )
+
+
+def _require_confined(path: Path, header: ImageHeader) -> None:
+    require_whole(path, ImageInfo(header.format, 0, header.depends_on))
+    found = confinement()
+    if found.sandbox is SandboxKind.NONE:
+        raise ImageRefused(
+            "the image {path} is in the format {format}, which is converted only in a sandbox: {reason}",
+            {"path": str(path), "format": header.format, "reason": found.reason},
+            help=("fetch the image as qcow2 or raw: most publishers have it in one of them",),
+        )
 
 
 def _named(header: ImageHeader) -> str | None:
@@ -144,20 +186,34 @@ def require_sound(path: Path, format: str) -> None:
         ) from error
 
 
-def convert(source: Path, target: Path, *, format: str, compress: bool, below: tuple[Path, str] | None = None) -> None:
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    format: str,
+    compress: bool,
+    below: tuple[Path, str] | None = None,
+    most_bytes: int = _LARGEST_FILE_BYTES,
+    cancel: CancelToken | None = None,
+) -> None:
     """Write an image as one file of another format. target: replaced when it exists.
 
     compress: only with qcow2, whose clusters it compresses. below: the path and format of the image that the disk of a VM stands
-    on, which becomes part of the new file; no other image may refer to another file.
-    Raises: `image::format_detection_failed`, `image::refused`, `image::conversion_failed`, `host::disk_full`.
+    on, which becomes part of the new file; no other image may refer to another file. most_bytes: how large the file may become.
+    Raises: `image::format_detection_failed`, `image::refused`, `image::conversion_failed`, `host::disk_full`,
+    `vmctl::interrupted`.
     """
     try:
         program = find_tool("qemu-img")
     except HostError as error:
         raise ConversionFailed("qemu-img is not installed", help=error.diagnostic.help) from error
-    info = image_info(source)
-    if below is None:
-        require_whole(source, info)
+    if (foreign := foreign_size(source)) is not None:
+        source_format = foreign[0]
+    else:
+        info = image_info(source)
+        source_format = info.format
+        if below is None:
+            require_whole(source, info)
     flags = ["-c"] if compress else []
     # -U: a VM that runs may have it open.
     argv = [
@@ -168,19 +224,20 @@ def convert(source: Path, target: Path, *, format: str, compress: bool, below: t
         *flags,
         "-O",
         format,
-        disk_json(source, info.format, below),
+        disk_json(source, source_format, below),
         str(target),
     ]
+    limits = Limits(_COPY_MEMORY_BYTES, _COPY_TIMEOUT_S, most_bytes)
     try:
         with os_errors(target):
-            _make(argv, target, (source, *((below[0],) if below else ())), _COPY_TIMEOUT_S, _COPY)
+            _make(argv, target, (source, *((below[0],) if below else ())), _COPY_TIMEOUT_S, limits, cancel)
     except ProcessFailed as error:
         with os_errors(target.parent):
             require_space(target.parent)
         raise ConversionFailed(
             "{source} could not be converted to {format}",
             {"source": str(source), "format": format},
-            help=(f"`qemu-img check -f {info.format} '{source}'` says whether the image is damaged",),
+            help=(f"`qemu-img check -f {source_format} '{source}'` says whether the image is damaged",),
             evidence=(error.evidence,),
         ) from error
 
@@ -260,17 +317,31 @@ class Kept:
 
 def kept_snapshots(path: Path) -> tuple[Kept, ...]:
     """The snapshots inside an image. Raises: `image::format_detection_failed`."""
-    # -U: a QEMU that runs has it open.
-    argv = [str(require_qemu_img()), "info", "-U", "--output=json", disk_json(path, QCOW2)]
+    entries = _info(path, QCOW2).get("snapshots", [])
     try:
-        info = json.loads(run(argv, timeout_s=_TIMEOUT_S, limits=_LOOK, sandbox=Sandbox(read=(path,))).stdout)
-    except (ProcessFailed, ValueError) as error:
-        raise FormatDetectionFailed(
-            "{path} is not a disk that qemu-img can read",
-            {"path": str(path)},
-            evidence=(error.evidence,) if isinstance(error, ProcessFailed) else (),
-        ) from error
-    return tuple(Kept(entry["name"], entry["date-sec"], entry["vm-state-size"]) for entry in info.get("snapshots", ()))
+        return tuple(Kept(str(entry["name"]), int(entry["date-sec"]), int(entry["vm-state-size"])) for entry in entries)
+    except (TypeError, KeyError, ValueError):
+        raise _unreadable(path) from None
+
+
+def _info(path: Path, format: str) -> dict[str, Any]:
+    """What qemu-img says of an image. Raises: `image::format_detection_failed`."""
+    # -U: a QEMU that runs has it open.
+    argv = [str(require_qemu_img()), "info", "-U", "--output=json", disk_json(path, format)]
+    try:
+        said = run(argv, timeout_s=_TIMEOUT_S, limits=_LOOK, sandbox=Sandbox(read=(path,))).stdout
+        info = parse(said, most_bytes=_INFO_BYTES)
+    except ProcessFailed as error:
+        raise _unreadable(path, error.evidence) from error
+    except Unreadable:
+        raise _unreadable(path) from None
+    if not isinstance(info, dict):
+        raise _unreadable(path)
+    return info
+
+
+def _unreadable(path: Path, *evidence: Evidence) -> FormatDetectionFailed:
+    return FormatDetectionFailed("{path} is not a disk that qemu-img can read", {"path": str(path)}, evidence=evidence)
 
 
 def change_snapshot(path: Path, option: str, tag: str) -> None:
@@ -280,7 +351,12 @@ def change_snapshot(path: Path, option: str, tag: str) -> None:
 
 
 def _make(
-    argv: Sequence[str], target: Path, sources: tuple[Path, ...], timeout_s: float, limits: Limits | None = None
+    argv: Sequence[str],
+    target: Path,
+    sources: tuple[Path, ...],
+    timeout_s: float,
+    limits: Limits | None = None,
+    cancel: CancelToken | None = None,
 ) -> None:
     """Run a qemu-img that makes one image of others; it is there before, as a sandbox grants files that are there.
 
@@ -288,7 +364,8 @@ def _make(
     """
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     try:
-        run(argv, timeout_s=timeout_s, limits=limits, sandbox=Sandbox(read=sources, write=(target,)))
+        sandbox = Sandbox(read=sources, write=(target,))
+        run(argv, timeout_s=timeout_s, limits=limits, sandbox=sandbox, cancel=cancel)
     except BaseException:
         target.unlink(missing_ok=True)
         raise

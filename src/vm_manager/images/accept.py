@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from vm_manager.diagnostics.errors import ImageRefused
 from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.image import SizeLimits
-from vm_manager.host.image_header import RAW
-from vm_manager.host.qemu_img import ImageInfo, image_info, require_whole
-from vm_manager.images.room import too_large
+from vm_manager.host.image_header import QCOW2, RAW
+from vm_manager.host.qemu_img import ImageInfo, convert, foreign_size, image_info, require_whole
+from vm_manager.images.room import require_room, too_large
 
 _HEAD_BYTES = 128 * 1024
 # Where a raw disk says that it is one. Sources: the UEFI specification (MBR, GPT), libblkid's superblocks, ECMA-119.
@@ -23,6 +25,28 @@ _SIGNATURES = (
     (536, b"LVM2 001"),
     (32769, b"CD001"),  # ISO 9660
 )
+
+
+def make_runnable(path: Path, sizes: SizeLimits, cancel: CancelToken) -> str | None:
+    """Convert an image into qcow2, in its place, if it is in another format that can be; which one that was.
+
+    Raises: `image::refused`, `image::too_large`, `image::format_detection_failed`, `image::conversion_failed`,
+    `host::disk_full`, `vmctl::interrupted`.
+    """
+    foreign = foreign_size(path)
+    if foreign is None:
+        return None
+    format, size = foreign
+    _require_size(path, size, sizes)
+    with os_errors(path):
+        require_room(str(path), path.parent, path.stat().st_blocks * 512)
+    converted = path.with_name(f"{path.name}.{QCOW2}")
+    convert(path, converted, format=QCOW2, compress=False, most_bytes=sizes.file_bytes, cancel=cancel)
+    with os_errors(path):
+        with converted.open("rb") as file:
+            os.fsync(file.fileno())  # before it has its name: nobody checks it again
+        converted.replace(path)
+    return format
 
 
 def require_acceptable(path: Path, sizes: SizeLimits) -> ImageInfo:
@@ -40,9 +64,13 @@ def require_acceptable(path: Path, sizes: SizeLimits) -> ImageInfo:
         )
     if info.format == RAW and not _is_disk(path):
         raise ImageRefused("the file {path} has no partition table, boot sector or file system", {"path": str(path)})
-    if info.virtual_size_bytes > sizes.disk_bytes:
-        raise too_large(str(path), info.virtual_size_bytes, sizes.disk_bytes, "the disk in")
+    _require_size(path, info.virtual_size_bytes, sizes)
     return info
+
+
+def _require_size(path: Path, size: int, sizes: SizeLimits) -> None:
+    if size > sizes.disk_bytes:
+        raise too_large(str(path), size, sizes.disk_bytes, "the disk in")
 
 
 def _is_disk(path: Path) -> bool:

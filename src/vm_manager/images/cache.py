@@ -20,6 +20,7 @@ import msgspec
 
 from vm_manager.diagnostics.errors import (
     BaseMissing,
+    ConversionFailed,
     FormatDetectionFailed,
     ImageRefused,
     ImageTooLarge,
@@ -32,7 +33,7 @@ from vm_manager.domain.oci_reference import is_oci
 from vm_manager.domain.owners import read_own
 from vm_manager.domain.spec import ImageSource
 from vm_manager.host.qemu_img import image_info, require_sound
-from vm_manager.images.accept import require_acceptable
+from vm_manager.images.accept import make_runnable, require_acceptable
 from vm_manager.images.download import Fetched, ProgressSink, Source, fetch, local_path
 from vm_manager.images.http import Limits, redacted
 from vm_manager.images.sources import source_of
@@ -70,13 +71,14 @@ class _Pointer:
 
 @dataclass(frozen=True)
 class _Content:
-    """`meta.json` of an image. digests, size_bytes and compression: of the file as it was served."""
+    """`meta.json` of an image. digests, size_bytes, compression, converted_from (its format): of the file as it was served."""
 
     digests: tuple[str, ...]
     size_bytes: int
     format: str
     virtual_size_bytes: int
     compression: str | None = None
+    converted_from: str | None = None
 
 
 class ImageCache:
@@ -115,7 +117,7 @@ class ImageCache:
 
         name: what it is called in lists, by default the last part of the URL.
         Raises: `image::download_failed`, `oci::pull_failed`, `image::checksum_mismatch`, `image::refused`, `image::too_large`,
-        `image::format_detection_failed`, `host::disk_full`, `vmctl::interrupted`.
+        `image::format_detection_failed`, `image::conversion_failed`, `host::disk_full`, `vmctl::interrupted`.
         """
         home = self._home(image.url or "")
         make_dir(home)
@@ -212,7 +214,7 @@ class ImageCache:
             new.unlink(missing_ok=True)
         try:
             fetched = fetch(source, new, progress, cancel, self._limits, limit_bytes=self._sizes.file_bytes)
-            content = _accepted(new, fetched, source, self._sizes)
+            content = _accepted(new, fetched, source, self._sizes, cancel)
             digest = _address(fetched, source)
             with self.using(cancel):
                 self._keep(new, digest, content, cancel)
@@ -297,13 +299,21 @@ def name_of(url: str) -> str:
     return next((name.removesuffix(suffix) for suffix in _COMPRESSED_NAMES if name.endswith(suffix)), name)
 
 
-def _accepted(new: Path, fetched: Fetched, source: Source, sizes: SizeLimits) -> _Content:
+def _accepted(new: Path, fetched: Fetched, source: Source, sizes: SizeLimits, cancel: CancelToken) -> _Content:
     try:
+        converted_from = make_runnable(new, sizes, cancel)
         info = require_acceptable(new, sizes)
         require_sound(new, info.format)
-    except (ImageRefused, ImageTooLarge, FormatDetectionFailed) as error:
+    except (ImageRefused, ImageTooLarge, FormatDetectionFailed, ConversionFailed) as error:
         raise error.enrich(notes=(f"it was fetched from {redacted(source.url)}, and is not kept",)) from error.__cause__
-    return _Content(fetched.digests, fetched.size_bytes, info.format, info.virtual_size_bytes, fetched.compression)
+    return _Content(
+        fetched.digests,
+        fetched.size_bytes,
+        info.format,
+        info.virtual_size_bytes,
+        fetched.compression,
+        converted_from,
+    )
 
 
 def _address(fetched: Fetched, source: Source) -> str:
