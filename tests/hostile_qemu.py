@@ -41,16 +41,20 @@ def behind(path: Path, behave: Behaviour) -> Iterator[None]:
             thread.join(40)
 
 
-def monitor(answer: Callable[[str], bytes | None]) -> Behaviour:
-    """A monitor that greets and negotiates. answer: the whole line that it says to a command; None: what QEMU would."""
+def monitor(answer: Callable[[str], object]) -> Behaviour:
+    """A monitor that greets and negotiates.
+
+    answer: what it says to a command: bytes: the whole line; None: what QEMU would; else what it returns.
+    """
 
     def behave(connection: socket.socket) -> None:
         connection.sendall(json.dumps(_GREETING).encode() + b"\r\n")
         for asked in _commands(connection):
             said = answer(asked["execute"])
             if said is None:
-                usual: object = _AGENT if asked["execute"] == "query-chardev" else {}
-                said = json.dumps({"return": usual, "id": asked.get("id")}).encode()
+                said = _AGENT if asked["execute"] == "query-chardev" else {}
+            if not isinstance(said, bytes):
+                said = json.dumps({"return": said, "id": asked.get("id")}).encode()
             connection.sendall(said + b"\r\n")
 
     return behave

@@ -24,6 +24,7 @@ KINDS = (
     "triple-faults",
     "stands-still",
     "stops",
+    "stumbles",
     "works",
 )
 

@@ -83,6 +83,8 @@ def main() -> None:
     emulated = [{"kvm": "tcg,thread=multi", "host": "max"}.get(word, word) for word in argv]
     if probing:
         _real(emulated)
+    if kind == "stumbles" and Path(log.name).read_text().count("start") == 1:
+        sys.exit("qemu-system-x86_64: Could not set up host forwarding rule 'tcp:127.0.0.1:40022-:22'")
     if kind == "vanishes":
         Path(_HOST["KVM_HOST_FILE"]).unlink()
         _real(argv)

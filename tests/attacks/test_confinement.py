@@ -16,6 +16,8 @@ from driver import BLANK, Vmctl, blank_disk, processes_below, qemu_processes
 from proofs import prove
 from unit.samples import record, spec
 from vm_manager.backends.qemu.confinement import qemu_sandbox
+from vm_manager.backends.qemu.disks import base_disk
+from vm_manager.diagnostics.errors import BaseChanged
 from vm_manager.domain.instance import BaseImage, InstanceRecord
 from vm_manager.host.landlock import landlock_version
 from vm_manager.host.process import ProcessFailed, run
@@ -86,6 +88,30 @@ def test_a_disk_that_names_a_file_of_the_users_is_not_opened(
     assert _open_disk(victim, None) == (0, "")
     status, said = _open_disk(victim, qemu_sandbox(vm, files, 0))
     assert (status, f"Could not open '{secret}': Permission denied" in said) == (1, True), said
+
+
+def test_what_takes_the_place_of_a_base_is_not_opened(victim: tuple[InstanceRecord, InstanceFiles, Path]) -> None:
+    vm, files, _ = victim
+    base = Path(vm.base_image.path)
+    _overlay(files, "qcow2", base)
+    found = base_disk(vm.base_image)
+    assert found.file is not None
+    assert _open_disk(victim, qemu_sandbox(vm, files, 0, found.file)) == (0, "")
+    shutil.copy2(base, base.with_name("other"))
+    base.with_name("other").replace(base)
+    status, said = _open_disk(victim, qemu_sandbox(vm, files, 0, found.file))
+    assert (status, f"Could not open '{base}': Permission denied" in said) == (1, True), said
+
+
+def test_what_took_the_place_of_a_base_after_it_was_checked_is_not_granted(
+    victim: tuple[InstanceRecord, InstanceFiles, Path],
+) -> None:
+    vm, _, secret = victim
+    base = Path(vm.base_image.path)
+    base.unlink()
+    base.symlink_to(secret)
+    with pytest.raises(BaseChanged):
+        base_disk(replace(vm.base_image, format="raw"))
 
 
 def test_a_base_that_names_files_of_the_users_as_its_extents_is_not_opened(

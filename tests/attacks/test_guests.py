@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hostile_qemu import Behaviour, behind, endless, monitor
 from hostile_sshd import Sshd, hostile_sshd, listening
 from vm_manager.backends.qemu.agent import correct_clock
+from vm_manager.backends.qemu.jobs import jobs
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.query import ask, registers
 from vm_manager.backends.qemu.sockets import AGENT_SOCKET, QMP_SOCKET, QUERY_SOCKET
@@ -219,6 +220,7 @@ _LINES = {
     "no object": b"[]",
     "nothing": b"",
     "a number": b'{"return": ' + b"1" * 100_000 + b"}",
+    "a long event": b'{"event": "RESET", "data": "' + b"x" * 100_000 + b'"}',
 }
 
 
@@ -241,6 +243,13 @@ def test_events_without_number_are_not_kept(tmp_path: Path) -> None:
         with pytest.raises(QemuError):
             qmp.execute("query-status")
         assert next_event(1) is not None
+
+
+@pytest.mark.parametrize("said", [[1], [{}], {"id": "vmctl"}, [{"id": ["vmctl"]}], 5])
+def test_jobs_that_are_none_are_not_taken_for_one(said: object, tmp_path: Path) -> None:
+    peer = monitor(lambda command: said if command == "query-jobs" else None)
+    with behind(tmp_path / QMP_SOCKET, peer), within(40), Monitor(tmp_path) as qmp:
+        assert all("id" in job for job in jobs(qmp))
 
 
 @pytest.mark.parametrize("line", _LINES.values(), ids=_LINES)

@@ -326,6 +326,20 @@ def test_a_base_whose_links_permissions_or_place_have_changed_is_the_same(blank:
     subprocess.run(["cp", "-p", str(base), str(base.with_name("copy"))], check=True)
     base.with_name("copy").replace(base)
     assert blank("start", "blank").stdout == "blank: started\n"
+    # It was checked once, and is known from now on.
+    assert blank.record("blank")["base_image"]["inode"] == base.stat().st_ino
+
+
+def test_a_base_that_cannot_be_checked_now_is_not_called_another_one(blank: Vmctl, tmp_path: Path) -> None:
+    blank("up")
+    blank("down", "--timeout", "0")
+    base = blank.directory / "blank.qcow2"
+    base.with_name("link").hardlink_to(base)
+    tools = _qemu_img_that_ends_with(tmp_path, "exit 63")
+    result = blank("start", "blank", status=8, env={"PATH": f"{tools}:{os.environ['PATH']}"})
+    assert result.code == "vm_manager::image::format_detection_failed"
+    assert "could not be checked for damage" in result.stderr
+    assert blank("start", "blank").stdout == "blank: started\n"
 
 
 @pytest.mark.parametrize("format", ["qcow2", "raw"])
@@ -360,13 +374,19 @@ def test_qemu_opens_nothing_but_the_chain_it_was_given(tmp_path: Path, secret: P
 # Only a clear yes is a yes
 
 
-@pytest.mark.parametrize("end", ["exit 1", "exit 63", "kill -9 $$", "ulimit -v 1000; exec /usr/bin/env true"])
-def test_a_check_that_does_not_come_to_its_end_is_no_yes(vmctl: Vmctl, tmp_path: Path, end: str) -> None:
-    blank_disk(vmctl.directory)
-    tools = tmp_path / "bin"
+def _qemu_img_that_ends_with(base: Path, end: str) -> Path:
+    """A directory for PATH."""
+    tools = base / "bin"
     tools.mkdir()
     (tools / "qemu-img").write_text(f"#!/bin/sh\n{end}\n")
     (tools / "qemu-img").chmod(0o755)
+    return tools
+
+
+@pytest.mark.parametrize("end", ["exit 1", "exit 63", "kill -9 $$", "ulimit -v 1000; exec /usr/bin/env true"])
+def test_a_check_that_does_not_come_to_its_end_is_no_yes(vmctl: Vmctl, tmp_path: Path, end: str) -> None:
+    blank_disk(vmctl.directory)
+    tools = _qemu_img_that_ends_with(tmp_path, end)
     result = vmctl("image", "pull", "blank.qcow2", status=8, env={"PATH": f"{tools}:{os.environ['PATH']}"})
     assert result.code == "vm_manager::image::format_detection_failed"
     assert vmctl("image", "list", "--quiet").stdout == ""

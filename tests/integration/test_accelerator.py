@@ -5,6 +5,10 @@ The hosts are simulated, so that all of them are met on each: see `kvm_hosts`.
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -71,6 +75,8 @@ def test_kvm_that_cannot_be_used_is_told_once_and_the_guest_is_emulated(auto: Vm
     result = host("up")
     print(f"{kind}: up in {time.monotonic() - began:.1f} s")  # noqa: T201
     _warned_once(result, *_REFUSED[kind])
+    # Root in a container, to whom a group would be of no use.
+    assert ("containers take `--device /dev/kvm`" in result.stderr) == (kind == "forbidden")
     assert _runs_under(host, "tcg")
     assert f"tcg ({_REFUSED[kind][0]}" in host("status", "blank").stdout
     # What was found is remembered.
@@ -135,8 +141,60 @@ def test_the_accelerator_can_be_chosen_for_a_command_and_for_a_host(auto: Vmctl,
 
 
 def test_a_choice_that_does_not_exist(auto: Vmctl) -> None:
-    assert "VMCTL_ACCEL cannot be 'hvf'" in auto("up", env={"VMCTL_ACCEL": "hvf"}, status=2).stderr
+    wrong = {"VMCTL_ACCEL": "hvf", "VMCTL_MAX_IMAGE_SIZE": "much"}
+    result = auto("up", "--json", env=wrong, status=2)
+    assert "VMCTL_ACCEL cannot be 'hvf'" in result.stderr
+    assert result.json["diagnostics"][0]["code"] == "vmctl::usage"
     assert auto("up", "--accel", "hvf", status=2).code == "vmctl::usage"
+    # What starts nothing does not ask.
+    auto("up", "--accel", "tcg")
+    for words in (("stop", "blank", "--timeout", "0"), ("list",), ("destroy", "blank")):
+        auto(*words, env=wrong)
+
+
+def _distrust(host: Vmctl) -> None:
+    """Let it be remembered that KVM did not boot another VM's guest."""
+    script = (
+        "import shutil; from pathlib import Path; from vm_manager.backends.qemu.accelerator import distrust;"
+        "distrust(None, Path(shutil.which('qemu-system-x86_64')), 'other', ['it restarts'])"
+    )
+    subprocess.run([*host.prefix, sys.executable, "-c", script], env=host.environment(), check=True)
+
+
+def test_what_another_guest_has_shown_does_not_turn_away_who_demands_kvm_or_was_saved_under_it(
+    auto: Vmctl, tmp_path: Path
+) -> None:
+    host = on_host(auto, tmp_path, "works")
+    host("up")
+    host("suspend", "--to-disk", "blank")
+    _distrust(host)
+    assert host("resume", "blank").stdout.startswith("blank: restored")
+    assert _runs_under(host, "kvm")
+    host("restart", "blank", "--timeout", "0", "--accel", "kvm")
+    assert _runs_under(host, "kvm")
+    # Where nobody demands it, that guest's word still counts.
+    _warned_once(host("restart", "blank", "--timeout", "0"), "KVM did not boot the guest of VM 'other'", "it restarts")
+    assert _runs_under(host, "tcg")
+
+
+def test_a_state_that_was_saved_under_kvm_is_kept_until_kvm_works_again(auto: Vmctl, tmp_path: Path) -> None:
+    host = on_host(auto, tmp_path, "works")
+    host("up")
+    host("suspend", "--to-disk", "blank")
+    (tmp_path / "kvm").unlink()
+    result = host("resume", "blank", status=None)
+    assert (result.code, "--discard-saved-state" in result.stderr) == ("vm_manager::qemu::migration_failed", False)
+    assert "this host has no /dev/kvm" in result.stderr
+    (tmp_path / "kvm").touch()
+    advised = re.findall("`vmctl (resume .*)`", result.stderr)
+    assert host(*advised[0].split()).stdout.startswith("blank: restored")
+
+
+def test_a_qemu_that_stumbles_once_is_started_once_more_under_kvm(auto: Vmctl, tmp_path: Path) -> None:
+    host = on_host(auto, tmp_path, "stumbles")
+    assert host("up").stderr.count(_WARNING) == 0
+    assert _runs_under(host, "kvm")
+    assert _tried(tmp_path) == ["probe", "start", "probe", "start"]
 
 
 @pytest.mark.parametrize("kind", _NOT_BOOTING)
@@ -154,8 +212,12 @@ def test_a_guest_that_kvm_does_not_boot_is_started_again_without(
     assert "last failure" not in host("status", "tiny").stdout.lower()
     # It came up without, so that the probe was wrong: no guest is tried under KVM any more.
     again = host("restart", "tiny", "--timeout", "0")
-    _warned_once(again, _NOT_BOOTING[kind])
+    _warned_once(again, "KVM did not boot the guest of VM 'tiny'", _NOT_BOOTING[kind])
     assert _tried(tmp_path) == ["probe", "start"]
+    # The first QEMU was ended on purpose: nobody takes that for an accident, not even of one who was killed meanwhile.
+    journal = (host.home("tiny") / "journal.jsonl").read_text().splitlines()
+    told = [(entry["operation"], entry["outcome"]) for entry in map(json.loads, journal)]
+    assert told[: told.index(("wait", "ok"))][-3:] == [("start", "ok"), ("stop", "begun"), ("start", "ok")]
 
 
 @pytest.mark.parametrize("kind", _NOT_BOOTING)

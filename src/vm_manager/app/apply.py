@@ -33,7 +33,7 @@ from vm_manager.domain.plan import Action, Operation, WaitFor
 from vm_manager.domain.spec import Accelerator, OnError, VmSpec
 from vm_manager.planning.changes import startable
 from vm_manager.state.files import written_bytes
-from vm_manager.state.journal import record_begun
+from vm_manager.state.journal import record_begun, record_success
 
 if TYPE_CHECKING:
     from vm_manager.vmfile.load import Project
@@ -160,7 +160,7 @@ class Run:
         record = services.store.read(self._vm)
         backend = services.backend(record.backend)
         with step(services, self._vm, "start", "starting", "started") as told:
-            require_base(record)
+            record = replace(record, base_image=require_base(record))
             # Before the machine runs: should we die in between, a fresh boot must not pass for a ready guest.
             before = record.progress
             started = replace(before, started=True, ready=False, steps_done=0)
@@ -191,8 +191,15 @@ class Run:
             raise finding
         note = "it is started once more, emulated in software (TCG): slower, otherwise the same"
         services.emit(Warned(self._vm, finding.enrich(notes=(note,), subject=services.subject(self._vm)).as_warning()))
+        journal = services.store.files(self._vm).journal
+        # Else whoever looks meanwhile, or after we were killed, would take that end for an accident.
+        with suppress(VmError):
+            record_begun(journal, "stop")
         services.backend(record.backend).destroy(services.home(self._vm))
-        return self._power_on(record, replace(spec, accelerator=Accelerator.TCG))
+        record = self._power_on(record, replace(spec, accelerator=Accelerator.TCG))
+        with suppress(VmError):
+            record_success(journal, "start")
+        return record
 
     def _resume(self) -> None:
         record = self._services.store.read(self._vm)
@@ -219,7 +226,7 @@ class Run:
         record = services.store.read(self._vm)
         backend, home = services.backend(record.backend), services.home(self._vm)
         with step(services, self._vm, "resume", "restoring from disk", "restored") as told:
-            require_base(record)
+            record = replace(record, base_image=require_base(record))
             record = replace(record, backend_data=backend.restore(record, home, services.cancel, services.emit))
             services.store.write(record)
             told.outcome = f"restored{_where(services, record)}"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from vm_manager.diagnostics.errors import BaseChanged, BaseMissing, ImageError
+from vm_manager.diagnostics.errors import BaseChanged, BaseMissing, FormatDetectionFailed, ImageRefused
 from vm_manager.diagnostics.os_errors import diagnosed
 from vm_manager.domain.instance import BaseImage, InstanceRecord
-from vm_manager.host.qemu_img import image_info, require_format, require_sound
+from vm_manager.host.qemu_img import damage, image_info, require_format
 
 
-def require_base(record: InstanceRecord) -> None:
+def require_base(record: InstanceRecord) -> BaseImage:
     """Make sure that the image below a VM's disk is the one it was made on: on another one the disk would be garbage.
 
-    Raises: `image::base_missing`, `image::base_changed`.
+    Returns it with the inode and the time that were found sound, for the record: a copy is checked once.
+    Raises: `image::base_missing`, `image::base_changed`; `image::format_detection_failed` when that cannot be found out.
     """
     base = record.base_image
     try:
@@ -24,8 +26,10 @@ def require_base(record: InstanceRecord) -> None:
         raise diagnosed(error, base.path) from error
     if (status.st_size, status.st_mtime_ns) != (base.size_bytes, base.mtime_ns):
         raise _changed(base)
-    if base.format is not None:
-        _look_again(base, moved=(status.st_ino, status.st_ctime_ns) != (base.inode, base.ctime_ns))
+    if base.format is None:
+        return base
+    _look_again(base, moved=(status.st_ino, status.st_ctime_ns) != (base.inode, base.ctime_ns))
+    return replace(base, inode=status.st_ino, ctime_ns=status.st_ctime_ns)
 
 
 def _look_again(base: BaseImage, *, moved: bool) -> None:
@@ -36,10 +40,10 @@ def _look_again(base: BaseImage, *, moved: bool) -> None:
     path = Path(base.path)
     try:
         require_format(path, image_info(path), base.format)
-        if moved:
-            require_sound(path, base.format or "")
-    except ImageError as error:
+    except (ImageRefused, FormatDetectionFailed) as error:
         raise _changed(base) from error
+    if moved and (shown := damage(path, base.format or "")) is not None:
+        raise _changed(base).enrich(evidence=(shown,))
 
 
 def _changed(base: BaseImage) -> BaseChanged:

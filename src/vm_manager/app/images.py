@@ -20,7 +20,7 @@ from vm_manager.domain.image import CachedImage, ImageReport, SizeLimits
 from vm_manager.domain.names import closest
 from vm_manager.domain.oci_reference import is_oci
 from vm_manager.domain.spec import ImageSource
-from vm_manager.host.qemu_img import backing_chain, convert, image_info
+from vm_manager.host.qemu_img import backing_chain, convert, foreign_size, image_info
 from vm_manager.host.regular_file import require_image_file
 from vm_manager.images.cache import ImageCache, name_of
 from vm_manager.images.download import local_path
@@ -80,16 +80,24 @@ def inspect(services: Services, reference: str) -> ImageReport:
     users, _ = _users(services, look_at_disks=True)
     cached = _in_cache(services, reference)
     path = Path(cached.path) if cached else _existing(services, reference)
-    info = image_info(path)
+    foreign = foreign_size(path)
+    format, size = foreign or _format_and_size(path)
+    with os_errors(path):
+        taken = path.stat().st_blocks * 512
     return ImageReport(
         path=str(path),
-        format=info.format,
-        size_bytes=info.size_bytes,
-        virtual_size_bytes=info.virtual_size_bytes,
-        chain=tuple(map(str, backing_chain(path))),
+        format=format,
+        size_bytes=taken,
+        virtual_size_bytes=size,
+        chain=() if foreign else tuple(map(str, backing_chain(path))),
         cached=_with_users(cached, users) if cached else None,
         used_by=users.get(path.resolve(), ()),
     )
+
+
+def _format_and_size(path: Path) -> tuple[str, int]:
+    info = image_info(path)
+    return info.format, info.virtual_size_bytes
 
 
 def convert_image(services: Services, reference: str, target: Path, *, format: str, compress: bool) -> ImageReport:
@@ -111,12 +119,13 @@ def convert_image(services: Services, reference: str, target: Path, *, format: s
         try:
             with _told(services, target.name, "convert", f"converting to {format}"):
                 below = None if cached else _below(services, source)
-                convert(source, part, format=format, compress=compress, below=below, cancel=services.cancel)
+                size = convert(source, part, format=format, compress=compress, below=below, cancel=services.cancel)
             with os_errors(target):
                 part.rename(target)
+                taken = target.stat().st_blocks * 512
         finally:
             part.unlink(missing_ok=True)
-    return inspect(services, str(target.absolute()))
+    return ImageReport(path=str(target.absolute()), format=format, size_bytes=taken, virtual_size_bytes=size)
 
 
 def _below(services: Services, disk: Path) -> tuple[Path, str] | None:

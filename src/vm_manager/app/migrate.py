@@ -81,7 +81,9 @@ def _move(services: Services, there: Services, vm: str) -> str:
             help=("destroy the one there first, with a vmctl that uses that directory",),
             subject=Subject(vm=vm),
         )
-    for warning in backend.check_host((record.spec,)):
+    accelerated = backend.acceleration(record)
+    spec = replace(record.spec, accelerator=accelerated.accelerator) if accelerated else record.spec
+    for warning in backend.check_host((spec,)):
         services.emit(Warned(vm, warning))
     root = there.store.data.root
     with step(services, vm, "migrate", f"moving to {root}", "moved") as told:

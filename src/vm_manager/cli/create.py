@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vm_manager.cli.session import AccelOption, JsonOption, work
+from vm_manager.cli.session import JsonOption, one_of, work
 from vm_manager.diagnostics.errors import Usage
 
 
@@ -54,7 +54,15 @@ def create(
         str | None, typer.Option("--bridge", metavar="NAME", help="A bridge of this host; not in this version.")
     ] = None,
     uefi: Annotated[bool, typer.Option("--uefi", help="Boot by UEFI; not in this version.")] = False,
-    accel: AccelOption = None,
+    accel: Annotated[
+        str | None,
+        typer.Option(
+            "--accel",
+            metavar="auto|kvm|tcg",
+            callback=lambda word: word and one_of(("auto", "kvm", "tcg"))(word),
+            help="What executes the guest, from now on. Default: auto.",
+        ),
+    ] = None,
     start: Annotated[bool, typer.Option("--start", help="Start it, and wait until it is ready.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -68,7 +76,7 @@ def create(
     from vm_manager.app.options import NewVm
     from vm_manager.domain.spec import Accelerator
 
-    with work(json=json, accel=accel) as command:
+    with work(json=json, starts=True, accel=accel) as command:
         new = NewVm(
             name=name,
             image=image,

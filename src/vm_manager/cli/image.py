@@ -58,7 +58,7 @@ def pull(
     """Fetch an image into the cache, unless it is there; compressed ones (.zst, .xz, .gz) are decompressed."""
     from vm_manager.ui.images import image_item, size
 
-    with _document_of_failure(json, image=None), manager(max_size) as vms:
+    with _document_of_failure(json, image=None), manager(current.max_image_bytes(max_size)) as vms:
         pulled = vms.pull_image(url, name=name, sha256=sha256, sha512=sha512)
     found = pulled.image
     if json:

@@ -25,7 +25,7 @@ def start(
 
     Returns when they are as ready as they have been before.
     """
-    with work(json=json, accel=accel) as command:
+    with work(json=json, starts=True, accel=accel) as command:
         command.done(command.vms.start(names, timeout_s=timeout, discard_saved_state=discard))
 
 
@@ -39,7 +39,7 @@ def restart(
     names: VmsArgument, timeout: StopTimeoutOption = 30.0, accel: AccelOption = None, json: JsonOption = False
 ) -> None:
     """Stop VMs and start them again."""
-    with work(json=json, accel=accel) as command:
+    with work(json=json, starts=True, accel=accel) as command:
         command.done(command.vms.restart(names, timeout_s=timeout))
 
 

@@ -74,32 +74,34 @@ def selected(names: Sequence[str] | None, options: Sequence[str] | None) -> list
 
 
 @contextmanager
-def manager(max_image_size: str | None = None) -> Iterator[Manager]:
-    """A manager whose events are drawn while the block runs. Raises: `vmctl::usage`."""
+def manager(max_image_bytes: int | None = None) -> Iterator[Manager]:
+    """A manager whose events are drawn while the block runs."""
     from vm_manager.ui.display import display_for
 
     with display_for(current.terminal) as display:
-        yield Manager(
-            backend=current.backend_name, emit=display, max_image_bytes=current.max_image_bytes(max_image_size)
-        )
+        yield Manager(backend=current.backend_name, emit=display, max_image_bytes=max_image_bytes)
 
 
 class Work:
     """What a command does with VMs: a manager whose events are drawn, and what is to be told at its end."""
 
-    def __init__(self, emit: EventSink, accel: str | None) -> None:
+    def __init__(self, emit: EventSink) -> None:
         from vm_manager.ui.timings import Timings
 
+        self.vms = Manager(backend=current.backend_name, emit=self._take)
+        self.outcomes: tuple[Outcome, ...] = ()
+        self.warnings: list[Diagnostic] = []
+        self.timings = Timings()
+        self._emit = emit
+
+    def start_with(self, accel: str | None) -> None:
+        """Take what concerns machines that are made or started from the options and the environment. Raises: `vmctl::usage`."""
         self.vms = Manager(
             backend=current.backend_name,
             emit=self._take,
             accelerator=current.accelerator(accel),
             max_image_bytes=current.max_image_bytes(),
         )
-        self.outcomes: tuple[Outcome, ...] = ()
-        self.warnings: list[Diagnostic] = []
-        self.timings = Timings()
-        self._emit = emit
 
     def done(self, outcomes: tuple[Outcome, ...]) -> None:
         """Keep the outcomes for the end."""
@@ -115,16 +117,21 @@ class Work:
 
 
 @contextmanager
-def work(*, json: bool, accel: str | None = None) -> Iterator[Work]:
-    """Run a command's work, then say what was done, a line per VM or one document; raises what stands for all that failed."""
+def work(*, json: bool, starts: bool = False, accel: str | None = None) -> Iterator[Work]:
+    """Run a command's work, then say what was done, a line per VM or one document; raises what stands for all that failed.
+
+    starts: whether it may make or start machines; accel: with what, else the environment and the VMs say it.
+    """
     from vm_manager.app.fleet import failure_of
     from vm_manager.ui.display import display_for
     from vm_manager.ui.documents import diagnostic_items, document, outcome_item
 
     failure: VmError | None
     with display_for(current.terminal) as display:
-        command = Work(display, accel)
+        command = Work(display)
         try:
+            if starts:
+                command.start_with(accel)
             yield command
             failure = failure_of(command.outcomes)
         except VmError as error:

@@ -64,7 +64,7 @@ def up(
     if dry_run:
         show_plan(file, selected(names, name), options, json=json)
         return
-    with work(json=json, accel=accel) as command:
+    with work(json=json, starts=True, accel=accel) as command:
         project = load_project(command.vms, file, warn=True)
         command.done(command.vms.up(project, selected(names, name), options))
 
@@ -82,7 +82,7 @@ def reload(
 
     A new VM is made completely before the old one is ended; what the old one's disk held is gone then.
     """
-    with work(json=json, accel=accel) as command:
+    with work(json=json, starts=True, accel=accel) as command:
         project = load_project(command.vms, file, warn=True)
         options = UpOptions(provision=not no_provision, stop_timeout_s=timeout)
         command.done(command.vms.reload(project, selected(names, name), options))

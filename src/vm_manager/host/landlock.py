@@ -13,11 +13,16 @@ from contextlib import suppress
 from enum import IntFlag
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 # The same on every architecture.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _GIVE_VERSION = 1
 _PATH_BENEATH, _NET_PORT = 1, 2
+
+
+#: A file by its device and inode.
+FileId = tuple[int, int]
 
 
 class Access(IntFlag):
@@ -78,11 +83,18 @@ def landlock_version() -> int:
     return 0
 
 
-def restrict_thread(files: Mapping[Path, Access], ports: Iterable[int] | None, *, connect: bool) -> None:
+def restrict_thread(
+    files: Mapping[Path, Access],
+    ports: Iterable[int] | None,
+    *,
+    connect: bool,
+    pinned: Mapping[Path, FileId] = MappingProxyType({}),
+) -> None:
     """Give up everything but this, for the calling thread and what it starts; other threads are as before.
 
     files: what may be done to a file, or to all below a directory; what is missing is left out. ports: that TCP may listen
-    on, 0: any that the kernel picks; None: all. connect: whether TCP may connect to others.
+    on, 0: any that the kernel picks; None: all. connect: whether TCP may connect to others. pinned: which file it has to be
+    that is found under a name; another one is left out.
     Kernels before 5.19, 6.2, 6.7, 6.10 and 6.12 do not know all of it, and restrict what they know.
     The thread must have given up new privileges: see `give_up_privileges`.
     Raises: `OSError`.
@@ -94,7 +106,7 @@ def restrict_thread(files: Mapping[Path, Access], ports: Iterable[int] | None, *
     rules = _call(_CREATE_RULESET, ctypes.byref(ruleset), ctypes.c_size_t(ctypes.sizeof(ruleset)), ctypes.c_uint32(0))
     try:
         for path, access in files.items():
-            _allow_path(rules, path, access & known)
+            _allow_path(rules, path, access & known, pinned.get(path))
         if version >= _NET_SINCE and ports is not None:
             for port in ports:
                 _add(rules, _NET_PORT, _NetPort(Net.BIND_TCP, port))
@@ -103,14 +115,17 @@ def restrict_thread(files: Mapping[Path, Access], ports: Iterable[int] | None, *
         os.close(rules)
 
 
-def _allow_path(rules: int, path: Path, access: Access) -> None:
+def _allow_path(rules: int, path: Path, access: Access, pinned: FileId | None) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return  # what this user does not reach, nothing that it starts does
     try:
+        status = os.fstat(descriptor)
+        if pinned not in (None, (status.st_dev, status.st_ino)):
+            return
         # The kernel refuses a right to a file that only directories have.
-        fitting = access if stat.S_ISDIR(os.fstat(descriptor).st_mode) else access & _OF_FILES
+        fitting = access if stat.S_ISDIR(status.st_mode) else access & _OF_FILES
         _add(rules, _PATH_BENEATH, _PathBeneath(fitting, descriptor))
     finally:
         os.close(descriptor)

@@ -50,14 +50,13 @@ class ImageInfo:
     """What an image is, by what is in it.
 
     depends_on: the backing or data file that it names, or None; backing: the same as a whole path, of a backing file only.
-    size_bytes: what it takes on this host's disk. encrypted: whether a secret is needed to read it.
+    encrypted: whether a secret is needed to read it.
     """
 
     format: str
     virtual_size_bytes: int
     depends_on: str | None
     backing: Path | None = None
-    size_bytes: int = 0
     encrypted: bool = False
 
 
@@ -78,15 +77,12 @@ def image_info(path: Path) -> ImageInfo:
     if header.virtual_size_bytes is None:
         require_whole(path, ImageInfo(header.format, 0, header.depends_on))
         raise foreign_format(path, header.format)
-    with os_errors(path):
-        size = path.stat().st_blocks * 512
     return ImageInfo(
         format=header.format,
         virtual_size_bytes=header.virtual_size_bytes,
         depends_on=_named(header),
         # QEMU takes a name as one of a file also with this before it.
         backing=path.parent / header.backing.removeprefix("file:") if header.backing else None,
-        size_bytes=size,
         encrypted=header.encrypted,
     )
 
@@ -166,24 +162,30 @@ def backing_chain(path: Path) -> tuple[Path, ...]:
 
 
 def require_sound(path: Path, format: str) -> None:
-    """Make sure that an image is not damaged or cut off, as far as its format shows it; only a clear yes is one.
+    """Make sure that an image is not damaged or cut off. Raises: `image::format_detection_failed`."""
+    if (shown := damage(path, format)) is not None:
+        raise FormatDetectionFailed("{path} is damaged or was cut off", {"path": str(path)}, evidence=(shown,))
 
-    Raises: `image::format_detection_failed`.
+
+def damage(path: Path, format: str) -> Evidence | None:
+    """What shows that an image is damaged or cut off, as far as its format does; only a clear yes or no is one.
+
+    Raises: `image::format_detection_failed` when it cannot be told.
     """
     if format == RAW:
-        return  # it has nothing that could be damaged
+        return None  # it has nothing that could be damaged
     argv = [str(require_qemu_img()), "check", "-q", "-U", disk_json(path, format)]
     try:
         run(argv, timeout_s=_TIMEOUT_S, limits=_LOOK, sandbox=Sandbox(read=(path,)))
     except ProcessFailed as error:
         if error.result.status in _SOUND:
-            return
-        damaged = error.result.status == _DAMAGED
+            return None
+        if error.result.status == _DAMAGED:
+            return error.evidence
         raise FormatDetectionFailed(
-            "{path} is damaged or was cut off" if damaged else "{path} could not be checked for damage",
-            {"path": str(path)},
-            evidence=(error.evidence,),
+            "{path} could not be checked for damage", {"path": str(path)}, evidence=(error.evidence,)
         ) from error
+    return None
 
 
 def convert(
@@ -195,8 +197,8 @@ def convert(
     below: tuple[Path, str] | None = None,
     most_bytes: int = _LARGEST_FILE_BYTES,
     cancel: CancelToken | None = None,
-) -> None:
-    """Write an image as one file of another format. target: replaced when it exists.
+) -> int:
+    """Write an image as one file of another format; the size in bytes of the disk in it. target: replaced when it exists.
 
     compress: only with qcow2, whose clusters it compresses. below: the path and format of the image that the disk of a VM stands
     on, which becomes part of the new file; no other image may refer to another file. most_bytes: how large the file may become.
@@ -208,10 +210,10 @@ def convert(
     except HostError as error:
         raise ConversionFailed("qemu-img is not installed", help=error.diagnostic.help) from error
     if (foreign := foreign_size(source)) is not None:
-        source_format = foreign[0]
+        source_format, size = foreign
     else:
         info = image_info(source)
-        source_format = info.format
+        source_format, size = info.format, info.virtual_size_bytes
         if below is None:
             require_whole(source, info)
     flags = ["-c"] if compress else []
@@ -240,6 +242,7 @@ def convert(
             help=(f"`qemu-img check -f {source_format} '{source}'` says whether the image is damaged",),
             evidence=(error.evidence,),
         ) from error
+    return size
 
 
 def require_whole(path: Path, info: ImageInfo) -> None:

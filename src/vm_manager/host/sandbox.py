@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from vm_manager.diagnostics.errors import NoSandbox, Usage
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.instance import Confinement, SandboxKind
 from vm_manager.host.environment import clean_environment
-from vm_manager.host.landlock import Access, landlock_version, restrict_thread
+from vm_manager.host.landlock import Access, FileId, landlock_version, restrict_thread
 from vm_manager.host.privileges import give_up_privileges
 
 _VARIABLE, _OFF, _REQUIRE = "VMCTL_SANDBOX", "off", "require"
@@ -54,6 +54,7 @@ class Sandbox:
     read, write: files, or directories with all below them; sockets_in: directories in which it may make sockets, and
     remove files. devices: device files.
     ports: TCP ports that it may listen on, 0: any that the kernel picks. connect: whether it may connect by TCP.
+    pinned: which file it has to be that is found under a name; another one is not granted.
     """
 
     read: tuple[Path, ...] = ()
@@ -62,6 +63,7 @@ class Sandbox:
     devices: tuple[Path, ...] = ()
     ports: tuple[int, ...] = ()
     connect: bool = False
+    pinned: Mapping[Path, FileId] = field(default_factory=dict)
 
 
 def confinement() -> Confinement:
@@ -105,7 +107,14 @@ def spawn(
         return subprocess.Popen(argv, **options)
     sandbox_finding()
     with ThreadPoolExecutor(1, "sandbox") as thread:
-        return thread.submit(_enter_and_start, argv, sandbox, program or Path(argv[0]), options).result()
+        started = thread.submit(_enter_and_start, argv, sandbox, program or Path(argv[0]), options)
+        try:
+            return started.result()
+        except BaseException:
+            # Interrupted as we waited: nobody else knows of it.
+            if started.exception() is None:
+                started.result().kill()
+            raise
 
 
 def _word() -> str:
@@ -122,7 +131,8 @@ def _enter_and_start(
 ) -> subprocess.Popen[Any]:
     give_up_privileges()
     if landlock_version() > 0:
-        restrict_thread(_files(program, sandbox), sandbox.ports, connect=sandbox.connect)
+        files = _files(program, sandbox)
+        restrict_thread(files, sandbox.ports, connect=sandbox.connect, pinned=sandbox.pinned)
     return subprocess.Popen(argv, **options)
 
 

@@ -35,6 +35,11 @@ def test_a_state_that_was_saved_before_the_base_was_named_is_still_of_use() -> N
     assert normalised(new) == normalised(old) == old
 
 
+@pytest.mark.parametrize("word", ["{x", "{" + "[" * 100_000, '{"a": ' + "1" * 100_000 + "}", "{}", '{"backing": {}}'])
+def test_what_a_qemu_writes_over_its_own_command_line_is_a_word(word: str) -> None:
+    assert normalised(("qemu", word)) == ("qemu", word)
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [("256M", "512M"), ("max", "qemu64"), ("tcp:127.0.0.1", "tcp:0.0.0.0"), (":22", ":23")]
 )

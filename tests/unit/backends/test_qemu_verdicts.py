@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vm_manager.backends.qemu.verdicts import Verdict, key, recall, remember
+from vm_manager.host.landlock import landlock_version
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_a_verdict_is_remembered_for_what_it_is_about() -> None:
 
 @pytest.mark.usefixtures("cache")
 def test_a_probe_that_was_given_up_counts_for_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    remember("this", Verdict(False, "gave up", certain=False))
+    remember("this", Verdict(False, "gave up", lasts_s=600.0))
     assert recall("this") is not None
     at = recall("this").at  # type: ignore[union-attr]
     for later, known in ((599, True), (601, False), (-5, False)):
@@ -38,7 +39,18 @@ def test_a_probe_that_was_given_up_counts_for_ten_minutes(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"schema": 2, "verdicts": 5}', "[" * 100_000, '{"schema": 1, "key": "x"}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"schema": 3, "verdicts": 5}',
+        "[" * 100_000,
+        '{"schema": 1, "key": "x"}',
+        '{"schema": 3, "verdicts": {"this": {"boots": false, "at": "x", "lasts_s": 600}}}',
+        '{"schema": 3, "verdicts": {"this": {"boots": false, "lines": [1]}}}',
+        '{"schema": 3, "verdicts": {"this": {}}}',
+    ],
 )
 def test_a_cache_that_cannot_be_read_is_none(cache: Path, text: str) -> None:
     cache.parent.mkdir(parents=True)
@@ -55,13 +67,18 @@ def test_only_the_newest_are_kept(cache: Path) -> None:
     assert cache.stat().st_size < 10_000
 
 
-def test_another_qemu_another_processor_or_another_device_is_another_question(tmp_path: Path) -> None:
+def test_another_qemu_another_processor_another_device_or_another_sandbox_is_another_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     qemu, device = tmp_path / "qemu", tmp_path / "kvm"
     qemu.write_text("1")
     device.write_text("")
     first = key(qemu, "host", device)
     assert first == key(qemu, "host", device)
     assert first != key(qemu, "EPYC", device)
+    with monkeypatch.context() as without:
+        without.setenv("VMCTL_SANDBOX", "off")
+        assert (first != key(qemu, "host", device)) == (landlock_version() > 0)
     os.utime(qemu, ns=(1, 1))
     second = key(qemu, "host", device)
     device.chmod(0o600)

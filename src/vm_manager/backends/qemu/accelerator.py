@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 from vm_manager.backends.qemu.boot_probe import ProbeResult, boot_probe
@@ -19,8 +20,20 @@ from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.spec import Accelerator
 
 _TITLE = "a boot in miniature under KVM"
+# Of a probe that was given up, or in which nothing was executed: on a host that is busy, or out of memory, that says little.
+_UNCERTAIN_S = 600.0
+# An image that boots under TCG only shall not take KVM away from all others for ever.
+_DISTRUST_S = 24 * 3600.0
 # Several VMs are started at a time: the first one finds out, the others wait for it.
 _probing = threading.Lock()
+
+
+class Believe(Enum):
+    """Which verdicts of before count."""
+
+    ANY = auto()
+    SUCCESS = auto()
+    NONE = auto()
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,8 @@ def choose(wanted: Accelerator, cpu: str | None, qemu: Path) -> Choice:
     """The accelerator for a guest. Raises: `host::kvm_unusable` when KVM is demanded but does not work."""
     if wanted is Accelerator.TCG:
         return emulation(cpu, "as chosen")
-    finding = kvm_finding(cpu, qemu)
+    # Whoever demands KVM is not turned away by what another guest has shown, or by a moment in which the host was busy.
+    finding = kvm_finding(cpu, qemu, Believe.SUCCESS if wanted is Accelerator.KVM else Believe.ANY)
     if finding is None:
         return acceleration(cpu, "KVM boots guests on this host")
     if wanted is Accelerator.KVM:
@@ -60,30 +74,32 @@ def emulation(cpu: str | None, reason: str, refused: KvmUnusable | None = None) 
     return Choice(Accelerator.TCG, "tcg,thread=multi,tb-size=512", cpu or "max", reason, refused)
 
 
-def kvm_finding(cpu: str | None, qemu: Path, *, anew: bool = False) -> KvmUnusable | None:
-    """Why KVM cannot be used, or None when it boots.
-
-    anew: whatever was found before counts no more.
-    """
+def kvm_finding(cpu: str | None, qemu: Path, believe: Believe = Believe.ANY) -> KvmUnusable | None:
+    """Why KVM cannot be used, or None when it boots. believe: else the probe is asked."""
     finding = device_finding()
     if finding is not None:
         return finding
     try:
         about = key(qemu, cpu or "host")
         with _probing:
-            verdict = None if anew else recall(about)
-            if verdict is None:
+            known = recall(about)
+            if known is not None and (believe is Believe.ANY or (believe is Believe.SUCCESS and known.boots)):
+                verdict = known
+            else:
                 verdict = _verdict(boot_probe(qemu, "kvm", cpu or "host"))
-                remember(about, verdict)
+                # What a guest has shown outranks the probe.
+                if known is None or not (known.guest and verdict.boots):
+                    remember(about, verdict)
     except OSError as error:
         return _unusable(Verdict(False, "KVM could not be tried", (str(error),)))
     return None if verdict.boots else _unusable(verdict)
 
 
-def distrust(cpu: str | None, qemu: Path, message: str, lines: Sequence[str]) -> None:
-    """Remember that KVM did not boot a guest which came up under TCG, whatever the probe says of it."""
+def distrust(cpu: str | None, qemu: Path, vm: str, lines: Sequence[str]) -> None:
+    """Remember that KVM did not boot a VM's guest, which came up under TCG, whatever the probe says of it."""
+    verdict = Verdict(False, f"KVM did not boot the guest of VM '{vm}'", tuple(lines), _DISTRUST_S, guest=vm)
     try:
-        remember(key(qemu, cpu or "host"), Verdict(False, message, tuple(lines)))
+        remember(key(qemu, cpu or "host"), verdict)
     except OSError:
         return  # the device is gone: the next look at it says so
 
@@ -92,11 +108,12 @@ def _verdict(found: ProbeResult) -> Verdict:
     if found.failed_step is None:
         return Verdict(True)
     if not found.reached and is_held():
-        return Verdict(
-            False, "another hypervisor, such as VirtualBox or VMware, holds this host's virtualisation", certain=False
-        )
+        message = "another hypervisor, such as VirtualBox or VMware, holds this host's virtualisation"
+        return Verdict(False, message, lasts_s=_UNCERTAIN_S)
     message = f"KVM does not boot guests on this host: it failed at {found.failed_step}"
-    return Verdict(False, message, (f"QEMU {found.ended}", *found.said), certain=not found.timed_out)
+    certain = bool(found.reached) and not found.timed_out
+    lines = (f"QEMU {found.ended}", *found.said)
+    return Verdict(False, message, lines, None if certain else _UNCERTAIN_S)
 
 
 def _unusable(verdict: Verdict) -> KvmUnusable:

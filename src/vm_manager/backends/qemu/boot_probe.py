@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import selectors
 import subprocess
 import time
@@ -43,6 +44,7 @@ _DONE = 33
 # A good KVM takes 0.1 s for all, and a busy host's firmware a second.
 _SILENCE_S = 3.0
 _LIMIT_S = 10.0
+_CPU_S = 30
 _QUOTED_BYTES = 16 * 1024
 _QUOTED_LINES = 6
 # QEMU's trace event `runstate_set` (softmmu/trace-events), on its standard error.
@@ -84,6 +86,9 @@ def boot_probe(qemu: Path, accelerator: str, cpu: str) -> ProbeResult:
             pass_fds=[disk],
             start_new_session=True,  # Ctrl-C is ours
         )
+        # Should we be killed: a guest that spins would do so for ever.
+        with suppress(OSError):
+            resource.prlimit(process.pid, resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
     finally:
         os.close(disk)
     with process:

@@ -12,6 +12,7 @@ from pathlib import Path
 from vm_manager.backends.qemu.kvm_device import KVM_DEVICE
 from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.spec import NetworkMode
+from vm_manager.host.landlock import FileId
 from vm_manager.host.sandbox import Sandbox
 from vm_manager.state.layout import InstanceFiles
 
@@ -19,12 +20,16 @@ _NAME_SERVERS = Path("/etc/resolv.conf")
 _ANY_PORT = 0
 
 
-def qemu_sandbox(record: InstanceRecord, files: InstanceFiles, ssh_port: int) -> Sandbox:
-    """The sandbox of a VM's QEMU. ssh_port: what leads to the guest's sshd; 0: one that the kernel picks."""
+def qemu_sandbox(record: InstanceRecord, files: InstanceFiles, ssh_port: int, base: FileId | None = None) -> Sandbox:
+    """The sandbox of a VM's QEMU.
+
+    ssh_port: what leads to the guest's sshd; 0: one that the kernel picks. base: which file the image has to be.
+    """
     reached = record.spec.network is NetworkMode.USER
     online = reached and not record.spec.isolated
     return Sandbox(
         read=(Path(record.base_image.path), files.seed, *(_name_servers() if online else ())),
+        pinned={Path(record.base_image.path): base} if base else {},
         write=(files.overlay, files.pid, *files.machine_logs),
         sockets_in=(files.home,),
         devices=(KVM_DEVICE,),

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm_manager.backends.qemu.section import QemuData
+from vm_manager.diagnostics.errors import BaseChanged
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.instance import BaseImage
 from vm_manager.domain.spec import VmSpec
+from vm_manager.host.landlock import FileId
 from vm_manager.host.qemu_img import create_overlay, image_info, require_format
 from vm_manager.state.layout import InstanceFiles
 
@@ -24,21 +26,29 @@ def prepare_disks(spec: VmSpec, base: BaseImage, files: InstanceFiles) -> None:
 
 @dataclass(frozen=True)
 class BaseDisk:
-    """The image below the root disk, as QEMU is told of it. path: absolute. format: raw or qcow2."""
+    """The image below the root disk, as QEMU is told of it. path: absolute. format: raw or qcow2.
+
+    file: its device and inode; what takes its place is another one.
+    """
 
     path: str
     format: str
+    file: FileId | None = None
 
 
 def base_disk(base: BaseImage) -> BaseDisk:
-    """What is below the root disk, once more seen to refer to no other file.
+    """What is below the root disk, once more seen to be the same and to refer to no other file.
 
-    Raises: `image::refused`, `image::format_detection_failed`, `io`.
+    Raises: `image::base_changed`, `image::refused`, `image::format_detection_failed`, `io`.
     """
     path = Path(base.path)
+    with os_errors(path):
+        status = path.stat()
+    if (status.st_size, status.st_mtime_ns) != (base.size_bytes, base.mtime_ns):
+        raise BaseChanged("the image {path} is not the one that the disk was made on", {"path": base.path})
     info = image_info(path)
     require_format(path, info, base.format)
-    return BaseDisk(str(path.absolute()), info.format)
+    return BaseDisk(str(path.absolute()), info.format, (status.st_dev, status.st_ino))
 
 
 def writable_disks(files: InstanceFiles) -> dict[str, Path]:

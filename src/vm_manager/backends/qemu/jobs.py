@@ -36,7 +36,7 @@ def run_job(monitor: Monitor, files: InstanceFiles, command: str, arguments: dic
         monitor.execute(command, {"job-id": job, **arguments})
         if handle is not None:
             _wait(monitor, files, handle, next_event, job)
-    error = next((entry.get("error") for entry in _jobs(monitor) if entry["id"] == job), None)
+    error = next((entry.get("error") for entry in jobs(monitor) if entry["id"] == job), None)
     # Never by itself: its error would be gone before anybody had asked.
     monitor.execute("job-dismiss", {"id": job})
     if error is not None:
@@ -47,7 +47,8 @@ def run_job(monitor: Monitor, files: InstanceFiles, command: str, arguments: dic
         )
 
 
-def _jobs(monitor: Monitor) -> list[Mapping[str, object]]:
+def jobs(monitor: Monitor) -> list[Mapping[str, object]]:
+    """QEMU's jobs, as it tells of them; each has an `id`. Raises: `qemu::qmp_command_failed`, `qemu::qmp_connect_failed`."""
     return _with_id(monitor.execute("query-jobs"))
 
 
@@ -57,7 +58,7 @@ def _with_id(jobs: object) -> list[Mapping[str, object]]:
 
 def _dismiss_old(monitor: Monitor) -> None:
     """Dismiss what a killed command has left."""
-    for entry in _jobs(monitor):
+    for entry in jobs(monitor):
         if str(entry["id"]).startswith(_PREFIX) and entry.get("status") == "concluded":
             monitor.execute("job-dismiss", {"id": entry["id"]})
 
@@ -72,7 +73,7 @@ def _wait(monitor: Monitor, files: InstanceFiles, handle: int, next_event: NextE
         if check.expired:
             # Should the event have been lost: a QEMU that answers a reader is not working at a snapshot.
             if ask(files.home, 0) and all(
-                entry["id"] != job or entry.get("status") == "concluded" for entry in _jobs(monitor)
+                entry["id"] != job or entry.get("status") == "concluded" for entry in jobs(monitor)
             ):
                 return
             check = Deadline(_CHECK_EVERY_S)

@@ -32,7 +32,7 @@ def device_finding(device: Path = KVM_DEVICE) -> KvmUnusable | None:
             " `sudo modprobe kvm_amd`; in a virtual machine, its host must allow nested virtualisation",
         )
     except PermissionError as error:
-        return _unusable("{device} may not be opened", device, _how_to_get_in(device), _call("open", error))
+        return _unusable("{device} may not be opened", device, _how_to_get_in(device, error), _call("open", error))
     except OSError as error:
         # ENXIO, ENODEV: a device file without its module.
         help = "load the module: `sudo modprobe kvm_intel` or `sudo modprobe kvm_amd`; `sudo dmesg` says why it refuses"
@@ -55,20 +55,25 @@ def is_held(device: Path = KVM_DEVICE) -> bool:
     return False
 
 
-def _how_to_get_in(device: Path) -> str:
+def _how_to_get_in(device: Path, error: PermissionError) -> str:
     """By the node's owner and mode: which group opens it, and whether this user is in it already."""
     try:
         status = device.stat()
-        group = grp.getgrgid(status.st_gid).gr_name
+        owners = grp.getgrgid(status.st_gid)
         user = pwd.getpwuid(os.geteuid()).pw_name
-        members = grp.getgrgid(status.st_gid).gr_mem
     except (OSError, KeyError):
         return f"ask the administrator of this host for access to {device}"
-    if status.st_mode & (stat.S_IRGRP | stat.S_IWGRP) != stat.S_IRGRP | stat.S_IWGRP or status.st_gid == 0:
-        return f"give its access to a group: `sudo chgrp kvm {device}`, then `sudo chmod 660 {device}`"
-    if user in members:
-        return f"you are in its group already, but not in this session: log in again, or run `newgrp {group}`"
-    return f'join the group that owns it: `sudo usermod -aG {group} "$USER"`, then log in again'
+    readable = status.st_mode & (stat.S_IRGRP | stat.S_IWGRP) == stat.S_IRGRP | stat.S_IWGRP
+    in_group = status.st_gid in (os.getegid(), *os.getgroups())
+    if error.errno == errno.EPERM or os.geteuid() == 0 or (readable and in_group):
+        # Not the node's permissions: a container's device rules, or a security module.
+        return f"let whatever confines this session have the device: containers take `--device {device}`"
+    if not readable or status.st_gid == 0:
+        join = '`sudo usermod -aG kvm "$USER"`, then log in again'
+        return f"give a group access to it: `sudo chgrp kvm {device}`, `sudo chmod 660 {device}` and {join}"
+    if user in owners.gr_mem:
+        return f"you are in its group already, but not in this session: log in again, or run `newgrp {owners.gr_name}`"
+    return f'join the group that owns it: `sudo usermod -aG {owners.gr_name} "$USER"`, then log in again'
 
 
 def _call(name: str, error: OSError) -> Evidence:

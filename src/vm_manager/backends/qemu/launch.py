@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vm_manager.backends.qemu.accelerator import Choice, acceleration, choose, distrust, emulation, kvm_finding
+from vm_manager.backends.qemu.accelerator import (
+    Believe,
+    Choice,
+    acceleration,
+    choose,
+    distrust,
+    emulation,
+    kvm_finding,
+)
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.confinement import qemu_sandbox
 from vm_manager.backends.qemu.disks import base_disk
@@ -74,14 +82,15 @@ def compose(record: InstanceRecord, files: InstanceFiles, choice: Choice | None 
     """The command line that a VM would be started with now.
 
     choice: of the accelerator; default: as the VM's spec wants it.
-    Raises: `qemu::spawn_failed`, `host::kvm_unusable`, `image::refused`, `image::format_detection_failed`.
+    Raises: `qemu::spawn_failed`, `host::kvm_unusable`, `image::base_changed`, `image::refused`,
+    `image::format_detection_failed`.
     """
     data, qemu = QemuData.of(record), require_qemu()
     choice = choice or choose(record.spec.accelerator, record.spec.cpu, qemu)
-    port = _free_or_any(data.ssh_port)
+    port, base = _free_or_any(data.ssh_port), base_disk(record.base_image)
     argv = command_line(
         record.spec,
-        base=base_disk(record.base_image),
+        base=base,
         qemu=qemu,
         choice=choice,
         uuid=data.uuid,
@@ -89,7 +98,7 @@ def compose(record: InstanceRecord, files: InstanceFiles, choice: Choice | None 
         ssh_port=port,
         with_seed=files.seed.exists(),
     )
-    return Composed(tuple(argv), choice, qemu_sandbox(record, files, port))
+    return Composed(tuple(argv), choice, qemu_sandbox(record, files, port, base.file))
 
 
 def compose_as_before(record: InstanceRecord, files: InstanceFiles) -> Composed:
@@ -109,15 +118,16 @@ def compose_as_before(record: InstanceRecord, files: InstanceFiles) -> Composed:
 def require_accelerator(record: InstanceRecord) -> None:
     """Raises: `host::kvm_unusable` when the last start was under KVM, and that does not work any more."""
     if QemuData.of(record).accelerator is Accelerator.KVM:
-        finding = kvm_finding(record.spec.cpu, require_qemu())
+        finding = kvm_finding(record.spec.cpu, require_qemu(), Believe.SUCCESS)
         if finding is not None:
             raise finding
 
 
 def distrust_kvm(record: InstanceRecord, finding: KvmUnusable) -> None:
     """Remember that KVM did not boot a guest, whatever the probe says of it."""
-    lines = [line for evidence in finding.diagnostic.evidence for line in evidence.lines]
-    distrust(record.spec.cpu, require_qemu(), finding.diagnostic.message, lines[:_QUOTED_LINES])
+    shown = [line for evidence in finding.diagnostic.evidence for line in evidence.lines]
+    lines = (finding.diagnostic.message, *shown[:_QUOTED_LINES])
+    distrust(record.spec.cpu, require_qemu(), record.name, lines)
 
 
 def start(
@@ -153,7 +163,13 @@ def _start_without_kvm(
     Raises: `host::kvm_unusable` where KVM is demanded and does not work; else, when emulation does not start either, `failure`.
     """
     cpu = record.spec.cpu
-    finding = kvm_finding(cpu, require_qemu(), anew=True)
+    finding = kvm_finding(cpu, require_qemu(), Believe.NONE)
+    if finding is None:
+        # What has ended it may be over: a port that was taken meanwhile, a lock on an image.
+        try:
+            return launch(record, files, cancel, keep, composed=compose(record, files))
+        except QemuSpawnFailed as again:
+            failure = again
     if record.spec.accelerator is Accelerator.KVM:
         if finding is None:
             raise failure

@@ -27,7 +27,9 @@ _CONNECT_TIMEOUT_S = 15.0
 _COMMAND_TIMEOUT_S = 15.0
 # QEMU is what a guest has in its hands if it breaks out of it.
 _MESSAGE_BYTES = 4 * 1024**2
-_WAITING_EVENTS = 10_000
+# Of those that are waited for, the longest have some hundred bytes.
+_EVENT_BYTES = 64 * 1024
+_WAITING_EVENTS = 256
 
 #: Waits for an event up to so many seconds; None when there was none.
 NextEvent = Callable[[float], Mapping[str, object] | None]
@@ -136,7 +138,10 @@ class _Client(QMPClient):
         try:
             line = await self._readline()
             require_bounded(line, most_bytes=_MESSAGE_BYTES)
-            return Message(line, eager=True)
+            message = Message(line, eager=True)
+            if "event" in message and len(line) > _EVENT_BYTES:
+                raise Unreadable(f"an event of more than {_EVENT_BYTES} bytes")
+            return message
         except (Unreadable, ValueError, RecursionError) as error:
             raise ProtocolError(f"QEMU's monitor sent no message: {error}") from error
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 
+from vm_manager.backends.qemu.jobs import jobs
 from vm_manager.backends.qemu.launch import Keep, compose_as_before, launch
 from vm_manager.backends.qemu.migration import (
     EVENT,
@@ -213,8 +214,7 @@ class _Pair:
 
 
 def _mirror(monitor: Monitor) -> Mapping[str, object] | None:
-    jobs = monitor.execute("query-jobs")
-    return next((job for job in jobs if job["id"] == _JOB), None) if isinstance(jobs, list) else None
+    return next((job for job in jobs(monitor) if job["id"] == _JOB), None)
 
 
 def _end_mirror(monitor: Monitor) -> None:
@@ -228,7 +228,8 @@ def _end_mirror(monitor: Monitor) -> None:
                 monitor.execute("block-job-cancel", {"device": _JOB, "force": True})
             deadline.pause(0.05)
     nodes = monitor.execute("query-named-block-nodes", {"flat": True})
-    if isinstance(nodes, list) and any(node.get("node-name") == _NODE for node in nodes):
+    found = [node for node in nodes if isinstance(node, dict)] if isinstance(nodes, list) else []
+    if any(node.get("node-name") == _NODE for node in found):
         monitor.execute("blockdev-del", {"node-name": _NODE})
 
 

@@ -18,11 +18,13 @@ from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.diagnostics.errors import MigrationFailed, StateCorrupt
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.bounded_json import Unreadable, parse
 from vm_manager.domain.owners import read_own
 from vm_manager.state.files import write_atomically
 from vm_manager.state.layout import InstanceFiles
 
 _READ_BYTES = 1024 * 1024
+_WORD_CHARS = 64 * 1024
 # The port on this host is no part of the machine, and another one may be free next time.
 _HOST_PORT = re.compile(r"(hostfwd=tcp:[\d.]+:)\d+-")
 
@@ -40,8 +42,8 @@ class Needs:
     @classmethod
     def of_running(cls, monitor: Monitor, pid: int | None, size_bytes: int, sha256: str) -> Needs:
         """What the state of a running QEMU needs; its own word counts, not what was meant to be started."""
-        with os_errors(f"/proc/{pid}/cmdline"):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")[:-1]
+        with os_errors(f"/proc/{pid}/cmdline"), Path(f"/proc/{pid}/cmdline").open("rb") as file:
+            words = file.read(_READ_BYTES).decode(errors="surrogateescape").split("\0")[:-1]
         return cls(qemu=version(monitor), argv=normalised(words), size_bytes=size_bytes, sha256=sha256)
 
 
@@ -64,7 +66,12 @@ def _without_base(word: str) -> str:
     """A block device's option as it is without the base; empty for the base's own."""
     if not word.startswith("{"):
         return word
-    options = json.loads(word)
+    try:
+        options = parse(word, most_bytes=_WORD_CHARS)
+    except Unreadable:
+        return word
+    if not isinstance(options, dict):
+        return word
     if options.get("node-name") in (BASE_NODE, f"{BASE_NODE}-file"):
         return ""
     if options.get("backing") != BASE_NODE:

@@ -89,22 +89,30 @@ def restore(record: InstanceRecord, files: InstanceFiles, cancel: CancelToken, e
         needs = read_needs(files)
         composed = compose_as_before(record, files)
         require_same_command_line(needs, composed.argv)
-        _require_accelerator(record)
-        return _load(record, files, needs, composed, cancel, emit, keep)
     except MigrationFailed as error:
-        raise error.enrich(
-            help=(
-                f"the saved state is kept: mend what is quoted above, then `vmctl resume {record.name}`",
-                f"to boot without it: `vmctl start {record.name} --discard-saved-state`",
-            )
-        ) from error.__cause__
-
-
-def _require_accelerator(record: InstanceRecord) -> None:
+        raise _otherwise(record.name, error) from error.__cause__
     try:
         require_accelerator(record)
     except KvmUnusable as gone:
-        raise MigrationFailed("the state was saved under KVM, which does not work any more") from gone
+        # No word of booting without it: where KVM comes back, nothing is lost.
+        raise MigrationFailed(
+            "the state was saved under KVM, which does not work now",
+            help=(f"the saved state is kept: once KVM works, go on with `vmctl resume {record.name}`",),
+        ) from gone
+    try:
+        return _load(record, files, needs, composed, cancel, emit, keep)
+    except MigrationFailed as error:
+        raise _otherwise(record.name, error) from error.__cause__
+
+
+def _otherwise(name: str, error: MigrationFailed) -> MigrationFailed:
+    """With what can be done about a state that does not load."""
+    return error.enrich(
+        help=(
+            f"the saved state is kept: mend what is quoted above, then `vmctl resume {name}`",
+            f"to boot without it: `vmctl start {name} --discard-saved-state`",
+        )
+    )
 
 
 def _stand_still(monitor: Monitor) -> bool:

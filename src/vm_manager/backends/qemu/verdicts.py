@@ -1,6 +1,6 @@
 """What the boot probe found, remembered: a file of the cache that several processes may write; the last one counts.
 
-A verdict holds for one boot of this host, one QEMU, one CPU model and one device.
+A verdict holds for one boot of this host, one QEMU, one CPU model, one device, and with or without a sandbox.
 """
 
 from __future__ import annotations
@@ -9,33 +9,40 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from vm_manager.backends.qemu.kvm_device import KVM_DEVICE
 from vm_manager.diagnostics.errors import VmError
+from vm_manager.domain.bounded_json import Unreadable, parse
 from vm_manager.domain.owners import read_own, require_own_directory
 from vm_manager.host.paths import cache_home
+from vm_manager.host.sandbox import confinement
 from vm_manager.state.files import make_dir, write_atomically
 
 _log = logging.getLogger(__name__)
 
-_SCHEMA = 2
+_SCHEMA = 3
 _READ_BYTES = 256 * 1024
 _REMEMBERED = 32
-# A probe that was given up says little about a host that was busy then.
-_UNCERTAIN_S = 600.0
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether KVM boots guests. message, lines: where it does not, why, and what shows it. at: seconds since the epoch."""
+    """Whether KVM boots guests.
+
+    message, lines: where it does not, why, and what shows it. lasts_s: for how many seconds it counts; None: until the host is
+    started anew. at: seconds since the epoch. guest: the VM that has shown it; empty: the probe has.
+    """
 
     boots: bool
     message: str = ""
     lines: tuple[str, ...] = ()
-    certain: bool = True
+    lasts_s: float | None = None
     at: float = 0.0
+    guest: str = ""
 
 
 def key(qemu: Path, cpu: str, device: Path = KVM_DEVICE) -> str:
@@ -52,27 +59,26 @@ def key(qemu: Path, cpu: str, device: Path = KVM_DEVICE) -> str:
             node.st_rdev,
             node.st_ino,
             node.st_ctime_ns,
+            confinement().sandbox,
         ]
     )
 
 
 def recall(about: str) -> Verdict | None:
     """The verdict, unless there is none that still counts."""
-    found = _read().get(about)
     try:
-        verdict = Verdict(**{**found, "lines": tuple(found["lines"])}) if isinstance(found, dict) else None
-    except (TypeError, KeyError):
+        verdict = msgspec.convert(_read().get(about), Verdict)
+    except msgspec.ValidationError:
         return None
-    if verdict is None or verdict.certain:
-        return verdict
-    return verdict if 0 <= time.time() - verdict.at < _UNCERTAIN_S else None
+    counts = verdict.lasts_s is None or 0 <= time.time() - verdict.at < verdict.lasts_s
+    return verdict if counts else None
 
 
 def remember(about: str, verdict: Verdict) -> None:
     """Keep a verdict; a cache that cannot be written is no failure."""
     known = {**_read()}
     known.pop(about, None)
-    known[about] = {**asdict(verdict), "at": time.time()}
+    known[about] = msgspec.to_builtins(replace(verdict, at=time.time()))
     kept = dict(list(known.items())[-_REMEMBERED:])
     try:
         require_own_directory(cache_home(), "XDG_CACHE_HOME")
@@ -85,10 +91,10 @@ def remember(about: str, verdict: Verdict) -> None:
 def _read() -> Mapping[str, object]:
     try:
         require_own_directory(cache_home(), "XDG_CACHE_HOME")
-        document = json.loads(read_own(_path(), _READ_BYTES))
-        verdicts = document["verdicts"] if document["schema"] == _SCHEMA else {}
-    except (OSError, VmError, ValueError, KeyError, TypeError, RecursionError):
+        document = parse(read_own(_path(), _READ_BYTES), most_bytes=_READ_BYTES)
+    except (OSError, VmError, Unreadable):
         return {}  # a cache that cannot be read, or that is not ours, is none
+    verdicts = document.get("verdicts") if isinstance(document, dict) and document.get("schema") == _SCHEMA else None
     return verdicts if isinstance(verdicts, dict) else {}
 
 
