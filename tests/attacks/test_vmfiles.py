@@ -66,6 +66,9 @@ def _children_s() -> float:
         f'bogus 1 // env "TOKEN" "{_SECRET}"',
         f'env "TOKEN" ({_SECRET})"b"',
         f'inline "unclosed\nenv "TOKEN" "{_SECRET}"; bogus',
+        f'env TOKEN \\ /* a /* b */ */\n "{_SECRET}"; bogus 1',
+        f"env TOKEN a;{_SECRET}",
+        f'"TOKEN={_SECRET}"',
     ],
 )
 @pytest.mark.parametrize("marker", ["", "/- kdl-version 1\n"])
@@ -80,6 +83,23 @@ def test_no_form_shows_the_password_in_a_url_or_what_is_called_one(bounded: Vmct
     url = f"https://me:{_SECRET}@localhost/x?token={_SECRET}"
     bounded.write(_vm(f'image-url "{url}" sha256="zz"; ssh {{ password "{_SECRET}" }}'))
     assert _SECRET not in _said(bounded, status=3)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f'"https://me:p@{_SECRET}@localhost/x"',
+        f'"https://me:a/{_SECRET}@localhost/x"',
+        f'"https://localhost/x?{_SECRET}"',
+        f'"https://localhost/x#{_SECRET}"',
+        f'"https:\\/\\/me:{_SECRET}@localhost/x"',
+        f"https://me:{_SECRET}@localhost/x",
+    ],
+)
+def test_no_form_shows_what_is_secret_in_a_url_however_it_is_written(bounded: Vmctl, url: str) -> None:
+    for line in (f"image-url {url} sha256=1", f"bogus {url}", f"{url} 1", f"// {url}\nbogus"):
+        bounded.write(_vm(line))
+        assert _SECRET not in _said(bounded, status=3), line
 
 
 @pytest.mark.parametrize(
@@ -172,6 +192,13 @@ _WIDE = f"a: &a {{{', '.join(f'k{i}: 1' for i in range(4000))}}}\nb: {{<<: [{', 
         pytest.param("a: 1" + ":10" * 300_000, id="a number of base 60"),
         pytest.param("a: " + "9" * 900_000, id="a number"),
         pytest.param("- a\n" * 250_000, id="items"),
+        pytest.param(f"{_LAUGHS}ssh_keys: {{a_public: *a39}}\n", id="aliases as a key"),
+        pytest.param('a: !!int ""\n', id="an empty number"),
+        pytest.param('a: !!int "+"\n', id="a sign"),
+        pytest.param('a: !!bool "x"\n', id="no truth"),
+        pytest.param("a: !!timestamp x\n", id="no time"),
+        pytest.param('"\\UFFFFFFFF": 1\n', id="no character"),
+        pytest.param("a: 1" + ":1" * 400 + ".0\n", id="a float of base 60"),
         pytest.param("".join(f"{i * (2**61 - 1)}: 1\n" for i in range(9000)), id="keys of one hash"),
     ],
 )
@@ -180,9 +207,26 @@ def test_yaml_that_unfolds_or_nests_takes_no_long_time(bounded: Vmctl, text: str
     bounded.write(f"#cloud-config\n{text}", "bomb.yaml")
     bounded.write(_vm(f'cloud-init {{ {word} "bomb.yaml" }}'))
     before = _children_s()
-    bounded("validate", status=None)
-    bounded("--backend", "noop", "up", status=None)
+    for words in (("validate",), ("--backend", "noop", "up")):
+        assert bounded(*words, status=None).code != "vmctl::bug"
     assert _children_s() - before < _CPU_S
+
+
+def test_however_many_files_are_named_they_are_read_for_a_limited_time(bounded: Vmctl) -> None:
+    keys = "".join(f"wrong{number}: 1\n" for number in range(20))
+    (bounded.directory / "d").symlink_to(".")
+    vms = []
+    for number in range(40):
+        bounded.write(f"#cloud-config\n{keys}" + f"#{number}\n" * 100_000, f"{number}.yaml")
+        vms += [
+            f'vm "{kind}{number}" {{ image "disk.qcow2"; cloud-init {{ user-data "{name}" }} }}\n'
+            for kind, name in (("a", f"{number}.yaml"), ("b", f"d/{'d/' * number}0.yaml"))
+        ]
+    bounded.write("".join(vms))
+    before = _children_s()
+    refused = bounded("validate", status=3)
+    assert _children_s() - before < _CPU_S
+    assert "together may have 2 MiB" in refused.stderr
 
 
 def test_user_data_is_no_larger_than_can_be_meant(bounded: Vmctl) -> None:

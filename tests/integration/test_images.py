@@ -328,7 +328,23 @@ def test_an_image_that_is_damaged_is_not_converted(vmctl: Vmctl, image: bytes) -
     assert [path.name for path in vmctl.directory.iterdir()] == ["disk.qcow2"]
 
 
-def test_a_disk_that_would_not_hold_the_converted_image(vmctl: Vmctl, image: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", ["vdi", "vhdx", "vmdk", "vpc", "raw"])
+def test_it_is_written_as_any_format_and_read_back(vmctl: Vmctl, image: bytes, format: str) -> None:
+    (vmctl.directory / "disk.qcow2").write_bytes(image)
+    written = vmctl("image", "convert", "disk.qcow2", "new", "--format", format, "--json").json["image"]
+    assert (written["format"], written["virtual_size_bytes"] > 0) == (format, True)
+    if format != "vpc":
+        assert f"Format:       {format}" in vmctl("image", "inspect", "new").stdout
+        vmctl("image", "convert", "new", "back.qcow2")
+        compare = ["qemu-img", "compare", "-q", "-f", "qcow2", "-F", "qcow2", "disk.qcow2", "back.qcow2"]
+        subprocess.run(compare, cwd=vmctl.directory, check=True)
+
+
+@pytest.mark.parametrize("sandbox", ["", "off"])
+def test_a_disk_that_would_not_hold_the_converted_image(
+    vmctl: Vmctl, image: bytes, tmp_path: Path, sandbox: str
+) -> None:
+    vmctl.env["VMCTL_SANDBOX"] = sandbox
     (vmctl.directory / "disk.qcow2").write_bytes(image)
     with small_file_system(tmp_path / "small", "2m") as target:
         result = vmctl("image", "convert", "disk.qcow2", str(target / "new.qcow2"), status=6)

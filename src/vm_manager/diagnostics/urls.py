@@ -26,6 +26,16 @@ def cut_url(url: str) -> str:
     return f"{scheme}{shown}{'?' + _HIDDEN if query.startswith('?') and len(query) > 1 else ''}"
 
 
+def secret_parts(rest: str) -> Iterator[tuple[int, int]]:
+    """Where in what stands behind a URL's `://` something may be secret: offsets of the user info, query and fragment."""
+    shown, query, _ = _parts(rest)
+    before = len(rest) - len(shown) - len(query)
+    if before > 1:
+        yield 0, before - 1
+    if len(query) > 1:
+        yield len(rest) - len(query) + 1, len(rest)
+
+
 def cut_argument(argument: str) -> str:
     """An argument of a command line: as it is, but for a URL that it is or, as in `--image-url=https://…`, ends with."""
     found = _SCHEME.search(argument)

@@ -17,8 +17,11 @@ class SizeLimits:
 
     @classmethod
     def of(cls, size_bytes: int | None) -> SizeLimits:
-        """One limit for both; None: the usual ones."""
-        return cls() if size_bytes is None else cls(file_bytes=size_bytes, disk_bytes=size_bytes)
+        """One limit for both, None: the usual ones; one that allows larger files than usual forbids no disk that was allowed."""
+        if size_bytes is None:
+            return cls()
+        raised = size_bytes >= cls.file_bytes
+        return cls(file_bytes=size_bytes, disk_bytes=max(size_bytes, cls.disk_bytes) if raised else size_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)

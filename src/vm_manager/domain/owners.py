@@ -173,7 +173,8 @@ def _of_another(path: Path, owner: int, variable: str) -> StateUntrusted:
         name = shlex.quote(str(path))
         ways = (f"a command with sudo has made it: `sudo chown -R {me}: {name}` makes it yours",)
     else:
-        ways = (f"use a directory of your own: `export {variable}={mine}`",)
+        # Not by ~ alone: who runs with another user's HOME would be led to the same place.
+        ways = (f"use a directory of your own: `export {variable}={mine.replace('~', f'~{user_name(me)}')}`",)
     args = {"path": str(path), "owner": user_name(owner), "user": user_name(me)}
     return StateUntrusted("{path} belongs to {owner}, and vmctl runs as {user}", args, help=ways)
 

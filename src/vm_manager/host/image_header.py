@@ -48,7 +48,7 @@ _MARKS = (
     (64, b"\x7f\x10\xda\xbe", "vdi"),
 )
 # A VMDK may be a text that names its parts, behind any number of comments and empty lines.
-_VMDK_TEXT = re.compile(rb"(?:#[^\n]*\n|[ \t]*\r?\n)*version=[0-9]+\r?\n")
+_VMDK_TEXT = re.compile(rb"(?:#[^\n]*+\n|[ \t]*+\r?\n)*+version=[0-9]++\r?\n")
 _VMDK_CAPACITY = slice(12, 20)
 # An Apple disk image is known by its last 512 bytes only.
 _DMG_TRAILER = b"koly"

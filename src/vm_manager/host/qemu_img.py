@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +41,15 @@ _LOOK = Limits(memory_bytes=256 * _MIB, cpu_s=_TIMEOUT_S, file_bytes=_MIB)
 _COPY_MEMORY_BYTES = 768 * _MIB
 _LARGEST_FILE_BYTES = 1 << 50
 _INFO_BYTES = 4 * _MIB
+# qemu-img writes no more than this at a time.
+_STEP_BYTES = 4 * _MIB
 # Of `qemu-img check`: it came to the end and found nothing wrong, or clusters that nothing uses, which harm nobody.
 _SOUND = (0, 3)
 _DAMAGED = 2
+
+
+class FileTooLong(Exception):
+    """A conversion that has come to its `most_bytes`. Translated by whoever gave these; never leaves the library."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,8 @@ def foreign_format(path: Path, format: str) -> ImageRefused:
     """The failure that an image in a format other than raw and qcow2 is."""
     help = "fetch the image as qcow2 or raw: most publishers have it in one of them"
     if format in CONVERTIBLE:
-        help = f"`vmctl image convert '{path}' '{path.with_suffix('.qcow2')}'` makes one of it that can run"
+        names = f"{shlex.quote(str(path))} {shlex.quote(str(path.with_suffix('.qcow2')))}"
+        help = f"`vmctl image convert {names}` makes one of it that can run"
     return ImageRefused(
         "the image {path} is in the format {format}: only qcow2 and raw run as they are",
         {"path": str(path), "format": format},
@@ -125,8 +133,8 @@ def _require_confined(path: Path, header: ImageHeader) -> None:
     found = confinement()
     if found.sandbox is SandboxKind.NONE:
         raise ImageRefused(
-            "the image {path} is in the format {format}, which is converted only in a sandbox: {reason}",
-            {"path": str(path), "format": header.format, "reason": found.reason},
+            "the image {path} is in the format {format}, which is converted only in a sandbox: {missing}",
+            {"path": str(path), "format": header.format, "missing": found.reason},
             help=("fetch the image as qcow2 or raw: most publishers have it in one of them",),
         )
 
@@ -155,7 +163,7 @@ def backing_chain(path: Path) -> tuple[Path, ...]:
     chain: list[Path] = []
     while (backing := image_info(path).backing) is not None and backing not in chain:
         chain.append(backing)
-        if not backing.exists():
+        if not os.path.exists(backing):  # whatever is in its name
             break
         path = backing
     return tuple(chain)
@@ -201,7 +209,8 @@ def convert(
     """Write an image as one file of another format; the size in bytes of the disk in it. target: replaced when it exists.
 
     compress: only with qcow2, whose clusters it compresses. below: the path and format of the image that the disk of a VM stands
-    on, which becomes part of the new file; no other image may refer to another file. most_bytes: how large the file may become.
+    on, which becomes part of the new file; no other image may refer to another file. most_bytes: how large the file may become,
+    `FileTooLong` beyond it.
     Raises: `image::format_detection_failed`, `image::refused`, `image::conversion_failed`, `host::disk_full`,
     `vmctl::interrupted`.
     """
@@ -234,12 +243,11 @@ def convert(
         with os_errors(target):
             _make(argv, target, (source, *((below[0],) if below else ())), _COPY_TIMEOUT_S, limits, cancel)
     except ProcessFailed as error:
-        with os_errors(target.parent):
-            require_space(target.parent)
+        check = f"qemu-img check -f {source_format} {shlex.quote(str(source))}"
         raise ConversionFailed(
             "{source} could not be converted to {format}",
             {"source": str(source), "format": format},
-            help=(f"`qemu-img check -f {source_format} '{source}'` says whether the image is damaged",),
+            help=(f"`{check}` says whether the image is damaged",) if source_format == QCOW2 else (),
             evidence=(error.evidence,),
         ) from error
     return size
@@ -292,9 +300,6 @@ def create_overlay(overlay: Path, base: Path, size_bytes: int | None, base_forma
         with os_errors(overlay):
             _make([*argv, str(size_bytes or info.virtual_size_bytes)], overlay, (), _TIMEOUT_S)
     except ProcessFailed as error:
-        # Probed rather than read from the text: a full disk refuses one more block, too.
-        with os_errors(overlay.parent):
-            require_space(overlay.parent)
         raise OverlayCreationFailed(
             "the overlay on {base} was not created", {"base": str(base)}, evidence=(error.evidence,)
         ) from error
@@ -369,8 +374,16 @@ def _make(
     try:
         sandbox = Sandbox(read=sources, write=(target,))
         run(argv, timeout_s=timeout_s, limits=limits, sandbox=sandbox, cancel=cancel)
-    except BaseException:
-        target.unlink(missing_ok=True)
+    except BaseException as error:
+        try:
+            if isinstance(error, ProcessFailed):
+                # Before the file is gone, and the space that it took is there again. Probed rather than read from the
+                # text: a full disk refuses one more block, too.
+                require_space(target.parent)
+                if limits is not None and target.stat().st_size >= limits.file_bytes - _STEP_BYTES:
+                    raise FileTooLong from error
+        finally:
+            target.unlink(missing_ok=True)
         raise
 
 

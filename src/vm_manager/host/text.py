@@ -21,13 +21,19 @@ def quoted_log(path: Path, *, kind: str, title: str, lines: int = 12) -> Evidenc
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             beginning = file.read(_READ_BYTES)
-            file.seek(max(len(beginning), size - _READ_BYTES))
+            start = max(len(beginning), size - _READ_BYTES)
+            file.seek(start)
             end = file.read(_READ_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:
         return Evidence(kind, title, path=str(path), error=error.strerror)
-    found = _lines(beginning + end)
+    if (gap := start - len(beginning)) > 0:
+        # Lines that are torn are no lines.
+        beginning, end = beginning.rpartition(b"\n")[0], end.partition(b"\n")[2] or end
+        found = [*_lines(beginning), f"… {gap} bytes …", *_lines(end)]
+    else:
+        found = _lines(beginning + end)
     if not found:
         return None
     return Evidence(kind, title, excerpt(found, lines), str(path), truncated=len(found) > lines)

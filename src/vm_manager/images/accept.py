@@ -10,8 +10,8 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.image import SizeLimits
 from vm_manager.host.image_header import QCOW2, RAW
-from vm_manager.host.qemu_img import ImageInfo, convert, foreign_size, image_info, require_whole
-from vm_manager.images.room import require_room, too_large
+from vm_manager.host.qemu_img import FileTooLong, ImageInfo, convert, foreign_size, image_info, require_whole
+from vm_manager.images.room import require_room, spare_bytes, too_large
 
 _HEAD_BYTES = 128 * 1024
 # Where a raw disk says that it is one. Sources: the UEFI specification (MBR, GPT), libblkid's superblocks, ECMA-119.
@@ -38,10 +38,18 @@ def make_runnable(path: Path, sizes: SizeLimits, cancel: CancelToken) -> str | N
         return None
     format, size = foreign
     _require_size(path, size, sizes)
+    converted = path.with_name(f"{path.name}.{QCOW2}")
     with os_errors(path):
         require_room(str(path), path.parent, path.stat().st_blocks * 512)
-    converted = path.with_name(f"{path.name}.{QCOW2}")
-    convert(path, converted, format=QCOW2, compress=False, most_bytes=sizes.file_bytes, cancel=cancel)
+        spare = spare_bytes(path.parent)
+    most = min(sizes.file_bytes, spare)
+    try:
+        convert(path, converted, format=QCOW2, compress=False, most_bytes=most, cancel=cancel)
+    except FileTooLong as error:
+        if most < sizes.file_bytes:
+            with os_errors(path):
+                require_room(str(path), path.parent, spare + 1)
+        raise too_large(str(path), None, most) from error
     with os_errors(path):
         with converted.open("rb") as file:
             os.fsync(file.fileno())  # before it has its name: nobody checks it again

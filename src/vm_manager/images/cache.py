@@ -22,6 +22,7 @@ from vm_manager.diagnostics.errors import (
     BaseMissing,
     ConversionFailed,
     FormatDetectionFailed,
+    ImageError,
     ImageRefused,
     ImageTooLarge,
     StateUntrusted,
@@ -32,6 +33,7 @@ from vm_manager.domain.image import CachedImage, ImageOrigin, SizeLimits
 from vm_manager.domain.oci_reference import is_oci
 from vm_manager.domain.owners import read_own
 from vm_manager.domain.spec import ImageSource
+from vm_manager.host.image_header import QCOW2, RAW
 from vm_manager.host.qemu_img import image_info, require_sound
 from vm_manager.images.accept import make_runnable, require_acceptable
 from vm_manager.images.download import Fetched, ProgressSink, Source, fetch, local_path
@@ -254,7 +256,9 @@ class ImageCache:
     def _content(self, digest: str) -> tuple[Path, _Content] | None:
         data = self._data(digest)
         content = _read(data.parent / "meta.json", _Content)
-        return (data, content) if content is not None and data.exists() else None
+        # What an earlier vmctl kept as it was served, and would convert now, is fetched again.
+        runs = content is not None and content.format in (QCOW2, RAW)
+        return (data, content) if runs and content is not None and data.exists() else None
 
     def _data(self, digest: str) -> Path:
         return self._files.by_digest / digest.replace(":", "-") / "data"
@@ -271,7 +275,10 @@ class ImageCache:
             size = data.stat().st_blocks * 512
         except FileNotFoundError:
             return None
-        info = None if content else image_info(data)
+        info = None
+        if not content:
+            with suppress(ImageError):  # one that can be neither run nor described can still be removed
+                info = image_info(data)
         return CachedImage(
             path=str(data),
             digest=digest,

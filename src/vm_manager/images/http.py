@@ -226,17 +226,22 @@ class _Adapter(HTTPAdapter):
     """Tells a wire of its connections."""
 
     def __init__(self, wire: Wire) -> None:
-        self._pools = noted_by(wire)
+        self._wire = wire
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._pools
+        self._watch(self.poolmanager)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        known = len(self.proxy_manager)
         manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = self._pools
+        if len(self.proxy_manager) > known:
+            self._watch(manager)
         return manager
+
+    def _watch(self, manager: Any) -> None:
+        manager.pool_classes_by_scheme = noted_by(self._wire, manager.pool_classes_by_scheme)
 
 
 def _send(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -35,14 +36,22 @@ class Room:
 
 def require_room(name: str, directory: Path, missing: int) -> None:
     """Make sure that so many bytes more leave some of the file system free. Raises: `host::disk_full`; `OSError`."""
+    spare = spare_bytes(directory)
+    if missing <= spare:
+        return
+    facts: dict[str, str | int] = {"name": name, "missing": missing, "path": str(directory), "spare": max(0, spare)}
+    template = "{name} needs {missing} bytes more, and {path} has {spare} to spare"
+    if not missing:
+        template = "{name} does not fit: {path} has nothing to spare any more, beyond what vmctl leaves free"
+    raise DiskFull(
+        template, facts, help=(f"free space there: `df -h {shlex.quote(str(directory))}` shows how much there is",)
+    )
+
+
+def spare_bytes(directory: Path) -> int:
+    """How much images may take of a file system, so that some of it stays free; below 0 where that is less. Raises: `OSError`."""
     usage = shutil.disk_usage(directory)
-    spare = usage.free - min(_RESERVE_BYTES, usage.total // _RESERVE_PART)
-    if missing > spare:
-        raise DiskFull(
-            "{name} needs {missing} bytes more, and {path} has {spare} to spare",
-            {"name": name, "missing": missing, "path": str(directory), "spare": max(0, spare)},
-            help=(f"free space there: `df -h '{directory}'` shows how much there is",),
-        )
+    return usage.free - min(_RESERVE_BYTES, usage.total // _RESERVE_PART)
 
 
 def too_large(name: str, size: int | None, limit_bytes: int, what: str = "the image") -> ImageTooLarge:

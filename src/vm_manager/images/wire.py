@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connectionpool import HTTPConnectionPool
 
 
 class Wire:
@@ -44,21 +45,17 @@ class Wire:
             self._connections = []
 
 
-def noted_by(wire: Wire) -> dict[str, type[HTTPConnectionPool]]:
-    """urllib3's pools by scheme, whose connections a wire is told of."""
+def noted_by(wire: Wire, pools: Mapping[str, type[HTTPConnectionPool]]) -> dict[str, type[HTTPConnectionPool]]:
+    """The same pools of urllib3's, by scheme, but their connections are told to a wire: those through SOCKS, too."""
+    return {scheme: _noted(wire, pool) for scheme, pool in pools.items()}
 
-    class Plain(HTTPConnection):
+
+def _noted(wire: Wire, pool: Any) -> Any:
+    class Connection(pool.ConnectionCls):  # type: ignore[misc]
         def _new_conn(self) -> socket.socket:
             return wire.opened(super()._new_conn())
 
-    class Secure(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            return wire.opened(super()._new_conn())
+    class Pool(pool):  # type: ignore[misc]
+        ConnectionCls = Connection
 
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = Secure
-
-    return {"http": PlainPool, "https": SecurePool}
+    return Pool

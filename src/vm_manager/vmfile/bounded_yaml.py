@@ -25,7 +25,7 @@ class TooMuchYaml(yaml.MarkedYAMLError):
 def load(text: str) -> tuple[Any, yaml.Node | None]:
     """What the only document of a text says, and its nodes; None for an empty one.
 
-    Raises: yaml.YAMLError, and for odd dates ValueError.
+    Raises: yaml.YAMLError, never anything else.
     """
     loader = _Loader(text)
     try:
@@ -33,6 +33,9 @@ def load(text: str) -> tuple[Any, yaml.Node | None]:
         return (None, None) if node is None else (loader.construct_document(node), node)
     except RecursionError as error:
         raise TooMuchYaml(problem="aliases within each other") from error
+    except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
+        # PyYAML's own, for a value that is not of the type that its tag says: an empty `!!int`, a date of the year 0.
+        raise yaml.YAMLError("a value that is not of its type") from error
     finally:
         loader.dispose()
 

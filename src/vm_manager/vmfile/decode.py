@@ -90,7 +90,11 @@ class _Decoder:
         where = f"in a {block.name} block" if block.name else "at the top of a VMFile"
         written = Written.CHILD if what else Written.PROPERTY
         known = tuple(entry.name for entry in fitting if entry.written is not written)
-        message = f"unknown {what or f'`{name}` {where}'}"
+        if not what:
+            written_so = self._problems.written(span)
+            # It may be a value that lost its quotes: then it is hidden there.
+            shown = name if name in written_so else written_so.strip('"')
+        message = f"unknown {what or f'`{shown}` {where}'}"
         self._problems.add(span, message, "not known here", did_you_mean(near, known), instead=near)
         return None
 

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from functools import lru_cache
 
 from vm_manager.diagnostics.spans import Source, Span
+from vm_manager.diagnostics.urls import secret_parts
 from vm_manager.domain.names import closest
 from vm_manager.vmfile.grammar import Entry
 from vm_manager.vmfile.language import DOCUMENT, VM
@@ -25,9 +26,9 @@ _TOKEN = re.compile(
     | (?P<opening>\{) | (?P<closing>\}) | (?P<equals>=)
     | (?P<comment>//[^\n\r]*|/\*)
     | (?P<long>(?P<hashes>\#*)\"{3} | r?(?P<marks>\#+)" | r")
-    | (?P<string>"(?:[^"\\\n\r]|\\[^\n\r])*(?P<closed>")?)
+    | (?P<string>"(?:[^"\\\n\r]++|\\[^\n\r])*+(?P<closed>")?)
     | (?P<annotation>\([^()\n\r]*\)?)
-    | (?P<word>(?:[^\s"{};=(/]|/(?![-/*]))+|.)
+    | (?P<word>(?:[^\s"{};=(/]++|/(?![-/*]))++|.)
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -37,11 +38,14 @@ _LINE = re.compile(r"[^\n\r]*")
 _COMMENT_MARK = re.compile(r"/\*|\*/")
 # Wherever it stands, also in what is swallowed by a string that lacks a quote.
 _ENV_ANYWHERE = re.compile(
-    r"""(?:^|[\s;{}"/-])"?env"?[^\S\n\r]+"?\w+"?[^\S\n\r]+(?P<hidden>(?:"(?:[^"\\\n\r]|\\[^\n\r])*"?|[^\n\r;}"])+)"""
+    r"""(?:^|[\s;{}"/-])"?env"?[^\S\n\r]+"?\w+"?[^\S\n\r]+"""
+    # A ; with something right behind it stands in a value that lacks its quotes.
+    r"""(?P<hidden>(?:"(?:[^"\\\n\r]++|\\[^\n\r])*+"?|[^\n\r;}"]++|;(?=[^\s}]))++)"""
 )
-# In texts that are shown: the user and the query of a URL, password=…; in comments what follows `env` as well.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:(?:\\?/){2}(?P<rest>[^\s\"]++)")
+# In texts that are shown: a query, password=…; in comments what follows `env` as well.
 _IN_TEXTS = re.compile(
-    r"""(?i)://(?P<user>[^/\s"@]*)@|(?<=[^\s"]\?)(?P<query>[^\s"=]{1,40}=[^\s"]*)"""
+    r"""(?i)(?<=[^\s"]\?)(?P<query>[^\s"=]{1,40}=[^\s"]*)"""
     r"""|(?:passw(?:or)?d|secret|token|api_?key)\w{0,40}["']?[ ]?[=:][ ]?(?P<value>[^\s"&;]+)"""
 )
 _IN_COMMENTS = re.compile(r"(?i)\b(?:env|environment|export)\b(?P<rest>.+)")
@@ -107,10 +111,14 @@ class _Finder:
     _blocks: list[_Rule] = field(default_factory=lambda: [_Rule.FIRST])
     _node: _Node | None = None
     _absent: set[str] = field(default_factory=set)
+    _continued: bool = False
 
     def run(self) -> None:
         """Pass over the whole text."""
         self.spans += (Span(*found.span("hidden")) for found in _ENV_ANYWHERE.finditer(self.text))
+        for url in _URL.finditer(self.text):
+            at = url.start("rest")
+            self.spans += (Span(at + start, at + end) for start, end in secret_parts(url["rest"]))
         pos = tokens = 0
         while token := _TOKEN.match(self.text, pos):
             pos, tokens = self._take(token), tokens + 1
@@ -121,11 +129,13 @@ class _Finder:
 
     def _take(self, token: re.Match[str]) -> int:
         """Look at a token; the offset behind what was looked at."""
+        continued, self._continued = self._continued, False
         match token.lastgroup:
             case "skipped":
-                pass
+                self._continued = continued
             case "end":
-                self._node = None
+                if not continued:
+                    self._node = None
             case "opening":
                 self._blocks.append(self._node.block if self._node else self._blocks[-1])
                 self._node = None
@@ -135,7 +145,10 @@ class _Finder:
             case "equals" if self._node:
                 self._node.at_value = True
             case "comment":
+                self._continued = continued
                 return self._comment(token)
+            case "word" if token[0] == "\\":
+                self._continued = True  # the line goes on in the next one, behind any comment
             case "annotation" if self._node is None:
                 pass
             case "equals":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import yaml
 
@@ -89,7 +90,7 @@ def _check_yaml(text: str, name: str) -> list[Flaw]:
     except TooMuchYaml as error:
         place = _place(error, text, name)
         return [Flaw(problem=f"has too much in it: {error.problem}", help="write out less of it", place=place)]
-    except (yaml.YAMLError, ValueError) as error:
+    except yaml.YAMLError as error:
         place = _place(error, text, name)
         if place is None:
             return [Flaw(problem="is not valid YAML", help="have it checked by a YAML linter")]
@@ -124,7 +125,8 @@ def find_key(content: bytes, name: str, keys: Sequence[str]) -> Label | None:
     places = {key.value: key for key in _top_keys(text)}
     for key in keys:
         if key in places:
-            return _at_key(places[key], text, name, "failed in the guest", primary=True)
+            found = places[key]
+            return Label(_with_keys([found], text, name), _span(found), "failed in the guest", True)
     return None
 
 
@@ -135,12 +137,14 @@ def host_keys_of(user_data: bytes | None) -> tuple[str, ...]:
         return ()
     try:
         config, _ = load(text)
-    except (yaml.YAMLError, ValueError):
+    except yaml.YAMLError:
         return ()
     keys = config.get("ssh_keys") if isinstance(config, dict) else None
     if not isinstance(keys, dict):
         return ()
-    return tuple(str(key).strip() for name, key in keys.items() if str(name).endswith("_public"))
+    # What is no text is not unfolded into one: aliases would make it as long as they like.
+    texts = {name: key for name, key in keys.items() if isinstance(name, str) and isinstance(key, str)}
+    return tuple(key.strip() for name, key in texts.items() if name.endswith("_public"))
 
 
 def _without_values(text: str, name: str) -> Source:
@@ -148,17 +152,20 @@ def _without_values(text: str, name: str) -> Source:
     return Source(name, _CHARACTER.sub("*", text))
 
 
-def _at_key(key: yaml.ScalarNode, text: str, name: str, label: str, *, primary: bool = False) -> Label:
-    """A label at a key, which may be shown."""
-    span = Span(key.start_mark.index, key.end_mark.index)
-    hidden = Source(name, text).without((Span(0, span.start), Span(span.end, len(text))))
-    return Label(hidden, span, label, primary)
+def _span(key: yaml.ScalarNode) -> Span:
+    return Span(key.start_mark.index, key.end_mark.index)
+
+
+def _with_keys(keys: Sequence[yaml.ScalarNode], text: str, name: str) -> Source:
+    """The text without anything but these keys, which may be shown."""
+    shown = [Span(0, 0), *map(_span, keys), Span(len(text), len(text))]
+    return Source(name, text).without(tuple(Span(one.end, after.start) for one, after in pairwise(shown)))
 
 
 def _top_keys(text: str) -> list[yaml.ScalarNode]:
     try:
         _, root = load(text)
-    except (yaml.YAMLError, ValueError):
+    except yaml.YAMLError:
         return []
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
     return [key for key, _ in pairs if isinstance(key, yaml.ScalarNode)]
@@ -167,13 +174,15 @@ def _top_keys(text: str) -> list[yaml.ScalarNode]:
 def _unknown_keys(text: str, name: str) -> list[Flaw]:
     """Keys at the top that no module of cloud-init reads."""
     flaws = []
-    for key in [key for key in _top_keys(text) if key.value not in _KEYS][:_MOST_KEYS]:
+    unknown = [key for key in _top_keys(text) if key.value not in _KEYS][:_MOST_KEYS]
+    source = _with_keys(unknown, text, name)
+    for key in unknown:
         near = closest(key.value, _KEYS)
         flaws.append(
             Flaw(
                 problem=f"has a key that cloud-init ignores: {' '.join(key.value.split())[:60]}",
                 help=f"did you mean `{near}`?" if near else "remove it, or see cloud-init's reference of modules",
-                place=_at_key(key, text, name, "ignored silently"),
+                place=Label(source, _span(key), "ignored silently", False),
                 warning=True,
             )
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from vm_manager.diagnostics.errors import FormatDetectionFailed, MissingTool, OverlayCreationFailed
+from vm_manager.domain.image import SizeLimits
 from vm_manager.host.paths import cache_home, data_home
 from vm_manager.host.process import Limits, ProcessFailed, describe_status, run
 from vm_manager.host.qemu_img import create_overlay, image_info
@@ -144,8 +145,8 @@ def test_the_tail_of_a_flood_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"\xff" * 1_000_000)
     found = quoted_log(tmp_path / "log", kind="console", title="the console")
     assert found
-    assert len(found.lines) == 1
-    assert len(found.lines[0]) <= 500
+    assert found.lines[0] == "… 868928 bytes …"
+    assert [len(line) for line in found.lines[1:]] == [500]
 
 
 def test_a_log_that_says_nothing_is_no_evidence(tmp_path: Path) -> None:
@@ -179,3 +180,54 @@ def test_a_base_directory_that_is_not_absolute_counts_as_unset(
 def test_base_directories_are_where_the_user_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/srv/data")
     assert data_home() == Path("/srv/data/vmctl")
+
+
+def test_a_gap_in_the_middle_of_a_long_log_is_shown_and_tears_no_line(tmp_path: Path) -> None:
+    lines = [f"line {number} no trouble" for number in range(40_000)]
+    (tmp_path / "log").write_text("\n".join(lines))
+    found = quoted_log(tmp_path / "log", kind="console", title="the console", lines=100_000)
+    assert found is not None
+    (gap,) = [at for at, line in enumerate(found.lines) if line.startswith("… ")]
+    assert found.lines[:gap] == tuple(lines[:gap])
+    assert found.lines[gap + 1 :] == tuple(lines[-(len(found.lines) - gap - 1) :])
+
+
+def test_who_allows_larger_files_forbids_no_disk() -> None:
+    usual, gib = SizeLimits(), 1024**3
+    assert SizeLimits.of(None) == usual
+    assert SizeLimits.of(gib) == SizeLimits(file_bytes=gib, disk_bytes=gib)
+    assert SizeLimits.of(65 * gib) == SizeLimits(file_bytes=65 * gib, disk_bytes=usual.disk_bytes)
+    assert SizeLimits.of(4096 * gib) == SizeLimits(file_bytes=4096 * gib, disk_bytes=4096 * gib)
+
+
+_PEAK = """
+import resource, sys
+from pathlib import Path
+from vm_manager.diagnostics.spans import Source
+from vm_manager.host.image_header import read_header
+from vm_manager.vmfile.secrets import quotable
+text = Path(sys.argv[1]).read_text()
+(read_header if sys.argv[2] == "image" else lambda path: quotable(Source("x", text)))(Path(sys.argv[1]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.parametrize(
+    ("reader", "head", "piece"),
+    [
+        ("image", "", "\n"),
+        ("image", "", "#"),
+        ("image", "", "#\n"),
+        ("vmfile", "", "x"),
+        ("vmfile", 'vm "', "x"),
+        ("vmfile", 'env A "', "x"),
+        ("vmfile", "env A ", ";x"),
+        ("vmfile", "", "\\"),
+    ],
+)
+def test_what_is_matched_does_not_become_a_hundred_times_its_size(
+    tmp_path: Path, reader: str, head: str, piece: str
+) -> None:
+    (tmp_path / "text").write_text(head + piece * (2**20 // len(piece)))
+    argv = [sys.executable, "-c", _PEAK, str(tmp_path / "text"), reader]
+    assert int(subprocess.run(argv, capture_output=True, check=True).stdout) < 150 * 1024

@@ -21,6 +21,9 @@ from vm_manager.vmfile.key_files import check_private_key, check_public_key
 from vm_manager.vmfile.paths import absolute
 from vm_manager.vmfile.rules.setting import Setting
 
+# What validate reads has a limit in all: each of a thousand VMs may name files of its own.
+_MOST_PARSED_BYTES = 2 * 1024 * 1024
+
 
 def _user_data(content: bytes, name: str) -> list[Flaw]:
     from vm_manager.vmfile.user_data import check_user_data  # YAML takes longer to import than most VMFiles to read
@@ -61,6 +64,8 @@ class FileRule:
 
     def __call__(self, vm: Block, setting: Setting) -> None:
         """Look at each file of that kind which a VM names."""
+        if setting.problems.is_full:
+            return  # what is wrong with further files would not be told
         for block in vm.all(self.block) if self.block else (vm,):
             found = block.get(self.name, str) if self.name != self.block else _first(block)
             if found:
@@ -72,12 +77,12 @@ class FileRule:
             path = absolute(text, setting.directory)
         except RuntimeError:
             return [(Flaw(problem="is in the home directory of a user who does not exist"), Path(text))]
-        key = (self.name, path)
+        key = (self.name, _file_of(path))
         if key not in setting.seen:
-            setting.seen[key] = self._look(path, text)
+            setting.seen[key] = self._look(path, text, setting)
         return [(flaw, path) for flaw in setting.seen[key]]
 
-    def _look(self, path: Path, text: str) -> list[Flaw]:
+    def _look(self, path: Path, text: str, setting: Setting) -> list[Flaw]:
         try:
             problem = self._missing(path)
             if problem is None and not os.access(path, os.R_OK):
@@ -85,6 +90,10 @@ class FileRule:
             if problem or self.check is None:
                 return [Flaw(problem=problem)] if problem else []
             content = read_input(path, self.most_bytes)
+            if self.most_bytes == USER_DATA_BYTES:
+                setting.read_bytes += len(content)
+                if setting.read_bytes > _MOST_PARSED_BYTES:
+                    return [Flaw(problem="is one too many", help="the files of YAML together may have 2 MiB")]
         except UnfitFile as error:
             return [
                 Flaw(problem=error.problem, help="name another file; no file of that kind is so large or lies there")
@@ -102,6 +111,15 @@ class FileRule:
         if path.exists():
             return "is not a regular file"
         return "does not exist"
+
+
+def _file_of(path: Path) -> object:
+    """What is the same for one file by whatever path, through links, too."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return path
+    return status.st_dev, status.st_ino
 
 
 def _first(block: Block) -> Located[str] | None:

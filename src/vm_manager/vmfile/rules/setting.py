@@ -14,10 +14,12 @@ from vm_manager.vmfile.problems import Problems
 class Setting:
     """problems: where findings go; directory: the VMFile's; platform: what the VMs run on, where that is known.
 
-    seen: flaws of files that have been looked at, by kind and path: a thousand VMs may name the same ones.
+    seen: flaws of files that have been looked at, by kind and file: a thousand VMs may name the same ones. read_bytes: how much
+    has been read of files that are parsed.
     """
 
     problems: Problems
     directory: Path
     platform: Platform | None = None
-    seen: dict[tuple[str, Path], list[Flaw]] = field(default_factory=dict)
+    seen: dict[tuple[str, object], list[Flaw]] = field(default_factory=dict)
+    read_bytes: int = 0
