@@ -11,11 +11,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from zygote import Zygote
 
 VMCTL = Path(sys.executable).with_name("vmctl")
 GUEST_TOOLS = Path(__file__).parent / "guest"
@@ -23,6 +26,13 @@ GUEST_TOOLS = Path(__file__).parent / "guest"
 BLANK = 'vm "blank" {\n    image "blank.qcow2"\n    memory 32\n    accel "tcg"\n}\n'
 # Far beyond what any command takes; a test that hangs shall end all the same.
 LIMIT_S = 900
+_EXECUTE = bool(os.environ.get("VMCTL_TEST_EXEC"))
+
+
+@cache
+def _zygote() -> Zygote:
+    """One for each process of tests."""
+    return Zygote()
 
 
 @dataclass(frozen=True)
@@ -68,10 +78,19 @@ class Vmctl:
 
     def __call__(self, *args: str, status: int | None = 0, env: Mapping[str, str] | None = None) -> Result:
         """Run a command to its end; its exit status must be `status`, unless that is None."""
-        done = subprocess.run(
+        done = self._run(args, self.environment(**(env or {})))
+        result = Result(done.returncode, done.stdout, done.stderr)
+        assert status is None or result.status == status, f"{args}: {result.status}\n{result.stdout}\n{result.stderr}"
+        assert "Traceback" not in result.stderr, result.stderr
+        return result
+
+    def _run(self, args: Sequence[str], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        if not self.prefix and not _EXECUTE and _zygote().can_run_in(env):
+            return _zygote().run(args, self.directory, env, LIMIT_S)
+        return subprocess.run(
             [*self.prefix, str(VMCTL), *args],
             cwd=self.directory,
-            env=self.environment(**(env or {})),
+            env=env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -79,10 +98,6 @@ class Vmctl:
             timeout=LIMIT_S,
             check=False,
         )
-        result = Result(done.returncode, done.stdout, done.stderr)
-        assert status is None or result.status == status, f"{args}: {result.status}\n{result.stdout}\n{result.stderr}"
-        assert "Traceback" not in result.stderr, result.stderr
-        return result
 
     def start(self, *args: str, **popen: Any) -> subprocess.Popen[str]:
         """Start a command and return while it runs."""

@@ -1,11 +1,13 @@
 """Runs a vmctl command again and again, killed one state-changing call later each time, and looks at what that leaves behind.
 
 Python announces such calls to audit hooks (PEP 578) just before they are made, so nothing of vmctl is changed for this: the hook
-counts them and sends SIGKILL to its own process before the n-th. A fork per run saves the imports.
+counts them and sends SIGKILL to its own process before the n-th. A call counts only where something has changed since the one
+before: to be killed in the same situation again would show nothing new. A fork per run saves the imports.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -48,18 +50,42 @@ class Scenario:
 
 
 def install_hook(data: Path, kill_at: int) -> None:
-    """Kill this process just before its `kill_at`-th state-changing call."""
-    count = 0
+    """Kill this process just before its `kill_at`-th state-changing call, of those in different situations."""
+    count, outside, last, looking = 0, 0, "", False
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
-        nonlocal count
-        if not _changes(event, args, str(data)):
+        nonlocal count, outside, last, looking
+        if looking or not _changes(event, args, str(data)):
             return
-        count += 1
+        looking = True
+        try:
+            now = f"{outside} {_situation(data)}"
+        finally:
+            looking = False
+        count += now != last
+        last = now
         if count == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        # What it leads to is in no file: a process, and what QEMU is told.
+        outside += event == "subprocess.Popen" or (event == "socket.connect" and "qmp.sock" in str(args[1]))
 
     sys.addaudithook(hook)
+
+
+def _situation(data: Path) -> str:
+    """What there is in all files, as far as their names, sizes and times tell it."""
+    digest = hashlib.sha256()
+    for directory, _, files in sorted(os.walk(data)):
+        digest.update(directory.encode())
+        for name in sorted(files):
+            try:
+                status = os.lstat(os.path.join(directory, name))
+            except FileNotFoundError:
+                continue
+            # A lock is written to for those only who find it held.
+            changed = 0 if name.endswith(".lock") else status.st_mtime_ns
+            digest.update(f"{name} {status.st_ino} {status.st_mode} {status.st_size} {changed}".encode())
+    return digest.hexdigest()
 
 
 def _changes(event: str, args: tuple[Any, ...], data: str) -> bool:

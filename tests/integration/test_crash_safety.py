@@ -63,4 +63,4 @@ def test_killed_at_every_step_the_same_command_converges(name: str, blank: Vmctl
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["wrong"] == [], "\n".join(result["wrong"])
-    assert result["places"] >= 5
+    assert result["places"] >= 4

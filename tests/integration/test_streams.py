@@ -7,9 +7,10 @@ import os
 from importlib.resources import files
 
 import jsonschema
+import pytest
 
 from conftest import TinyGuest
-from driver import Vmctl
+from driver import LIMIT_S, Vmctl
 
 # Commands to a workflow in both forms, and what would drive a terminal: colours, a title, a carriage return.
 HOSTILE = (
@@ -46,3 +47,28 @@ def test_a_guest_cannot_give_commands_to_a_workflow_or_a_terminal(running: Vmctl
     assert all(line.startswith(allowed) or line in {f"::{token}::" for token in tokens} for line in commands), commands
     assert any("VMFile.kdl" in line and "line=5" in line for line in commands if line.startswith("::error "))
     assert os.linesep + "::set-env" not in shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--help",),
+        ("--version",),
+        ("up", "--nonsense"),
+        ("list", "--json"),
+        ("status", "none"),
+        ("validate",),
+        ("--error-format", "json", "validate"),
+        ("--verbose", "up", "--dry-run"),
+        ("up", "--backend", "noop"),
+        ("destroy", "web"),
+    ],
+)
+def test_what_the_other_tests_run_is_what_users_run(vmctl: Vmctl, words: tuple[str, ...]) -> None:
+    """A fork of what has been imported already, and the program."""
+    vmctl.write('vm "web" {\n    image "disk.qcow2"\n    memroy 32\n}\n')
+    (vmctl.directory / "disk.qcow2").write_bytes(b"disk")
+    forked = vmctl(*words, status=None)
+    program = vmctl.start(*words)
+    stdout, stderr = program.communicate(timeout=LIMIT_S)
+    assert (program.returncode, stdout, stderr) == (forked.status, forked.stdout, forked.stderr)
