@@ -4,13 +4,14 @@
 # make docs    the generated pages
 # make fuzz    10,000 each of VMFiles, records, reports, answers, manifests and image headers that nobody would write
 # make mutants every rule of the VMFile language taken out, one at a time: some test must notice
+# make audit   whether a vulnerability of a package in requirements.lock is known; asks the network
 # make bench   figures as ratios; fails nothing
 #
 # Needs git and make; on Debian and Ubuntu the rest is installed, elsewhere it is named.
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: docs help demo test check unit fuzz mutants host-demo host-test venv lock bench clean
+.PHONY: docs help demo test check unit fuzz mutants audit host-demo host-test venv lock bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -66,8 +67,14 @@ lock: venv
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --extra dev --generate-hashes --allow-unsafe --strip-extras \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
 
+# In a virtual environment of its own: what it needs is nobody else's.
+audit:
+	@python3 -m venv .venv-audit
+	@.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	@.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --require-hashes -r requirements.lock
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-audit .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 bench: venv
 	@$(BIN)/python benchmarks/startup.py
