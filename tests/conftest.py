@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from driver import SavedGuest, Vmctl, build, is_locked, processes_below, qemu_processes
+from driver import BLANK, SavedGuest, Vmctl, blank_disk, build, is_locked, processes_below, qemu_processes
 
 # A job in the background of a script starts with SIGINT ignored, and would pass that on to every vmctl it runs.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -95,6 +95,14 @@ def vmctl(tmp_path: Path) -> Iterator[Vmctl]:
     driver = Vmctl.below(tmp_path)
     yield driver
     driver.destroy_all()
+
+
+@pytest.fixture
+def blank(vmctl: Vmctl) -> Vmctl:
+    """A project with one VM whose disk is empty."""
+    blank_disk(vmctl.directory)
+    vmctl.write(BLANK)
+    return vmctl
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from driver import BLANK, Vmctl, blank_disk, processes_below, qemu_processes
+from driver import Vmctl, processes_below, qemu_processes
 from proofs import prove
 from unit.samples import record, spec
 from vm_manager.backends.qemu.confinement import qemu_sandbox
@@ -30,14 +30,6 @@ _LIMIT_S = 60
 _DAC_OVERRIDE = 1 << 1
 
 pytestmark = pytest.mark.skipif(landlock_version() == 0, reason="the kernel has no Landlock")
-
-
-@pytest.fixture
-def blank(vmctl: Vmctl) -> Vmctl:
-    """A project with one VM whose disk is empty."""
-    blank_disk(vmctl.directory)
-    vmctl.write(BLANK)
-    return vmctl
 
 
 @pytest.fixture

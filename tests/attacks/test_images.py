@@ -41,14 +41,6 @@ _RUNNABLE = {"qcow2", "raw"}
 
 
 @pytest.fixture
-def blank(vmctl: Vmctl) -> Vmctl:
-    """A project with one VM whose disk is empty."""
-    blank_disk(vmctl.directory)
-    vmctl.write(BLANK)
-    return vmctl
-
-
-@pytest.fixture
 def secret(tmp_path: Path) -> Path:
     """A private file of the user's."""
     path = tmp_path / "id_ed25519"

@@ -10,16 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from driver import BLANK, Vmctl, blank_disk
-
-
-@pytest.fixture
-def blank(vmctl: Vmctl) -> Vmctl:
-    """A project with one VM whose disk is empty."""
-    blank_disk(vmctl.directory)
-    vmctl.write(BLANK)
-    return vmctl
-
 
 @pytest.fixture
 def http_root(tmp_path: Path) -> Iterator[tuple[str, Path]]:

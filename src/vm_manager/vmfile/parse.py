@@ -38,23 +38,42 @@ def parse(source: Source, shown: Source | None = None) -> tuple[Node, ...]:
             old_nodes, old_found = kdl1.read(source.text)
             if not old_found:
                 nodes, found = old_nodes, ()
-    problems = Problems(shown or source)
+    problems, hidden = Problems(shown or source), _Hidden(source, shown or source)
     for problem in found:
-        problems.add_syntax(_without_secrets(problem, source, shown or source))
+        problems.add_syntax(_without_secrets(problem, hidden))
     problems.raise_if_any()
     return nodes
 
 
-def _without_secrets(problem: SyntaxProblem, source: Source, shown: Source) -> SyntaxProblem:
+class _Hidden:
+    """The words of each line that must not be quoted, looked for once: a line may have a megabyte, and a hundred problems."""
+
+    def __init__(self, source: Source, shown: Source) -> None:
+        self._source, self._shown = source, shown
+        self._known: dict[int, frozenset[str]] = {}
+
+    def at(self, offset: int) -> frozenset[str]:
+        """Those of the line at an offset."""
+        line = self._source.position(offset)[0]
+        if line not in self._known:
+            written, quotable = self._source.line(line), self._shown.line(line)
+            same = written == quotable
+            self._known[line] = frozenset() if same else frozenset(_words(written)) - frozenset(_words(quotable))
+        return self._known[line]
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text)
+
+
+def _without_secrets(problem: SyntaxProblem, hidden: _Hidden) -> SyntaxProblem:
     """The same problem without the words of its line that must not be quoted: readers quote what they do not understand."""
-    line = source.position(problem.span.start)[0]
-    written, quotable = source.line(line), shown.line(line)
-    if written == quotable:
+    secret = hidden.at(problem.span.start)
+    if not secret:
         return problem
-    secret = set(_WORD.findall(written)) - set(_WORD.findall(quotable))
     said = f"{problem.message} {problem.help or ''}"
     cut = tuple(secret) if "…" in said else ()
-    if not any(word in secret or any(whole.startswith(word) for whole in cut) for word in _WORD.findall(said)):
+    if not any(word in secret or any(whole.startswith(word) for whole in cut) for word in _words(said)):
         return problem
     help = 'put the whole value in quotes: "…", and write \\\\ for a backslash in it'
     return replace(problem, message="what is written here is no value", help=help)

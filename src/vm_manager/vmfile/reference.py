@@ -19,8 +19,8 @@ looked for in the working directory and in those above it. Relative paths start 
 the home directory. A VM without `cloud-init`, `ssh` and `provision` gets no cloud-init seed.
 
 A VMFile has 1 MiB at the most, and 100,000 nodes and values; 128 KiB in KDL 1. The files that it names are regular ones outside
-of /proc, /sys and /dev: user-data and network configurations of 1 MiB, and 2 MiB together; keys of 64 KiB; scripts of 16 MiB. YAML
-that unfolds to more than 20,000 values or nests deeper than 64 is refused.
+of /proc, /sys and /dev: user-data and network configurations of 1 MiB, and 2 MiB together; keys of 64 KiB; scripts of 16 MiB.
+YAML that unfolds to more than 20,000 values or nests deeper than 64 is refused.
 
 **✓** works; **later**: this version reads and checks it, and `vmctl up` refuses it. **=** marks a property, written behind the
 name of the node (`size=10`); **≙** what may be written either way.
