@@ -16,11 +16,17 @@ _CPU_S, _MEMORY_BYTES = 20, 700 * 1024**2
 
 
 @pytest.fixture
-def bounded(vmctl: Vmctl) -> Vmctl:
-    """A project in which no vmctl can take more than a bounded time and memory: it would be killed, or say that it failed."""
+def project(vmctl: Vmctl) -> Vmctl:
+    """A project with an image."""
     (vmctl.directory / "disk.qcow2").write_bytes(b"disk")
-    vmctl.prefix = ("prlimit", f"--cpu={_CPU_S}", f"--as={_MEMORY_BYTES}")
     return vmctl
+
+
+@pytest.fixture
+def bounded(project: Vmctl) -> Vmctl:
+    """The same; no vmctl can take more than a bounded time and memory: it would be killed, or say that it failed."""
+    project.prefix = ("prlimit", f"--cpu={_CPU_S}", f"--as={_MEMORY_BYTES}")
+    return project
 
 
 def _said(vmctl: Vmctl, *args: str, status: int | None = None) -> str:
@@ -72,17 +78,17 @@ def _children_s() -> float:
     ],
 )
 @pytest.mark.parametrize("marker", ["", "/- kdl-version 1\n"])
-def test_no_form_shows_the_value_of_a_variable(bounded: Vmctl, step: str, marker: str) -> None:
-    bounded.write(marker + _vm(f'provision "shell" {{ inline "true"; {step}\n}}'))
-    said = _said(bounded)
+def test_no_form_shows_the_value_of_a_variable(project: Vmctl, step: str, marker: str) -> None:
+    project.write(marker + _vm(f'provision "shell" {{ inline "true"; {step}\n}}'))
+    said = _said(project)
     assert "error" in said
     assert _SECRET not in said
 
 
-def test_no_form_shows_the_password_in_a_url_or_what_is_called_one(bounded: Vmctl) -> None:
+def test_no_form_shows_the_password_in_a_url_or_what_is_called_one(project: Vmctl) -> None:
     url = f"https://me:{_SECRET}@localhost/x?token={_SECRET}"
-    bounded.write(_vm(f'image-url "{url}" sha256="zz"; ssh {{ password "{_SECRET}" }}'))
-    assert _SECRET not in _said(bounded, status=3)
+    project.write(_vm(f'image-url "{url}" sha256="zz"; ssh {{ password "{_SECRET}" }}'))
+    assert _SECRET not in _said(project, status=3)
 
 
 @pytest.mark.parametrize(
@@ -96,10 +102,10 @@ def test_no_form_shows_the_password_in_a_url_or_what_is_called_one(bounded: Vmct
         f"https://me:{_SECRET}@localhost/x",
     ],
 )
-def test_no_form_shows_what_is_secret_in_a_url_however_it_is_written(bounded: Vmctl, url: str) -> None:
+def test_no_form_shows_what_is_secret_in_a_url_however_it_is_written(project: Vmctl, url: str) -> None:
     for line in (f"image-url {url} sha256=1", f"bogus {url}", f"{url} 1", f"// {url}\nbogus"):
-        bounded.write(_vm(line))
-        assert _SECRET not in _said(bounded, status=3), line
+        project.write(_vm(line))
+        assert _SECRET not in _said(project, status=3), line
 
 
 @pytest.mark.parametrize(
@@ -115,9 +121,9 @@ def test_no_form_shows_what_is_secret_in_a_url_however_it_is_written(bounded: Vm
         f"#!/bin/sh\ncurl -u me:{_SECRET} example.org\n",
     ],
 )
-def test_a_file_that_is_no_vmfile_is_not_shown(bounded: Vmctl, content: str) -> None:
-    path = bounded.write(content, "secret")
-    assert _SECRET not in _said(bounded, "--file", str(path), status=3)
+def test_a_file_that_is_no_vmfile_is_not_shown(project: Vmctl, content: str) -> None:
+    path = project.write(content, "secret")
+    assert _SECRET not in _said(project, "--file", str(path), status=3)
 
 
 @pytest.mark.parametrize("word", ["user-data", "network-config", "ssh-key"])
@@ -135,10 +141,10 @@ def test_a_file_that_is_no_vmfile_is_not_shown(bounded: Vmctl, content: str) -> 
         f"#cloud-config\nusers:\n  - passwd: {_SECRET}\n passwd: x\n",
     ],
 )
-def test_no_form_shows_what_is_in_a_file_that_is_named(bounded: Vmctl, word: str, content: str) -> None:
-    bounded.write(content, "named")
-    bounded.write(_vm(f'cloud-init {{ {word} "named" }}'))
-    assert _SECRET not in _said(bounded)
+def test_no_form_shows_what_is_in_a_file_that_is_named(project: Vmctl, word: str, content: str) -> None:
+    project.write(content, "named")
+    project.write(_vm(f'cloud-init {{ {word} "named" }}'))
+    assert _SECRET not in _said(project)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -152,6 +153,20 @@ def test_a_choice_that_does_not_exist(auto: Vmctl) -> None:
         auto(*words, env=wrong)
 
 
+def _save_as_under_kvm(host: Vmctl) -> None:
+    """Save the machine; what its stand-in runs is told to have been what it stands for."""
+    host("suspend", "--to-disk", "blank")
+    needs = host.home("blank") / "saved-state.json"
+    document = json.loads(needs.read_text())
+    meant = {
+        "tcg,thread=multi": "kvm",
+        "max": "host",
+        "qemu-system-x86_64": shutil.which("qemu-system-x86_64", path=host.env["PATH"]),
+    }
+    document["argv"] = [meant.get(word, word) for word in document["argv"]]
+    needs.write_text(json.dumps(document))
+
+
 def _distrust(host: Vmctl) -> None:
     """Let it be remembered that KVM did not boot another VM's guest."""
     script = (
@@ -166,7 +181,7 @@ def test_what_another_guest_has_shown_does_not_turn_away_who_demands_kvm_or_was_
 ) -> None:
     host = on_host(auto, tmp_path, "works")
     host("up")
-    host("suspend", "--to-disk", "blank")
+    _save_as_under_kvm(host)
     _distrust(host)
     assert host("resume", "blank").stdout.startswith("blank: restored")
     assert _runs_under(host, "kvm")
@@ -180,7 +195,7 @@ def test_what_another_guest_has_shown_does_not_turn_away_who_demands_kvm_or_was_
 def test_a_state_that_was_saved_under_kvm_is_kept_until_kvm_works_again(auto: Vmctl, tmp_path: Path) -> None:
     host = on_host(auto, tmp_path, "works")
     host("up")
-    host("suspend", "--to-disk", "blank")
+    _save_as_under_kvm(host)
     (tmp_path / "kvm").unlink()
     result = host("resume", "blank", status=None)
     assert (result.code, "--discard-saved-state" in result.stderr) == ("vm_manager::qemu::migration_failed", False)
