@@ -28,7 +28,7 @@ from vm_manager.images.http import Limits, asked, redacted
 
 _SECRET = "s3cret"
 _QUICK = Limits(connect_s=20, stall_s=60, pauses_s=(0.01, 0.01))
-_IMPATIENT = Limits(connect_s=20, stall_s=0.3, pauses_s=(0.01, 0.01))
+_IMPATIENT = Limits(connect_s=20, stall_s=1.0, pauses_s=(0.01, 0.01))
 
 
 def _ignore(done: int, total: int | None) -> None:
