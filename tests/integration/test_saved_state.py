@@ -198,6 +198,8 @@ def test_a_damaged_state_is_kept_and_the_way_without_it_is_named(
         assert "`vmctl start tiny --discard-saved-state`" in result.stderr
         vm = running.vm()
         assert (vm["state"], vm["saved_to_disk"], qemu_processes(running.vmctl.data)) == ("suspended", True, [])
+        # A failure is not replaced by its own consequence: that the QEMU which could not load it ended.
+        assert vm["last_failure"]["code"] == "vm_manager::qemu::migration_failed"
     assert running.vmctl("list").stdout.splitlines()[1].split()[1] == "suspended!"
     without = running.vmctl("start", "tiny", "--discard-saved-state").stdout
     assert without.startswith("tiny: discarded ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -32,6 +33,17 @@ def path_without(tool: str, directory: Path) -> str:
             if program.name != tool and not link.exists() and not link.is_symlink():
                 link.symlink_to(program)
     return str(directory)
+
+
+def test_a_vm_that_is_suspended_is_not_waited_for(blank: Vmctl) -> None:
+    blank("up")
+    blank("suspend", "blank")
+    refused = blank("ssh", "blank", "--", "true", status=None)
+    prove(refused, "vm_manager::vm::invalid_state", status=refused.status)
+    assert "VM 'blank' is suspended; `vmctl ssh` needs it running" in refused.stderr
+    (advised,) = re.findall("`vmctl (resume .*)`", refused.stderr)
+    blank(*advised.split())
+    assert "suspended" not in blank("ssh", "blank", "--", "true", status=None).stderr
 
 
 def test_a_vm_without_ssh_is_up_when_qemu_runs(blank: Vmctl) -> None:

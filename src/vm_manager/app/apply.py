@@ -227,6 +227,8 @@ class Run:
         backend, home = services.backend(record.backend), services.home(self._vm)
         with step(services, self._vm, "resume", "restoring from disk", "restored") as told:
             record = replace(record, base_image=require_base(record))
+            with suppress(VmError):
+                record_begun(services.store.files(self._vm).journal, "restore")
             record = replace(record, backend_data=backend.restore(record, home, services.cancel, services.emit))
             services.store.write(record)
             told.outcome = f"restored{_where(services, record)}"

@@ -12,7 +12,7 @@ from vm_manager.diagnostics.errors import InvalidState, IpDiscoveryTimeout
 from vm_manager.diagnostics.model import Label
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.deadline import Deadline
-from vm_manager.domain.instance import Endpoint, Instance, InstanceRecord
+from vm_manager.domain.instance import Endpoint, Instance, InstanceRecord, VmState
 from vm_manager.domain.spec import Accelerator, OnError
 from vm_manager.guest.boot import Guest, wait_until_ready
 from vm_manager.guest.cloud_init_watch import CloudInitWatch
@@ -23,8 +23,11 @@ _ADDRESS_TIMEOUT_S = 10.0
 
 
 def require_working(services: Services, instance: Instance, doing: str) -> None:
-    """Raises: `vm::invalid_state` when the VM is not powered on; where an error has stopped its machine, that."""
+    """Raises: `vm::invalid_state` when the VM is off or suspended; where an error has stopped its machine, that."""
     require_running(instance, doing)
+    if instance.state is VmState.SUSPENDED:
+        # Its vCPUs stand still: nothing in it would answer.
+        raise _not_running(instance, doing, f"let it go on with `vmctl resume {instance.name}`")
     if incident := incident_of(services, instance):
         raise incident
 
@@ -32,12 +35,16 @@ def require_working(services: Services, instance: Instance, doing: str) -> None:
 def require_running(instance: Instance, doing: str) -> None:
     """Raises: `vm::invalid_state` when the VM is not powered on."""
     if not instance.alive:
-        raise InvalidState(
-            "VM '{name}' is {state}; {doing} needs it running",
-            {"name": instance.name, "state": instance.state, "doing": doing},
-            help=(f"start it with `vmctl start {instance.name}`",),
-            subject=Subject(vm=instance.name),
-        )
+        raise _not_running(instance, doing, f"start it with `vmctl start {instance.name}`")
+
+
+def _not_running(instance: Instance, doing: str, way_out: str) -> InvalidState:
+    return InvalidState(
+        "VM '{name}' is {state}; {doing} needs it running",
+        {"name": instance.name, "state": instance.state, "doing": doing},
+        help=(way_out,),
+        subject=Subject(vm=instance.name),
+    )
 
 
 def endpoint_of(services: Services, record: InstanceRecord) -> Endpoint | None:

@@ -69,9 +69,10 @@ def is_end_explained(journal: Path) -> bool:
 
     for entry in reversed(_read(journal)):
         operation, outcome = entry.get("operation"), entry.get("outcome")
-        if (operation, outcome) == ("start", "ok"):
+        if operation in ("start", "resume") and outcome == "ok":
             return False
-        if operation in ("start", "stop") or _tells(entry, QemuExited.code):
+        # A restore that has only begun: why it failed is told by the command.
+        if operation in ("start", "stop", "restore") or _tells(entry, QemuExited.code):
             return True
     return True
 

@@ -188,6 +188,10 @@ def test_what_the_command_that_waited_has_told_is_not_told_again(journal: Path) 
         (("start ok", "stop begun", "stop ok"), True),
         (("start ok", "stop begun", "stop ok", "start failed"), True),
         (("start ok", "stop ok", "start ok", "wait ok"), False),
+        (("start ok", "suspend ok", "restore begun", "resume failed"), True),
+        (("start ok", "suspend ok", "restore begun"), True),
+        (("start ok", "suspend ok", "restore begun", "resume ok"), False),
+        (("start ok", "stop ok", "resume ok"), False),
     ],
 )
 def test_an_end_that_was_asked_for_or_follows_no_start_needs_no_words(
