@@ -245,6 +245,14 @@ def test_events_without_number_are_not_kept(tmp_path: Path) -> None:
         assert next_event(1) is not None
 
 
+def test_an_event_before_the_answer_that_ends_the_negotiation_is_no_answer(tmp_path: Path) -> None:
+    event = b'{"event": "JOB_STATUS_CHANGE", "data": {}, "timestamp": {"seconds": 1, "microseconds": 1}}\r\n'
+    first = event * 3 + b'{"return": {}}'
+    peer = monitor(lambda command: first if command == "qmp_capabilities" else None)
+    with behind(tmp_path / QMP_SOCKET, peer), within(40), Monitor(tmp_path) as qmp:
+        assert qmp.execute("query-status") == {}
+
+
 @pytest.mark.parametrize("said", [[1], [{}], {"id": "vmctl"}, [{"id": ["vmctl"]}], 5])
 def test_jobs_that_are_none_are_not_taken_for_one(said: object, tmp_path: Path) -> None:
     peer = monitor(lambda command: said if command == "query-jobs" else None)

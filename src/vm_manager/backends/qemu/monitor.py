@@ -133,8 +133,21 @@ class _Client(QMPClient):
         super().__init__("vmctl", readbuflen=_MESSAGE_BYTES)
         # The library keeps every event here for somebody to ask for it some day.
         self.events.event_filter = lambda event: False
+        self._negotiating = False
+
+    async def _negotiate(self) -> None:
+        # An event may come before the answer, which the library takes for that.
+        self._negotiating = True
+        await super()._negotiate()
+        self._negotiating = False
 
     async def _do_recv(self) -> Message:
+        message = await self._receive()
+        while self._negotiating and "event" in message:
+            message = await self._receive()
+        return message
+
+    async def _receive(self) -> Message:
         try:
             line = await self._readline()
             require_bounded(line, most_bytes=_MESSAGE_BYTES)
