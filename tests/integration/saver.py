@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from driver import LIMIT_S, Vmctl, qemu_processes
 
@@ -30,9 +31,9 @@ class Saver:
         """The saved state."""
         return self.home / "saved-state"
 
-    def vm(self) -> dict[str, object]:
+    def vm(self) -> dict[str, Any]:
         """The VM in `status --json`."""
-        found: dict[str, object] = self.vmctl("status", "tiny", "--json").json["vm"]
+        found: dict[str, Any] = self.vmctl("status", "tiny", "--json").json["vm"]
         return found
 
     def run(self, command: str) -> str:

@@ -139,7 +139,7 @@ def test_what_cannot_be_moved_says_why(mover: Mover) -> None:
     mover.here("up")
     mover.here("stop", "blank", "--timeout", "0")
     refused = mover.here("migrate", "blank", *to, status=5)
-    assert "VM 'blank' is stopped, and only one that runs can be moved" in refused.stderr
+    assert "VM 'blank' is stopped; `vmctl migrate` needs it running" in refused.stderr
     assert "`vmctl start blank`" in refused.stderr
     mover.here("snapshot", "create", "blank", "one")
     mover.here("start", "blank")

@@ -6,8 +6,8 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from vm_manager.app.reach import require_running
 from vm_manager.app.services import Services
+from vm_manager.planning.table import Verb, cell
 
 
 @contextmanager
@@ -18,7 +18,7 @@ def console(services: Services, name: str) -> Iterator[Callable[[], socket.socke
     `backend::not_available` where there is no console.
     """
     instance = services.look(name)
-    require_running(instance, "`vmctl console`")
+    cell(Verb.CONSOLE, instance)
     backend, home = services.backend(instance.record.backend), services.home(name)
     with services.store.console_lock(name, f"vmctl console {name}"):
         yield lambda: backend.connect_console(instance.record, home)

@@ -10,7 +10,8 @@ from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import StateCorrupt
 from vm_manager.domain.events import Warned
 from vm_manager.domain.plan import Action, Operation
-from vm_manager.planning.lifecycle import Verb, plan_lifecycle
+from vm_manager.planning.lifecycle import plan_lifecycle
+from vm_manager.planning.table import Verb
 
 
 def lifecycle(

@@ -14,6 +14,7 @@ from vm_manager.domain.instance import Endpoint, Instance
 from vm_manager.guest.boot import Phase, probe
 from vm_manager.guest.openssh import ssh_argv
 from vm_manager.host.tools import find_tool
+from vm_manager.planning.table import Verb
 from vm_manager.vmfile.load import Project
 
 _RETRY_S = 30.0
@@ -28,7 +29,7 @@ def login_command(
     Raises: `vm::not_found`, `vm::invalid_state`, `ssh::failed`.
     """
     instance = services.look(name)
-    require_working(services, instance, "`vmctl ssh`")
+    require_working(services, instance, Verb.SSH)
     try:
         program = find_tool("ssh")
     except HostError as error:

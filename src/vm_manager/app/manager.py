@@ -329,14 +329,14 @@ class Manager:
 
     def _change_snapshots(self, verb: str, name: str, tag: str | None) -> tuple[Outcome, ...]:
         from vm_manager.app.snapshots import change_snapshots
-        from vm_manager.planning.snapshots import SnapshotVerb
+        from vm_manager.planning.table import Verb
 
         with self._errors.boundary():
-            return self._reported(change_snapshots(self._services, SnapshotVerb(verb), name, tag))
+            return self._reported(change_snapshots(self._services, Verb(verb), name, tag))
 
     def _lifecycle(self, verb: str, names: Sequence[str], timeout_s: float | None = None) -> tuple[Outcome, ...]:
         from vm_manager.app.lifecycle import lifecycle
-        from vm_manager.planning.lifecycle import Verb
+        from vm_manager.planning.table import Verb
 
         with self._errors.boundary():
             return self._reported(lifecycle(self._services, Verb(verb), names, timeout_s=timeout_s))

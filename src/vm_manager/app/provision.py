@@ -27,6 +27,7 @@ from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.spec import VmSpec
 from vm_manager.guest.provision import Provisioning
 from vm_manager.planning.steps import after_step, steps_to_do
+from vm_manager.planning.table import Verb
 from vm_manager.vmfile.load import Project
 
 
@@ -49,7 +50,7 @@ def provision(
         instances, failures = services.look_at(specs)
         require_own(instances.values(), project.path)
         for instance in instances.values():
-            require_working(services, instance, "provisioning")
+            require_working(services, instance, Verb.PROVISION)
 
         def work(vm: str) -> str:
             record, spec = instances[vm].record, specs[vm]

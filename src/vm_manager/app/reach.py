@@ -8,43 +8,26 @@ from pathlib import Path
 
 from vm_manager.app.incidents import incident_of
 from vm_manager.app.services import Services
-from vm_manager.diagnostics.errors import InvalidState, IpDiscoveryTimeout
+from vm_manager.diagnostics.errors import IpDiscoveryTimeout
 from vm_manager.diagnostics.model import Label
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.deadline import Deadline
-from vm_manager.domain.instance import Endpoint, Instance, InstanceRecord, VmState
+from vm_manager.domain.instance import Endpoint, Instance, InstanceRecord
 from vm_manager.domain.spec import Accelerator, OnError
 from vm_manager.guest.boot import Guest, wait_until_ready
 from vm_manager.guest.cloud_init_watch import CloudInitWatch
 from vm_manager.guest.credentials import Credentials, credentials_for
 from vm_manager.guest.ssh import SshSession
+from vm_manager.planning.table import Verb, cell
 
 _ADDRESS_TIMEOUT_S = 10.0
 
 
-def require_working(services: Services, instance: Instance, doing: str) -> None:
-    """Raises: `vm::invalid_state` when the VM is off or suspended; where an error has stopped its machine, that."""
-    require_running(instance, doing)
-    if instance.state is VmState.SUSPENDED:
-        # Its vCPUs stand still: nothing in it would answer.
-        raise _not_running(instance, doing, f"let it go on with `vmctl resume {instance.name}`")
+def require_working(services: Services, instance: Instance, verb: Verb) -> None:
+    """Raises: `vm::invalid_state` when the VM does not run; where an error has stopped its machine, that."""
     if incident := incident_of(services, instance):
         raise incident
-
-
-def require_running(instance: Instance, doing: str) -> None:
-    """Raises: `vm::invalid_state` when the VM is not powered on."""
-    if not instance.alive:
-        raise _not_running(instance, doing, f"start it with `vmctl start {instance.name}`")
-
-
-def _not_running(instance: Instance, doing: str, way_out: str) -> InvalidState:
-    return InvalidState(
-        "VM '{name}' is {state}; {doing} needs it running",
-        {"name": instance.name, "state": instance.state, "doing": doing},
-        help=(way_out,),
-        subject=Subject(vm=instance.name),
-    )
+    cell(verb, instance)
 
 
 def endpoint_of(services: Services, record: InstanceRecord) -> Endpoint | None:

@@ -12,12 +12,13 @@ from vm_manager.app.services import Services
 from vm_manager.app.steps import step
 from vm_manager.domain.instance import Snapshot
 from vm_manager.domain.plan import Action, Operation
-from vm_manager.planning.snapshots import SnapshotVerb, require_possible, require_tag
+from vm_manager.planning.snapshots import require_possible, require_tag
+from vm_manager.planning.table import Verb
 
 _DONE = {
-    SnapshotVerb.CREATE: ("keeping a snapshot", "kept snapshot"),
-    SnapshotVerb.RESTORE: ("going back to a snapshot", "went back to snapshot"),
-    SnapshotVerb.DELETE: ("removing a snapshot", "removed snapshot"),
+    Verb.SNAPSHOT_CREATE: ("keeping a snapshot", "kept snapshot"),
+    Verb.SNAPSHOT_RESTORE: ("going back to a snapshot", "went back to snapshot"),
+    Verb.SNAPSHOT_DELETE: ("removing a snapshot", "removed snapshot"),
 }
 _MIB = 1024 * 1024
 
@@ -28,7 +29,7 @@ def list_snapshots(services: Services, name: str) -> tuple[Snapshot, ...]:
     return services.backend(record.backend).snapshots(record, services.home(name))
 
 
-def change_snapshots(services: Services, verb: SnapshotVerb, name: str, tag: str | None) -> tuple[Outcome, ...]:
+def change_snapshots(services: Services, verb: Verb, name: str, tag: str | None) -> tuple[Outcome, ...]:
     """Create, go back to or delete one snapshot of a VM.
 
     tag: None: made from the time, for CREATE.
@@ -42,24 +43,24 @@ def change_snapshots(services: Services, verb: SnapshotVerb, name: str, tag: str
         return on_each(services, [name], lambda vm: _change(services, verb, vm, tag))
 
 
-def _change(services: Services, verb: SnapshotVerb, vm: str, tag: str) -> str:
+def _change(services: Services, verb: Verb, vm: str, tag: str) -> str:
     instance = services.look(vm)
     require_possible(verb, instance, list_snapshots(services, vm), tag)
     doing, done = _DONE[verb]
     with step(services, vm, verb.value, doing, f"{done} {tag}") as told:
         match verb:
-            case SnapshotVerb.CREATE:
+            case Verb.SNAPSHOT_CREATE:
                 _create(services, vm, tag)
                 made = next(kept for kept in list_snapshots(services, vm) if kept.tag == tag)
                 told.outcome += (
                     f" ({made.memory_bytes // _MIB} MiB of memory)" if made.memory_bytes else " (disks only)"
                 )
-            case SnapshotVerb.RESTORE:
+            case Verb.SNAPSHOT_RESTORE:
                 _restore(services, vm, tag)
-            case SnapshotVerb.DELETE:
+            case Verb.SNAPSHOT_DELETE:
                 record = services.store.read(vm)
                 services.backend(record.backend).delete_snapshot(record, services.home(vm), tag, services.cancel)
-    if verb is SnapshotVerb.RESTORE and _can_be_waited_for(services, vm):
+    if verb is Verb.SNAPSHOT_RESTORE and _can_be_waited_for(services, vm):
         return f"{told.outcome}, {Run(services, vm).apply((Operation(vm, Action.WAIT, 'went back in time'),))}"
     return told.outcome
 

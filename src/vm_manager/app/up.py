@@ -24,6 +24,7 @@ from vm_manager.host.facts import read_host_facts
 from vm_manager.images.cache import ImageCache
 from vm_manager.planning.order import how_many_at_once, needs_for_up
 from vm_manager.planning.reload import plan_reload
+from vm_manager.planning.table import Verb, cell
 from vm_manager.planning.up import plan_up
 from vm_manager.vmfile.load import Project
 
@@ -99,8 +100,15 @@ def plan(services: Services, project: Project, names: Sequence[str], options: Up
 
 def _stopped_by_an_error(services: Services, instances: Mapping[str, Instance]) -> dict[str, VmError]:
     """The VMs whose machines stand still after a panic, a full disk or the like: they are up, and yet they are not."""
-    found = {name: incident_of(services, instance) for name, instance in instances.items()}
-    return {name: error for name, error in found.items() if error is not None}
+    failures: dict[str, VmError] = {}
+    for name, instance in instances.items():
+        try:
+            if incident := incident_of(services, instance):
+                raise incident
+            cell(Verb.UP, instance)
+        except VmError as error:
+            failures[name] = error
+    return failures
 
 
 def _wanted(project: Project, names: Sequence[str], options: UpOptions) -> tuple[VmSpec, ...]:

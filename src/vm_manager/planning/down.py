@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from vm_manager.domain.instance import Instance
 from vm_manager.domain.plan import Action, Operation, Plan
+from vm_manager.planning.situations import Situation, situation
+from vm_manager.planning.table import Verb, cell
 
 
 def plan_down(names: Iterable[str], instances: Mapping[str, Instance], *, destroy: bool) -> Plan:
@@ -16,13 +18,12 @@ def plan_down(names: Iterable[str], instances: Mapping[str, Instance], *, destro
 def _one(name: str, instance: Instance | None, destroy: bool) -> Iterable[Operation]:
     if instance is None:
         yield Operation(name, Action.NOTHING, "already absent")
-    elif destroy:
-        yield Operation(name, Action.DESTROY, "is to be destroyed")
-    elif instance.saved:
-        # Its memory is not thrown away: it goes on, and shuts down in good order.
-        yield Operation(name, Action.RESTORE, "is saved to disk")
-        yield Operation(name, Action.STOP, "is saved to disk")
-    elif instance.alive:
-        yield Operation(name, Action.STOP, "is running")
-    else:
-        yield Operation(name, Action.NOTHING, "already stopped")
+        return
+    todo = cell(Verb.DOWN_DESTROY if destroy else Verb.DOWN, instance)
+    if isinstance(todo, str):
+        yield Operation(name, Action.NOTHING, todo)
+        return
+    saved = situation(instance) is Situation.SAVED
+    cause = "is to be destroyed" if destroy else "is saved to disk" if saved else "is running"
+    for action in todo:
+        yield Operation(name, action, cause)

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from enum import StrEnum
 
 from vm_manager.diagnostics.errors import InvalidState, Usage
 from vm_manager.diagnostics.model import Subject
 from vm_manager.domain.instance import Instance, Snapshot
 from vm_manager.domain.names import closest
-from vm_manager.planning.lifecycle import Situation, situation
+from vm_manager.planning.table import Verb, cell
 
 # Begins with a letter: qemu-img and QEMU take a number for the id of another snapshot.
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}")
-
-
-class SnapshotVerb(StrEnum):
-    """The commands that change snapshots."""
-
-    CREATE = "snapshot create"
-    RESTORE = "snapshot restore"
-    DELETE = "snapshot delete"
-
-
-_STANDS = (Situation.OFF, Situation.RUNNING, Situation.SUSPENDED)
 
 
 def require_tag(tag: str) -> None:
@@ -37,11 +25,11 @@ def require_tag(tag: str) -> None:
         )
 
 
-def require_possible(verb: SnapshotVerb, instance: Instance, snapshots: Sequence[Snapshot], tag: str) -> None:
+def require_possible(verb: Verb, instance: Instance, snapshots: Sequence[Snapshot], tag: str) -> None:
     """Raises: `vm::invalid_state`, with the way out."""
-    here, name = situation(instance), instance.name
+    name = instance.name
     known = {snapshot.tag: snapshot for snapshot in snapshots}
-    if verb is SnapshotVerb.CREATE:
+    if verb is Verb.SNAPSHOT_CREATE:
         if tag in known:
             raise _refused(
                 instance,
@@ -49,8 +37,6 @@ def require_possible(verb: SnapshotVerb, instance: Instance, snapshots: Sequence
                 tag,
                 f"choose another tag, or remove that one: `vmctl snapshot delete {name} {tag}`",
             )
-        if here not in (*_STANDS, Situation.SAVED):
-            raise _refused(instance, "VM '{name}' is {state}", tag, f"`vmctl status {name}` says what is wrong with it")
     elif tag not in known:
         near = closest(tag, tuple(known))
         meant = (f"did you mean '{near}'?",) if near else ()
@@ -61,16 +47,8 @@ def require_possible(verb: SnapshotVerb, instance: Instance, snapshots: Sequence
             *meant,
             f"`vmctl snapshot list {name}` shows those there are",
         )
-    if here is Situation.SAVED and verb is not SnapshotVerb.DELETE:
-        # The saved memory belongs to the disk as it is now.
-        raise _refused(
-            instance,
-            "VM '{name}' is saved to disk",
-            tag,
-            f"let it go on: `vmctl resume {name}`",
-            f"or give its memory up: `vmctl start {name} --discard-saved-state`",
-        )
-    if verb is SnapshotVerb.RESTORE and instance.alive and not known[tag].memory_bytes:
+    cell(verb, instance)
+    if verb is Verb.SNAPSHOT_RESTORE and instance.alive and not known[tag].memory_bytes:
         raise _refused(
             instance,
             "snapshot '{tag}' of VM '{name}' holds no memory, and the VM is {state}",

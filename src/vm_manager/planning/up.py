@@ -11,6 +11,7 @@ from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
 from vm_manager.domain.spec import VmSpec
 from vm_manager.planning.changes import changed_at_creation, changed_at_start, startable
 from vm_manager.planning.steps import steps_to_do
+from vm_manager.planning.table import Verb, cell
 
 _Edited = Mapping[str, tuple[str, ...]]
 _IN_THE_GUEST = (Action.WAIT, Action.PROVISION)
@@ -54,12 +55,16 @@ def _run(spec: VmSpec, instance: Instance | None, edited: _Edited) -> Iterable[O
     """Power on."""
     if instance is None:
         yield _operation(spec, Action.START, "is new")
-    elif instance.saved:
-        yield _operation(spec, Action.RESTORE, f"is saved to disk{_changed(spec, instance, edited)}")
-    elif not instance.alive:
-        yield _operation(spec, Action.START, f"{_why_start(instance)}{_kept(spec, instance, edited)}")
-    elif instance.state is VmState.SUSPENDED:
-        yield _operation(spec, Action.RESUME, "is suspended")
+        return
+    todo = cell(Verb.UP, instance)
+    for action in () if isinstance(todo, str) else todo:
+        match action:
+            case Action.RESTORE:
+                yield _operation(spec, action, f"is saved to disk{_changed(spec, instance, edited)}")
+            case Action.START:
+                yield _operation(spec, action, f"{_why_start(instance)}{_kept(spec, instance, edited)}")
+            case Action.RESUME:
+                yield _operation(spec, action, "is suspended")
 
 
 def _why_start(instance: Instance) -> str:

@@ -7,7 +7,8 @@ import pytest
 from unit.samples import instance
 from vm_manager.diagnostics.errors import InvalidState, Usage
 from vm_manager.domain.instance import Observation, Snapshot, VmState
-from vm_manager.planning.snapshots import SnapshotVerb, require_possible, require_tag
+from vm_manager.planning.snapshots import require_possible, require_tag
+from vm_manager.planning.table import Verb
 
 _WHEN = "2026-01-02T03:04:05+00:00"
 _KEPT = (
@@ -26,7 +27,7 @@ _INSTANCES = {
 _REFUSED = {
     ("create", "saved", "new"): "`vmctl resume web`",
     ("create", "io-error", "new"): "`vmctl status web`",
-    ("create", "panicked", "new"): "`vmctl status web`",
+    ("create", "panicked", "new"): "`vmctl restart web`",
     ("restore", "saved", "memory"): "`vmctl resume web`",
     ("restore", "saved", "disks"): "`vmctl resume web`",
     ("restore", "running", "disks"): "`vmctl stop web`",
@@ -42,7 +43,7 @@ _REFUSED = {
 )
 def test_every_cell(verb: str, where: str, tag: str) -> None:
     refused = _REFUSED.get((verb, where, tag))
-    arguments = (SnapshotVerb(f"snapshot {verb}"), _INSTANCES[where], _KEPT, tag)
+    arguments = (Verb(f"snapshot {verb}"), _INSTANCES[where], _KEPT, tag)
     if refused is None:
         require_possible(*arguments)
         return
@@ -54,11 +55,11 @@ def test_every_cell(verb: str, where: str, tag: str) -> None:
 
 def test_a_tag_is_given_once() -> None:
     with pytest.raises(InvalidState, match="has a snapshot 'disks' already"):
-        require_possible(SnapshotVerb.CREATE, _INSTANCES["running"], _KEPT, "disks")
+        require_possible(Verb.SNAPSHOT_CREATE, _INSTANCES["running"], _KEPT, "disks")
 
 
-@pytest.mark.parametrize("verb", [SnapshotVerb.RESTORE, SnapshotVerb.DELETE])
-def test_an_unknown_tag_is_named_with_the_one_that_was_meant(verb: SnapshotVerb) -> None:
+@pytest.mark.parametrize("verb", [Verb.SNAPSHOT_RESTORE, Verb.SNAPSHOT_DELETE])
+def test_an_unknown_tag_is_named_with_the_one_that_was_meant(verb: Verb) -> None:
     with pytest.raises(InvalidState) as caught:
         require_possible(verb, _INSTANCES["stopped"], _KEPT, "memroy")
     assert caught.value.diagnostic.help == (

@@ -1,4 +1,4 @@
-"""The transition table, cell by cell: what is done, what is so already, and what is refused with a way out."""
+"""The table of commands and situations, cell by cell: the whole plan, what is so already, or the refusal with a way out."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ import pytest
 
 from unit.samples import instance, record, spec
 from vm_manager.diagnostics.errors import InvalidState
-from vm_manager.domain.instance import Instance, LastFailure, Observation, Progress, VmState
+from vm_manager.domain.instance import Instance, LastFailure, Observation, Progress, Snapshot, VmState
 from vm_manager.domain.plan import Action
-from vm_manager.planning.lifecycle import TABLE, Situation, Verb, plan_lifecycle, situation
+from vm_manager.planning.down import plan_down
+from vm_manager.planning.lifecycle import plan_lifecycle
+from vm_manager.planning.migrate import require_movable
+from vm_manager.planning.situations import Situation, situation
+from vm_manager.planning.snapshots import require_possible
+from vm_manager.planning.table import TABLE, Verb, cell
+from vm_manager.planning.up import plan_up
 
 _STARTED = Progress(started=True, ready=True, reached=True)
 _NO_START = LastFailure("2026-01-02T03:04:05+00:00", "start", "vm_manager::qemu::spawn_failed", "QEMU exited")
@@ -104,26 +110,81 @@ _CELLS: dict[str, dict[str, tuple[Action, ...] | str]] = {
         "panicked": "[vmctl restart web]",
     },
     "destroy": dict.fromkeys(_INSTANCES, (_DESTROY,)),
+    "up": {
+        "prepared": _BOOT,
+        "stopped": _BOOT,
+        "failed to start": _BOOT,
+        "running": "already running",
+        "suspended": (_RESUME,),
+        "saved": (_RESTORE, _WAIT),
+        "io-error": "[vmctl resume web]",
+        "panicked": "[vmctl restart web]",
+    },
+    "down --destroy": dict.fromkeys(_INSTANCES, (_DESTROY,)),
+    "console": {
+        **dict.fromkeys(("prepared", "stopped", "failed to start"), "[vmctl start web]"),
+        **dict.fromkeys(("running", "suspended", "io-error", "panicked"), ()),
+        "saved": "[vmctl resume web]",
+    },
+    "snapshot create": {
+        **dict.fromkeys(("prepared", "stopped", "failed to start", "running", "suspended"), ()),
+        "saved": "[vmctl resume web]",
+        "io-error": "[vmctl resume web]",
+        "panicked": "[vmctl restart web]",
+    },
+    "snapshot restore": {**dict.fromkeys(_INSTANCES, ()), "saved": "[vmctl resume web]"},
+    "snapshot delete": dict.fromkeys(_INSTANCES, ()),
 }
+_CELLS["down"] = _CELLS["stop"]
+for _verb in ("ssh", "provision", "migrate"):
+    _CELLS[_verb] = {
+        **dict.fromkeys(("prepared", "stopped", "failed to start"), "[vmctl start web]"),
+        "running": (),
+        **dict.fromkeys(("suspended", "saved", "io-error"), "[vmctl resume web]"),
+        "panicked": "[vmctl restart web]",
+    }
+
+
+def _planned(verb: Verb, found: Instance) -> tuple[Action, ...] | str:
+    """All that a command would do, in order; a text: it is so already."""
+    match verb:
+        case Verb.UP:
+            operations = plan_up([found.record.spec], {"web": found}, ()).operations
+        case Verb.DOWN | Verb.DOWN_DESTROY:
+            operations = plan_down(["web"], {"web": found}, destroy=verb is Verb.DOWN_DESTROY).operations
+        case Verb.MIGRATE:
+            require_movable(found, ())
+            return ()
+        case Verb.SSH | Verb.CONSOLE | Verb.PROVISION:
+            return cell(verb, found)
+        case Verb.SNAPSHOT_CREATE | Verb.SNAPSHOT_RESTORE | Verb.SNAPSHOT_DELETE:
+            kept = Snapshot(tag="one", created_at="2026-01-02T03:04:05+00:00", memory_bytes=1)
+            require_possible(verb, found, () if verb is Verb.SNAPSHOT_CREATE else (kept,), "one")
+            return ()
+        case _:
+            operations = plan_lifecycle(verb, found, guests=True).operations
+    assert {operation.vm for operation in operations} == {"web"}
+    if [operation.action for operation in operations] == [Action.NOTHING]:
+        return operations[0].cause
+    return tuple(operation.action for operation in operations)
 
 
 @pytest.mark.parametrize(
     ("verb", "where", "expected"), [(verb, where, cell) for verb, row in _CELLS.items() for where, cell in row.items()]
 )
 def test_every_cell(verb: str, where: str, expected: tuple[Action, ...] | str) -> None:
-    if isinstance(expected, str) and expected.startswith("["):
-        with pytest.raises(InvalidState) as refused:
-            plan_lifecycle(Verb(verb), _INSTANCES[where], guests=True)
-        diagnostic = refused.value.diagnostic
-        assert diagnostic.message == f"VM 'web' is {_INSTANCES[where].state}"
-        assert f"`{expected[1:-1]}`" in diagnostic.help[0]
-        assert diagnostic.subject.vm == "web"
+    if not (isinstance(expected, str) and expected.startswith("[")):
+        assert _planned(Verb(verb), _INSTANCES[where]) == expected
         return
-    operations = plan_lifecycle(Verb(verb), _INSTANCES[where], guests=True).operations
-    if isinstance(expected, str):
-        assert [(operation.action, operation.cause) for operation in operations] == [(Action.NOTHING, expected)]
-    else:
-        assert tuple(operation.action for operation in operations) == expected
+    with pytest.raises(InvalidState) as refused:
+        _planned(Verb(verb), _INSTANCES[where])
+    diagnostic = refused.value.diagnostic
+    assert diagnostic.message.split(";")[0] == f"VM 'web' is {_INSTANCES[where].state}"
+    assert f"`{expected[1:-1]}`" in diagnostic.help[0]
+    assert (diagnostic.subject.vm, len(diagnostic.help)) == ("web", 1)
+    # The way out leads to where it is possible, or to a machine that is up.
+    way_out = Verb(expected.split()[1])
+    assert not isinstance(_planned(way_out, _INSTANCES[where]), str)
 
 
 def test_the_table_has_all_verbs_and_no_situation_is_forgotten() -> None:

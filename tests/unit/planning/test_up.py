@@ -163,11 +163,6 @@ def test_a_vm_that_was_suspended_before_it_was_ready_is_resumed_and_waited_for()
     ]
 
 
-def test_a_guest_that_has_failed_but_is_powered_on_is_not_started_again() -> None:
-    there = instance(observed=Observation(VmState.FAILED, alive=True, detail="guest-panicked"))
-    assert [line for line in _plan(spec(), there) if "start" in line] == []
-
-
 def test_provisioners_can_be_left_out() -> None:
     wanted = spec(provisioners=(SHELL,))
     assert _plan(wanted, provision=False)[-1] == "instance web: wait — is being started"

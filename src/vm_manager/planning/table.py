@@ -1,0 +1,111 @@
+"""What every command can do with a VM from where it is: one table, command by situation."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from vm_manager.diagnostics.errors import InvalidState
+from vm_manager.diagnostics.model import Subject
+from vm_manager.domain.instance import Instance
+from vm_manager.domain.plan import Action
+from vm_manager.planning.situations import WAYS_OUT, Situation, situation
+
+
+class Verb(StrEnum):
+    """The commands that work on VMs that exist."""
+
+    UP = "up"
+    DOWN = "down"
+    DOWN_DESTROY = "down --destroy"
+    START = "start"
+    START_ANEW = "start --discard-saved-state"
+    STOP = "stop"
+    RESTART = "restart"
+    SUSPEND = "suspend"
+    SAVE = "suspend --to-disk"
+    RESUME = "resume"
+    DESTROY = "destroy"
+    SSH = "ssh"
+    CONSOLE = "console"
+    PROVISION = "provision"
+    MIGRATE = "migrate"
+    SNAPSHOT_CREATE = "snapshot create"
+    SNAPSHOT_RESTORE = "snapshot restore"
+    SNAPSHOT_DELETE = "snapshot delete"
+
+
+#: What is done to the machine; a text: it is so already. Empty: nothing has to be done first.
+Cell = tuple[Action, ...] | str
+
+_OFF, _RUNNING, _SUSPENDED = Situation.OFF, Situation.RUNNING, Situation.SUSPENDED
+_SAVED, _BLOCKED, _CRASHED = Situation.SAVED, Situation.BLOCKED, Situation.CRASHED
+
+_POSSIBLE: Cell = ()
+_BOOT = (Action.START, Action.WAIT)
+_GO_ON = (Action.RESUME, Action.WAIT)
+_AGAIN = (Action.STOP, *_BOOT)
+_END = (Action.STOP,)
+_BACK = (Action.RESTORE, Action.WAIT)
+_WITHOUT = (Action.DISCARD, *_BOOT)
+_TO_DISK = (Action.SAVE,)
+
+# fmt: off
+# What a saved VM has in memory is not thrown away by STOP, DOWN and RESTART: it goes on first, and is then shut down in good
+# order.
+_STOPPING: dict[Situation, Cell] = {
+    _OFF: "already stopped", _RUNNING: _END, _SUSPENDED: _END, _SAVED: (Action.RESTORE, *_END), _BLOCKED: _END, _CRASHED: _END,
+}
+_REMOVING: dict[Situation, Cell] = dict.fromkeys(Situation, (Action.DESTROY,))
+
+#: A situation that is missing: refused.
+TABLE: dict[Verb, dict[Situation, Cell]] = {
+    # What `up` waits for and provisions besides is no matter of where the machine is; see `planning.up`.
+    Verb.UP: {_OFF: (Action.START,), _RUNNING: _POSSIBLE, _SUSPENDED: (Action.RESUME,), _SAVED: (Action.RESTORE,)},
+    Verb.DOWN: _STOPPING,
+    Verb.DOWN_DESTROY: _REMOVING,
+    Verb.START: {
+        _OFF: _BOOT, _RUNNING: "already running", _SUSPENDED: _GO_ON, _SAVED: _BACK, _BLOCKED: _GO_ON
+    },
+    Verb.START_ANEW: {
+        _OFF: _BOOT, _RUNNING: "already running", _SUSPENDED: _GO_ON, _SAVED: _WITHOUT, _BLOCKED: _GO_ON
+    },
+    Verb.STOP: _STOPPING,
+    Verb.RESTART: {
+        _OFF: _BOOT, _RUNNING: _AGAIN, _SUSPENDED: _AGAIN, _SAVED: (Action.RESTORE, *_AGAIN),
+        _BLOCKED: _AGAIN, _CRASHED: _AGAIN,
+    },
+    Verb.SUSPEND: {_RUNNING: (Action.SUSPEND,), _SUSPENDED: "already suspended", _SAVED: "already saved to disk"},
+    Verb.SAVE: {_RUNNING: _TO_DISK, _SUSPENDED: _TO_DISK, _SAVED: "already saved to disk"},
+    Verb.RESUME: {_RUNNING: "already running", _SUSPENDED: _GO_ON, _SAVED: _BACK, _BLOCKED: _GO_ON},
+    Verb.DESTROY: _REMOVING,
+    # Of a guest that stands still nobody gets an answer.
+    Verb.SSH: {_RUNNING: _POSSIBLE},
+    Verb.CONSOLE: dict.fromkeys((_RUNNING, _SUSPENDED, _BLOCKED, _CRASHED), _POSSIBLE),
+    Verb.PROVISION: {_RUNNING: _POSSIBLE},
+    Verb.MIGRATE: {_RUNNING: _POSSIBLE},
+    Verb.SNAPSHOT_CREATE: dict.fromkeys((_OFF, _RUNNING, _SUSPENDED), _POSSIBLE),
+    # The memory of a saved VM belongs to the disk as it is now.
+    Verb.SNAPSHOT_RESTORE: dict.fromkeys((_OFF, _RUNNING, _SUSPENDED, _BLOCKED, _CRASHED), _POSSIBLE),
+    Verb.SNAPSHOT_DELETE: dict.fromkeys(Situation, _POSSIBLE),
+}
+# fmt: on
+_NEED_IT_RUNNING = (Verb.SSH, Verb.CONSOLE, Verb.PROVISION, Verb.MIGRATE)
+
+
+def cell(verb: Verb, instance: Instance) -> Cell:
+    """What a command does with an instance from where it is. Raises: `vm::invalid_state`, with the way out."""
+    found = TABLE[verb].get(situation(instance))
+    if found is None:
+        raise refusal(verb, instance)
+    return found
+
+
+def refusal(verb: Verb, instance: Instance) -> InvalidState:
+    """That a command can do nothing with an instance where it is, and what can be done first."""
+    needs = "; `vmctl {verb}` needs it running" if verb in _NEED_IT_RUNNING else ""
+    return InvalidState(
+        f"VM '{{name}}' is {{state}}{needs}",
+        {"name": instance.name, "state": instance.state, "verb": verb},
+        help=(WAYS_OUT[situation(instance)].format(name=instance.name),),
+        subject=Subject(vm=instance.name),
+    )
