@@ -33,7 +33,6 @@ from vm_manager.domain.image import CachedImage, ImageOrigin, SizeLimits
 from vm_manager.domain.oci_reference import is_oci
 from vm_manager.domain.owners import read_own
 from vm_manager.domain.spec import ImageSource
-from vm_manager.host.image_header import QCOW2, RAW
 from vm_manager.host.qemu_img import image_info, require_sound
 from vm_manager.images.accept import make_runnable, require_acceptable
 from vm_manager.images.download import Fetched, ProgressSink, Source, fetch, local_path
@@ -256,9 +255,7 @@ class ImageCache:
     def _content(self, digest: str) -> tuple[Path, _Content] | None:
         data = self._data(digest)
         content = _read(data.parent / "meta.json", _Content)
-        # What an earlier vmctl kept as it was served, and would convert now, is fetched again.
-        runs = content is not None and content.format in (QCOW2, RAW)
-        return (data, content) if runs and content is not None and data.exists() else None
+        return (data, content) if content is not None and data.exists() else None
 
     def _data(self, digest: str) -> Path:
         return self._files.by_digest / digest.replace(":", "-") / "data"
