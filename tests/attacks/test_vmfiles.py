@@ -232,7 +232,7 @@ def test_however_many_files_are_named_they_are_read_for_a_limited_time(bounded: 
     before = _children_s()
     refused = bounded("validate", status=3)
     assert _children_s() - before < _CPU_S
-    assert "together may have 2 MiB" in refused.stderr
+    assert "all of it together may have 2 MiB" in refused.stderr
 
 
 def test_user_data_is_no_larger_than_can_be_meant(bounded: Vmctl) -> None:

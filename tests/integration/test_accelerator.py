@@ -77,7 +77,7 @@ def test_kvm_that_cannot_be_used_is_told_once_and_the_guest_is_emulated(auto: Vm
     print(f"{kind}: up in {time.monotonic() - began:.1f} s")  # noqa: T201
     _warned_once(result, *_REFUSED[kind])
     # Root in a container, to whom a group would be of no use.
-    assert ("containers take `--device /dev/kvm`" in result.stderr) == (kind == "forbidden")
+    assert ("a container needs `--device /dev/kvm`" in result.stderr) == (kind == "forbidden")
     assert _runs_under(host, "tcg")
     assert f"tcg ({_REFUSED[kind][0]}" in host("status", "blank").stdout
     # What was found is remembered.

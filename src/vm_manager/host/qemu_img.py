@@ -117,12 +117,12 @@ def foreign_size(path: Path) -> tuple[str, int] | None:
 
 def foreign_format(path: Path, format: str) -> ImageRefused:
     """The failure that an image in a format other than raw and qcow2 is."""
-    help = "fetch the image as qcow2 or raw: most publishers have it in one of them"
+    help = "get the image as qcow2 or raw: most publishers offer one of them"
     if format in CONVERTIBLE:
         names = f"{shlex.quote(str(path))} {shlex.quote(str(path.with_suffix('.qcow2')))}"
-        help = f"`vmctl image convert {names}` makes one of it that can run"
+        help = f"convert it first: `vmctl image convert {names}`"
     return ImageRefused(
-        "the image {path} is in the format {format}: only qcow2 and raw run as they are",
+        "the image {path} is in {format} format, and VMs run from qcow2 or raw",
         {"path": str(path), "format": format},
         help=(help,),
     )
@@ -133,9 +133,9 @@ def _require_confined(path: Path, header: ImageHeader) -> None:
     found = confinement()
     if found.sandbox is SandboxKind.NONE:
         raise ImageRefused(
-            "the image {path} is in the format {format}, which is converted only in a sandbox: {missing}",
+            "the image {path} is in {format} format, which vmctl converts only in a sandbox: {missing}",
             {"path": str(path), "format": header.format, "missing": found.reason},
-            help=("fetch the image as qcow2 or raw: most publishers have it in one of them",),
+            help=("get the image as qcow2 or raw: most publishers offer one of them",),
         )
 
 

@@ -42,7 +42,7 @@ def require_room(name: str, directory: Path, missing: int) -> None:
     facts: dict[str, str | int] = {"name": name, "missing": missing, "path": str(directory), "spare": max(0, spare)}
     template = "{name} needs {missing} bytes more, and {path} has {spare} to spare"
     if not missing:
-        template = "{name} does not fit: {path} has nothing to spare any more, beyond what vmctl leaves free"
+        template = "{name} does not fit: {path} has nothing to spare but what vmctl keeps free"
     raise DiskFull(
         template, facts, help=(f"free space there: `df -h {shlex.quote(str(directory))}` shows how much there is",)
     )

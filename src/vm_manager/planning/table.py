@@ -102,10 +102,10 @@ def cell(verb: Verb, instance: Instance) -> Cell:
 
 def refusal(verb: Verb, instance: Instance) -> InvalidState:
     """That a command can do nothing with an instance where it is, and what can be done first."""
-    needs = "; `vmctl {verb}` needs it running" if verb in _NEED_IT_RUNNING else ""
+    needs = verb in _NEED_IT_RUNNING
     return InvalidState(
-        f"VM '{{name}}' is {{state}}{needs}",
-        {"name": instance.name, "state": instance.state, "verb": verb},
+        "VM '{name}' is {state}; {command} needs it running" if needs else "VM '{name}' is {state}",
+        {"name": instance.name, "state": instance.state, "command": f"`vmctl {verb}`"},
         help=(WAYS_OUT[situation(instance)].format(name=instance.name),),
         subject=Subject(vm=instance.name),
     )

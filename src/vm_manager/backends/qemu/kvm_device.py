@@ -67,7 +67,7 @@ def _how_to_get_in(device: Path, error: PermissionError) -> str:
     in_group = status.st_gid in (os.getegid(), *os.getgroups())
     if error.errno == errno.EPERM or os.geteuid() == 0 or (readable and in_group):
         # Not the node's permissions: a container's device rules, or a security module.
-        return f"let whatever confines this session have the device: containers take `--device {device}`"
+        return f"allow the device where this session is confined; a container needs `--device {device}`"
     if not readable or status.st_gid == 0:
         join = '`sudo usermod -aG kvm "$USER"`, then log in again'
         return f"give a group access to it: `sudo chgrp kvm {device}`, `sudo chmod 660 {device}` and {join}"

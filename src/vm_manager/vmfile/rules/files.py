@@ -93,7 +93,7 @@ class FileRule:
             if self.most_bytes == USER_DATA_BYTES:
                 setting.read_bytes += len(content)
                 if setting.read_bytes > _MOST_PARSED_BYTES:
-                    return [Flaw(problem="is one too many", help="the files of YAML together may have 2 MiB")]
+                    return [Flaw(problem="is more YAML than vmctl reads", help="all of it together may have 2 MiB")]
         except UnfitFile as error:
             return [
                 Flaw(problem=error.problem, help="name another file; no file of that kind is so large or lies there")
