@@ -5,6 +5,7 @@ VMCTL_FUZZ_DOCUMENTS says how many records are tried; `make fuzz` tries 10,000. 
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -73,7 +74,7 @@ def _mutated(whole: bytes, chance: random.Random) -> bytes:
         if chance.random() < 0.25:
             del place[last]
             continue
-        place[last] = chance.choice(_VALUES)
+        place[last] = copy.deepcopy(chance.choice(_VALUES))  # the next change may be within it
         if not _paths(document):
             break
     return json.dumps(document).encode()

