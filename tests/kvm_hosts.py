@@ -44,6 +44,11 @@ exec "$@"
 """.replace("NODES", " ".join(_NODES))
 
 
+def with_device(dev: Path, kvm: str) -> tuple[str, ...]:
+    """A command that runs another one with a /dev of its own, made in an empty directory, whose /dev/kvm leads to a path."""
+    return ("unshare", "-m", "bash", "-c", _SCRIPT, "bash", str(dev), kvm)
+
+
 def on_host(vmctl: Vmctl, base: Path, kind: str, *, stops: str = "") -> Vmctl:
     """The same, on a host of that kind. stops: "at once", or when a file says so."""
     assert kind in KINDS
@@ -62,16 +67,7 @@ def on_host(vmctl: Vmctl, base: Path, kind: str, *, stops: str = "") -> Vmctl:
     text = stand_in.read_text().replace("#!/usr/bin/env python3", f"#!{sys.executable}", 1)
     stand_in.write_text(text.replace("_HOST: dict[str, str] = {}", f"_HOST = {host!r}", 1))
     stand_in.chmod(0o755)
-    namespace: tuple[str, ...] = (
-        "unshare",
-        "-m",
-        "bash",
-        "-c",
-        _SCRIPT,
-        "bash",
-        str(dev),
-        "" if kind == "absent" else str(kvm),
-    )
+    namespace = with_device(dev, "" if kind == "absent" else str(kvm))
     if kind == "forbidden":
         kvm.chmod(0)
         # Even root may not open it then.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vm_manager.cli.session import JsonOption, one_of, work
+from vm_manager.cli.session import JsonOption, accel_option, work
 from vm_manager.diagnostics.errors import Usage
 
 
@@ -54,15 +54,7 @@ def create(
         str | None, typer.Option("--bridge", metavar="NAME", help="A bridge of this host; not in this version.")
     ] = None,
     uefi: Annotated[bool, typer.Option("--uefi", help="Boot by UEFI; not in this version.")] = False,
-    accel: Annotated[
-        str | None,
-        typer.Option(
-            "--accel",
-            metavar="auto|kvm|tcg",
-            callback=lambda word: word and one_of(("auto", "kvm", "tcg"))(word),
-            help="What executes the guest, from now on. Default: auto.",
-        ),
-    ] = None,
+    accel: Annotated[str | None, accel_option("What executes the guest, from now on. Default: auto.")] = None,
     start: Annotated[bool, typer.Option("--start", help="Start it, and wait until it is ready.")] = False,
     json: JsonOption = False,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,15 +45,17 @@ StopTimeoutOption = Annotated[
     typer.Option("--timeout", metavar="SECONDS", min=0, max=86400, help="For the guest to shut down by itself."),
 ]
 NoProvisionOption = Annotated[bool, typer.Option("--no-provision", help="Leave out the provisioners.")]
-AccelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--accel",
-        metavar="auto|kvm|tcg",
-        callback=lambda word: word and one_of(("auto", "kvm", "tcg"))(word),
-        help="What executes the guest, whatever the VM says. [env: VMCTL_ACCEL]",
-    ),
-]
+
+
+def accel_option(help: str) -> Any:
+    """--accel, which checks its word."""
+    words = ("auto", "kvm", "tcg")
+    return typer.Option(
+        "--accel", metavar="|".join(words), callback=lambda word: word and one_of(words)(word), help=help
+    )
+
+
+AccelOption = Annotated[str | None, accel_option("What executes the guest, whatever the VM says. [env: VMCTL_ACCEL]")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
