@@ -24,7 +24,7 @@ def require_base(record: InstanceRecord) -> BaseImage:
         raise BaseMissing("the image {path} is gone", {"path": base.path}) from error
     except OSError as error:
         raise diagnosed(error, base.path) from error
-    if (status.st_size, status.st_mtime_ns) != (base.size_bytes, base.mtime_ns):
+    if not base.looks_like(status):
         raise _changed(base)
     if base.format is None:
         return base

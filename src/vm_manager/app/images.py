@@ -26,6 +26,7 @@ from vm_manager.images.cache import ImageCache, name_of
 from vm_manager.images.download import local_path
 from vm_manager.images.http import redacted
 from vm_manager.images.oci.source import reference_of
+from vm_manager.state.files import written_bytes
 from vm_manager.state.layout import InstanceFiles
 from vm_manager.vmfile import forms
 
@@ -83,7 +84,7 @@ def inspect(services: Services, reference: str) -> ImageReport:
     foreign = foreign_size(path)
     format, size = foreign or _format_and_size(path)
     with os_errors(path):
-        taken = path.stat().st_blocks * 512
+        taken = written_bytes(path)
     return ImageReport(
         path=str(path),
         format=format,
@@ -122,7 +123,7 @@ def convert_image(services: Services, reference: str, target: Path, *, format: s
                 size = convert(source, part, format=format, compress=compress, below=below, cancel=services.cancel)
             with os_errors(target):
                 part.rename(target)
-                taken = target.stat().st_blocks * 512
+                taken = written_bytes(target)
         finally:
             part.unlink(missing_ok=True)
     return ImageReport(path=str(target.absolute()), format=format, size_bytes=taken, virtual_size_bytes=size)

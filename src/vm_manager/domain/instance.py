@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from vm_manager.domain.spec import Accelerator, VmSpec
 
 if TYPE_CHECKING:
+    import os
+
     from vm_manager.diagnostics.errors import VmError
     from vm_manager.diagnostics.model import Evidence
 
@@ -55,6 +57,10 @@ class BaseImage:
     format: str | None = None
     inode: int | None = None
     ctime_ns: int | None = None
+
+    def looks_like(self, status: os.stat_result) -> bool:
+        """Whether a file has the size and the time of the last change that the image had."""
+        return (status.st_size, status.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
 
 
 @dataclass(frozen=True, kw_only=True)

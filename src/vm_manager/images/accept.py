@@ -12,6 +12,7 @@ from vm_manager.domain.image import SizeLimits
 from vm_manager.host.image_header import QCOW2, RAW
 from vm_manager.host.qemu_img import FileTooLong, ImageInfo, convert, foreign_size, image_info, require_whole
 from vm_manager.images.room import require_room, spare_bytes, too_large
+from vm_manager.state.files import written_bytes
 
 _HEAD_BYTES = 128 * 1024
 # Where a raw disk says that it is one. Sources: the UEFI specification (MBR, GPT), libblkid's superblocks, ECMA-119.
@@ -40,7 +41,7 @@ def make_runnable(path: Path, sizes: SizeLimits, cancel: CancelToken) -> str | N
     _require_size(path, size, sizes)
     converted = path.with_name(f"{path.name}.{QCOW2}")
     with os_errors(path):
-        require_room(str(path), path.parent, path.stat().st_blocks * 512)
+        require_room(str(path), path.parent, written_bytes(path))
         spare = spare_bytes(path.parent)
     most = min(sizes.file_bytes, spare)
     try:

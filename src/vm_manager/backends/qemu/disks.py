@@ -44,7 +44,7 @@ def base_disk(base: BaseImage) -> BaseDisk:
     path = Path(base.path)
     with os_errors(path):
         status = path.stat()
-    if (status.st_size, status.st_mtime_ns) != (base.size_bytes, base.mtime_ns):
+    if not base.looks_like(status):
         raise BaseChanged("the image {path} is not the one that the disk was made on", {"path": base.path})
     info = image_info(path)
     require_format(path, info, base.format)
