@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from vm_manager.diagnostics.spans import Span
 
@@ -135,6 +136,22 @@ class Provisioner:
         return hashlib.sha256(repr((self.inline, self.script, self.env)).encode()).hexdigest()[:16]
 
 
+class Effect(StrEnum):
+    """When a changed field of a `VmSpec` takes effect on a VM that exists.
+
+    AT_CREATION: with a new VM. AT_START: when its machine is started. AT_ONCE: with the next command.
+    """
+
+    AT_CREATION = "at creation"
+    AT_START = "at start"
+    AT_ONCE = "at once"
+
+
+def _takes(effect: Effect, word: str) -> dict[str, Any]:
+    """The metadata of a field of `VmSpec`. word: what the VMFile calls it."""
+    return {"effect": effect, "word": word}
+
+
 @dataclass(frozen=True, kw_only=True)
 class VmSpec:
     """One virtual machine.
@@ -143,23 +160,24 @@ class VmSpec:
     isolated: with NetworkMode.USER: nothing but the guest's sshd is reached through the network, and nothing from the guest.
     cpu: QEMU's name of a CPU model, or None for the accelerator's default.
     depends_on: names of VMs of the same VMFile that must be ready before this one starts.
+    Each field says when a change takes effect; see `planning.changes`.
     """
 
-    name: str
-    image: ImageSource
-    vcpus: int = 1
-    memory_mib: int = 1024
-    disk_bytes: int | None = None
-    accelerator: Accelerator = Accelerator.AUTO
-    cpu: str | None = None
-    boot_timeout_s: int | None = None
-    network: NetworkMode = NetworkMode.USER
-    isolated: bool = False
-    cloud_init: CloudInit | None = None
-    ssh: SshAccess | None = None
-    provisioners: tuple[Provisioner, ...] = ()
-    depends_on: tuple[str, ...] = ()
-    span: Span | None = field(default=None, compare=False)
+    name: str = field(metadata=_takes(Effect.AT_CREATION, "vm"))
+    image: ImageSource = field(metadata=_takes(Effect.AT_CREATION, "image"))
+    vcpus: int = field(default=1, metadata=_takes(Effect.AT_START, "vcpus"))
+    memory_mib: int = field(default=1024, metadata=_takes(Effect.AT_START, "memory"))
+    disk_bytes: int | None = field(default=None, metadata=_takes(Effect.AT_CREATION, "disk"))
+    accelerator: Accelerator = field(default=Accelerator.AUTO, metadata=_takes(Effect.AT_START, "accel"))
+    cpu: str | None = field(default=None, metadata=_takes(Effect.AT_START, "cpu"))
+    boot_timeout_s: int | None = field(default=None, metadata=_takes(Effect.AT_ONCE, "boot-timeout"))
+    network: NetworkMode = field(default=NetworkMode.USER, metadata=_takes(Effect.AT_CREATION, "network"))
+    isolated: bool = field(default=False, metadata=_takes(Effect.AT_START, "isolated"))
+    cloud_init: CloudInit | None = field(default=None, metadata=_takes(Effect.AT_CREATION, "cloud-init"))
+    ssh: SshAccess | None = field(default=None, metadata=_takes(Effect.AT_CREATION, "ssh"))
+    provisioners: tuple[Provisioner, ...] = field(default=(), metadata=_takes(Effect.AT_ONCE, "provision"))
+    depends_on: tuple[str, ...] = field(default=(), metadata=_takes(Effect.AT_ONCE, "depends-on"))
+    span: Span | None = field(default=None, compare=False, metadata=_takes(Effect.AT_ONCE, ""))
 
     @property
     def has_seed(self) -> bool:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
-from vm_manager.domain.spec import VmSpec
-
-# The words of the VMFile for what the command line decides anew at every start, and for what is fixed at creation.
-_AT_START = {"vcpus": "vcpus", "memory_mib": "memory", "accelerator": "accel", "cpu": "cpu", "isolated": "isolated"}
-_AT_CREATION = {"image": "image", "disk_bytes": "disk", "network": "network", "cloud_init": "cloud-init", "ssh": "ssh"}
+from vm_manager.domain.spec import Effect, VmSpec
 
 
 def startable(old: VmSpec, new: VmSpec) -> VmSpec:
     """The spec that a VM made from `old` can be started with now that `new` is wanted."""
-    kept = {name: getattr(old, name) for name in _AT_CREATION}
+    kept = {name: getattr(old, name) for name in _words(Effect.AT_CREATION)}
     return replace(new, **kept)
 
 
 def changed_at_start(old: VmSpec, new: VmSpec) -> tuple[str, ...]:
-    """What differs and is taken up by a restart, in the VMFile's words."""
-    return _differing(_AT_START, old, new)
+    """What differs and takes effect with a restart, in the VMFile's words."""
+    return _differing(Effect.AT_START, old, new)
 
 
 def changed_at_creation(old: VmSpec, new: VmSpec) -> tuple[str, ...]:
-    """What differs and is taken up by a new VM only, in the VMFile's words."""
-    return _differing(_AT_CREATION, old, new)
+    """What differs and takes effect with a new VM only, in the VMFile's words."""
+    return _differing(Effect.AT_CREATION, old, new)
 
 
-def _differing(names: dict[str, str], old: VmSpec, new: VmSpec) -> tuple[str, ...]:
-    return tuple(word for name, word in names.items() if getattr(old, name) != getattr(new, name))
+def _differing(effect: Effect, old: VmSpec, new: VmSpec) -> tuple[str, ...]:
+    return tuple(word for name, word in _words(effect).items() if getattr(old, name) != getattr(new, name))
+
+
+def _words(effect: Effect) -> dict[str, str]:
+    """The fields whose changes take effect then, with the VMFile's words for them."""
+    return {field.name: field.metadata["word"] for field in fields(VmSpec) if field.metadata["effect"] is effect}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import Field, fields, replace
+from typing import Any, cast
+
 import pytest
 
 from unit.samples import SHELL, full_spec, instance, spec
 from vm_manager.domain.instance import Instance, Observation, VmState
-from vm_manager.domain.spec import ImageSource, NetworkMode
+from vm_manager.domain.spec import Effect, ImageSource, NetworkMode, VmSpec
 from vm_manager.planning.changes import changed_at_creation, changed_at_start, startable
 from vm_manager.planning.down import plan_down
+from vm_manager.vmfile.language import VM
 
 _RUNNING = {"web": instance()}
 _STOPPED = {"web": instance(observed=VmState.STOPPED)}
@@ -66,3 +70,22 @@ def test_a_restart_takes_up_what_it_can_and_keeps_the_rest() -> None:
         ssh=None,
     )
     assert startable(old, new) == spec(vcpus=8, memory_mib=8192, boot_timeout_s=5, provisioners=(SHELL,))
+
+
+@pytest.mark.parametrize("field", fields(VmSpec), ids=lambda field: field.name)
+def test_every_field_says_when_a_change_takes_effect_and_so_it_does(field: Field[Any]) -> None:
+    old, marker = full_spec(), cast(Any, object())
+    changed: dict[str, Any] = {field.name: marker}
+    new = replace(old, **changed)
+    effect, word = Effect(field.metadata["effect"]), field.metadata["word"]
+    assert changed_at_creation(old, new) == ((word,) if effect is Effect.AT_CREATION else ())
+    assert changed_at_start(old, new) == ((word,) if effect is Effect.AT_START else ())
+    taken_up = getattr(startable(old, new), field.name) is marker
+    assert taken_up is (effect is not Effect.AT_CREATION)
+
+
+def test_every_word_of_the_language_that_works_has_a_field_that_says_so() -> None:
+    words = {field.metadata["word"] for field in fields(VmSpec)}
+    # Of firmware only the default works, and a URL is an image.
+    working = {entry.name for entry in VM.entries if entry.works} - {"firmware", "image-url"}
+    assert not working - words
