@@ -64,7 +64,7 @@ def test_eight_processes_twenty_rounds(backend: str, vmctl: Vmctl) -> None:
         said = list(pool.map(lambda worker: worker.communicate(timeout=900), workers))
     assert [(out, err) for out, err in said if out != "[]"] == []
     store = InstanceStore(DataDir(vmctl.data / "vmctl"))
-    assert store.rests() == ()
+    assert store.leftovers() == ()
     assert all(store.read(name).name == name for name in store.names())
     alive = [vm for vm in vmctl("list", "--json").json["vms"] if vm["pid"]]
     assert sorted(vm["pid"] for vm in alive) == sorted(qemu_processes(vmctl.data))

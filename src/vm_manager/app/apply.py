@@ -5,33 +5,23 @@ What fetches images, logs in and provisions is imported by the operations that n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from vm_manager.app.base_image import require_base
+from vm_manager.app.holding import Vm
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
-from vm_manager.diagnostics.errors import (
-    BackendNotAvailable,
-    CloudInitFailed,
-    GuestError,
-    KvmUnusable,
-    SshError,
-    StateCorrupt,
-    StateUntrusted,
-    VmError,
-    VmNotFound,
-)
-from vm_manager.domain.backend import Backend
+from vm_manager.diagnostics.errors import CloudInitFailed, GuestError, KvmUnusable, SshError, VmError
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import Warned
-from vm_manager.domain.instance import InstanceRecord
-from vm_manager.domain.plan import Action, Operation, WaitFor
+from vm_manager.domain.instance import CREATED_BY_HAND, Instance, InstanceRecord
+from vm_manager.domain.machine import Remnant
+from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
 from vm_manager.domain.spec import Accelerator, OnError, VmSpec
-from vm_manager.planning.changes import startable
 from vm_manager.state.files import written_bytes
 from vm_manager.state.journal import record_begun, record_success
 
@@ -43,34 +33,44 @@ STOP_TIMEOUT_S = 30.0
 _MIB = 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a VM shall be. origin: where that is written; project: the VMFile it is from, None for a VM from options."""
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a plan is carried out.
 
-    spec: VmSpec
-    origin: str
+    project: the VMFile that wants it; None: nothing but options does.
+    stop_timeout_s: how long a guest may take to shut down before it is made to.
+    wait_timeout_s: how long it may take to get ready; None: what its spec says, else what the accelerator makes reasonable.
+    """
+
     project: Project | None = None
+    stop_timeout_s: float = STOP_TIMEOUT_S
+    wait_timeout_s: float | None = None
+
+
+def check_host(services: Services, plan: Plan, instances: Iterable[Instance] = ()) -> None:
+    """Make sure that the host has what a plan needs, before anything is done; warnings become events.
+
+    instances: what there is: a VM that exists has its own backend. Raises: see `Backend.check_host`.
+    """
+    known = {instance.name: instance.record.backend for instance in instances}
+    wanted: dict[str, list[VmSpec]] = {}
+    for operation in plan.operations:
+        if operation.needs_host and operation.spec:
+            name = known.get(operation.vm, services.backend_name)
+            wanted.setdefault(name, []).append(services.to_start(operation.spec))
+    for name, specs in wanted.items():
+        for warning in services.backend(name).check_host(tuple(specs)):
+            services.emit(Warned(specs[0].name if len(plan.vms) == 1 else None, warning))
 
 
 class Run:
     """Applies the operations on one VM, in order.
 
-    wanted: for operations that make or change a VM; None: it stays what its record says.
-    stop_timeout_s: how long the guest may take to shut down before it is made to.
-    wait_timeout_s: how long it may take to get ready; None: what its spec says, else what the accelerator makes reasonable.
+    vm: the VM as it is held; None: there is none yet.
     """
 
-    def __init__(
-        self,
-        services: Services,
-        vm: str,
-        wanted: Wanted | None = None,
-        *,
-        stop_timeout_s: float = STOP_TIMEOUT_S,
-        wait_timeout_s: float | None = None,
-    ) -> None:
-        self._services, self._vm, self._wanted = services, vm, wanted
-        self._stop_timeout_s, self._wait_timeout_s = stop_timeout_s, wait_timeout_s
+    def __init__(self, services: Services, name: str, vm: Vm | None, options: RunOptions) -> None:
+        self._services, self._name, self._held, self._options = services, name, vm, options
         self._done: list[str] = []
         self._fetched = self._booted = False
 
@@ -83,13 +83,13 @@ class Run:
     def _apply(self, operation: Operation) -> None:
         match operation.action:
             case Action.FETCH:
-                self._fetch()
+                self._fetch(_spec(operation))
             case Action.CREATE:
-                self._create()
+                self._create(_spec(operation))
             case Action.REPLACE:
-                self._replace()
+                self._replace(_spec(operation))
             case Action.START:
-                self._start()
+                self._start(_spec(operation))
             case Action.RESUME:
                 self._resume()
             case Action.SUSPEND:
@@ -101,9 +101,9 @@ class Run:
             case Action.DISCARD:
                 self._discard()
             case Action.WAIT:
-                self._wait(operation.wait_for)
+                self._wait(_spec(operation), operation.wait_for)
             case Action.PROVISION:
-                self._provision(operation.steps)
+                self._provision(_spec(operation), operation.steps)
             case Action.STOP:
                 self._stop()
             case Action.DESTROY:
@@ -112,212 +112,202 @@ class Run:
                 self._done.append(operation.cause)
 
     @property
-    def _new(self) -> Wanted:
-        assert self._wanted is not None, "an operation that makes a VM needs to know what it shall be"
-        return self._wanted
+    def _vm(self) -> Vm:
+        assert self._held is not None, "an operation on a machine comes behind the one that makes it"
+        return self._held
 
-    def _fetch(self) -> None:
+    def _fetch(self, spec: VmSpec) -> None:
         from vm_manager.app.create import fetch_image
 
-        with step(self._services, self._vm, "fetch", "fetching the image", "fetched the image") as told:
-            if not fetch_image(self._services, self._new.spec).fetched:
+        with step(self._services, self._name, "fetch", "fetching the image", "fetched the image") as told:
+            if not fetch_image(self._services, spec).fetched:
                 told.outcome = "the image is in the cache: it was fetched meanwhile"
         self._fetched = True
 
-    def _create(self) -> None:
+    def _create(self, spec: VmSpec) -> None:
         from vm_manager.app.create import create_instance
 
-        with (
-            step(self._services, self._vm, "create", "creating", self._created("created")),
-            self._services.store.creating(self._vm) as staging,
-        ):
-            create_instance(self._services, self._new.spec, self._new.origin, staging)
+        services = self._services
+        with step(services, self._name, "create", "creating", self._created(spec, "created")):
+            with services.store.creating(self._name) as staging:
+                record = create_instance(services, spec, self._origin, staging)
+            self._appeared(record)
         self._done.append("created")
 
-    def _created(self, outcome: str) -> str:
-        from_cache = bool(self._new.spec.image.url) and not self._fetched
+    def _appeared(self, record: InstanceRecord) -> None:
+        """The VM has its name: take it up. One that its hypervisor refuses is removed again."""
+        self._held = Vm(self._services, record)
+        try:
+            self._held.machine.placed()
+        except BaseException:
+            self._services.store.remove(self._name)
+            raise
+
+    @property
+    def _origin(self) -> str:
+        return str(self._options.project.path) if self._options.project else CREATED_BY_HAND
+
+    def _created(self, spec: VmSpec, outcome: str) -> str:
+        from_cache = bool(spec.image.url) and not self._fetched
         return f"{outcome}, with the image from the cache" if from_cache else outcome
 
-    def _replace(self) -> None:
+    def _replace(self, spec: VmSpec) -> None:
         """Make the new VM beside the old one, and only when it is complete end the old one and let them change places."""
         from vm_manager.app.create import create_instance
 
-        services = self._services
-        with services.store.creating(self._vm, replacing=True) as staging:
+        services, old = self._services, self._vm
+        with services.store.creating(self._name, replacing=True) as staging:
             with step(
-                services, self._vm, "create", "making the new VM beside the old one", self._created("made the new VM")
-            ):
-                create_instance(services, self._new.spec, self._new.origin, staging)
-            old = services.look(self._vm)
-            if old.alive:
+                services, self._name, "create", "making the new VM beside the old one",
+                self._created(spec, "made the new VM"),
+            ):  # fmt: skip
+                record = create_instance(services, spec, self._origin, staging)
+            seen = old.machine.observe()
+            if seen.alive:
                 self._stop()
-            discarded = written_bytes(services.store.files(self._vm).overlay)
-            memory = " and its saved state" if old.saved else ""
+            discarded = written_bytes(old.files.overlay)
+            memory = " and its saved state" if seen.saved else ""
+        self._appeared(record)
         self._done.append(f"replaced by a new VM, discarding a disk with {discarded // _MIB} MiB of changes{memory}")
 
-    def _start(self) -> None:
-        services = self._services
-        record = services.store.read(self._vm)
-        backend = services.backend(record.backend)
-        with step(services, self._vm, "start", "starting", "started") as told:
-            record = replace(record, base_image=require_base(record))
+    def _start(self, spec: VmSpec) -> None:
+        services, vm = self._services, self._vm
+        with step(services, vm.name, "start", "starting", "started") as told:
+            base = require_base(vm.record)
             # Before the machine runs: should we die in between, a fresh boot must not pass for a ready guest.
-            before = record.progress
-            started = replace(before, started=True, ready=False, steps_done=0)
-            spec = startable(record.spec, self._wanted.spec) if self._wanted else record.spec
-            record = replace(record, spec=spec, progress=started)
-            services.store.write(record)
-            record = self._power_on(record, services.to_start(spec))
-            told.outcome = f"started{_where(services, record)}"
-        if not (record.has_login and backend.capabilities().guests):
-            services.note_progress(record, replace(record.progress, ready=True))
+            progress = replace(vm.record.progress, started=True, ready=False, steps_done=0)
+            vm.write(replace(vm.record, base_image=base, spec=spec, progress=progress))
+            self._power_on(services.to_start(spec))
+            told.outcome = f"started{_where(vm)}"
+        guests = services.backend(vm.record.backend).capabilities().guests
+        if not (vm.record.has_login and guests):
+            vm.note(replace(vm.record.progress, ready=True))
         self._done.append("started")
 
-    def _power_on(self, record: InstanceRecord, spec: VmSpec) -> InstanceRecord:
+    def _power_on(self, spec: VmSpec) -> None:
         """spec: as the machine is started this time, which is not written down."""
-        services = self._services
-        backend, home = services.backend(record.backend), services.home(self._vm)
-        data = backend.start(replace(record, spec=spec), home, services.cancel, services.emit)
-        record = replace(record, backend_data=data)
-        services.store.write(record)
+        services, vm = self._services, self._vm
+        data = services.machine(replace(vm.record, spec=spec)).start(services.cancel, services.emit)
+        vm.write(replace(vm.record, backend_data=data))
         self._booted = True
-        return record
 
-    def _emulate(self, record: InstanceRecord, finding: KvmUnusable) -> InstanceRecord:
+    def _emulate(self, finding: KvmUnusable) -> None:
         """Start a machine that KVM does not boot once more, without. Raises: `finding` where KVM is demanded."""
-        services = self._services
-        spec = services.to_start(record.spec)
+        services, vm = self._services, self._vm
+        spec = services.to_start(vm.record.spec)
         if spec.accelerator is Accelerator.KVM:
             raise finding
         note = "it is started once more, emulated in software (TCG): slower, otherwise the same"
-        services.emit(Warned(self._vm, finding.enrich(notes=(note,), subject=services.subject(self._vm)).as_warning()))
-        journal = services.store.files(self._vm).journal
+        services.emit(Warned(vm.name, finding.enrich(notes=(note,), subject=services.subject(vm.name)).as_warning()))
         # Else whoever looks meanwhile, or after we were killed, would take that end for an accident.
         with suppress(VmError):
-            record_begun(journal, "stop")
-        services.backend(record.backend).destroy(services.home(self._vm))
-        record = self._power_on(record, replace(spec, accelerator=Accelerator.TCG))
+            record_begun(vm.files.journal, "stop")
+        vm.machine.destroy()
+        self._power_on(replace(spec, accelerator=Accelerator.TCG))
         with suppress(VmError):
-            record_success(journal, "start")
-        return record
+            record_success(vm.files.journal, "start")
 
     def _resume(self) -> None:
-        record = self._services.store.read(self._vm)
-        with step(self._services, record.name, "resume", "resuming", "resumed"):
-            self._services.backend(record.backend).resume(record, self._services.home(record.name))
+        with step(self._services, self._name, "resume", "resuming", "resumed"):
+            self._vm.machine.resume()
         self._done.append("resumed")
 
     def _suspend(self) -> None:
-        record = self._services.store.read(self._vm)
-        with step(self._services, record.name, "suspend", "suspending", "suspended"):
-            self._services.backend(record.backend).suspend(record, self._services.home(record.name))
+        with step(self._services, self._name, "suspend", "suspending", "suspended"):
+            self._vm.machine.suspend()
         self._done.append("suspended")
 
     def _save(self) -> None:
         services = self._services
-        record, files = services.store.read(self._vm), services.store.files(self._vm)
-        with step(services, self._vm, "suspend", "saving to disk", "saved to disk") as told:
-            services.backend(record.backend).save(record, files.home, services.cancel, services.emit)
-            told.outcome = f"saved to disk ({written_bytes(files.saved_state) // _MIB} MiB)"
+        with step(services, self._name, "suspend", "saving to disk", "saved to disk") as told:
+            size = self._vm.machine.saved_state().save(services.cancel, services.emit)
+            told.outcome = f"saved to disk ({size // _MIB} MiB)"
         self._done.append("saved to disk")
 
     def _restore(self) -> None:
-        services = self._services
-        record = services.store.read(self._vm)
-        backend, home = services.backend(record.backend), services.home(self._vm)
-        with step(services, self._vm, "resume", "restoring from disk", "restored") as told:
-            record = replace(record, base_image=require_base(record))
+        services, vm = self._services, self._vm
+        with step(services, vm.name, "resume", "restoring from disk", "restored") as told:
+            record = replace(vm.record, base_image=require_base(vm.record))
             with suppress(VmError):
-                record_begun(services.store.files(self._vm).journal, "restore")
-            record = replace(record, backend_data=backend.restore(record, home, services.cancel, services.emit))
-            services.store.write(record)
-            told.outcome = f"restored{_where(services, record)}"
+                record_begun(vm.files.journal, "restore")
+            data = services.machine(record).saved_state().restore(services.cancel, services.emit)
+            vm.write(replace(record, backend_data=data))
+            told.outcome = f"restored{_where(vm)}"
         self._done.append("restored")
 
     def _discard(self) -> None:
-        with step(self._services, self._vm, "discard", "discarding the saved state", "discarded the saved state"):
-            discarded = self._services.store.discard_saved_state(self._vm)
+        with step(self._services, self._name, "discard", "discarding the saved state", "discarded the saved state"):
+            discarded = self._vm.machine.saved_state().discard()
         self._done.append(f"discarded {discarded // _MIB} MiB of saved state")
 
-    def _wait(self, goal: WaitFor) -> None:
+    def _wait(self, spec: VmSpec, goal: WaitFor) -> None:
         from vm_manager.app.reach import wait_for_guest
 
-        services = self._services
-        record = services.store.read(self._vm)
-        spec = self._wanted.spec if self._wanted else record.spec
+        services, vm = self._services, self._vm
         ready = goal is WaitFor.READY
         outcome = "ready" if ready else "reachable by SSH"
         on_error = spec.cloud_init.on_error if spec.cloud_init else OnError.FAIL
-        with step(services, record.name, "wait", "waiting for the guest", outcome):
+        with step(services, vm.name, "wait", "waiting for the guest", outcome):
             try:
-                timeout_s = self._wait_timeout_s or spec.boot_timeout_s
+                timeout_s = self._options.wait_timeout_s or spec.boot_timeout_s
                 wait = partial(wait_for_guest, services, timeout_s=timeout_s, on_error=on_error, login_only=not ready)
                 try:
-                    wait(record, booting=self._booted)
+                    wait(vm.record, booting=self._booted)
                 except KvmUnusable as finding:
-                    record = self._emulate(record, finding)
-                    wait(record)
-                    services.backend(record.backend).distrust(record, finding)
+                    self._emulate(finding)
+                    wait(vm.record)
+                    vm.machine.distrust(finding)
             except CloudInitFailed:
                 raise  # it brings its own evidence; the console shows nothing that is not in it
             except (GuestError, SshError) as error:
                 shown = {evidence.kind for evidence in error.diagnostic.evidence}
-                more = services.backend(record.backend).evidence(record, services.home(record.name))
+                more = vm.machine.evidence()
                 error.enrich(evidence=tuple(evidence for evidence in more if evidence.kind not in shown))
                 raise
-        reached = record.progress.reached or ready
-        progress = replace(record.progress, ready=ready, reached=reached, host_key_verified=True)
-        services.note_progress(record, progress)
+        reached = vm.record.progress.reached or ready
+        vm.note(replace(vm.record.progress, ready=ready, reached=reached, host_key_verified=True))
         self._done.append(outcome)
 
-    def _provision(self, chosen: Sequence[int]) -> None:
+    def _provision(self, spec: VmSpec, chosen: Sequence[int]) -> None:
         from vm_manager.app.provision import run_steps, steps
 
-        project, spec = self._new.project, self._new.spec
-        assert project is not None, "only VMFiles have provisioners"
-        run_steps(self._services, self._services.store.read(self._vm), spec, project, chosen)
+        assert self._options.project is not None, "only VMFiles have provisioners"
+        run_steps(self._services, self._vm, spec, self._options.project, chosen)
         self._done.append(f"provisioned ({steps(len(chosen))})")
 
     def _stop(self) -> None:
-        services = self._services
-        record = services.store.read(self._vm)
-        self._power_off(services.backend(record.backend))
-        services.note_progress(record, replace(record.progress, ready=False, steps_done=0))
+        vm = self._vm
+        self._power_off(vm.machine)
+        vm.note(replace(vm.record.progress, ready=False, steps_done=0))
 
     def stop_without_record(self) -> str:
         """Power off a VM whose record is damaged; that stays as it is. Returns what was done, past tense."""
-        self._power_off(_backend_of(self._services, self._vm))
+        self._power_off(self._services.remnant(self._name))
         return ", ".join(self._done)
 
-    def _power_off(self, backend: Backend) -> None:
+    def _power_off(self, machine: Remnant) -> None:
         services = self._services
         # Before it is made to end: whoever looks meanwhile must not take that for an accident.
         with suppress(VmError):
-            record_begun(services.store.files(self._vm).journal, "stop")
-        with step(services, self._vm, "stop", "stopping", "stopped"):
-            deadline = Deadline(self._stop_timeout_s, services.cancel)
-            backend.stop(self._vm, services.home(self._vm), deadline, services.emit)
+            record_begun(services.store.files(self._name).journal, "stop")
+        with step(services, self._name, "stop", "stopping", "stopped"):
+            machine.stop(Deadline(self._options.stop_timeout_s, services.cancel), services.emit)
         self._done.append("stopped")
 
     def _destroy(self) -> None:
-        with step(self._services, self._vm, "destroy", "destroying", "destroyed"):
-            saved = self._services.store.files(self._vm).saved_state.exists()
-            _backend_of(self._services, self._vm).destroy(self._services.home(self._vm))
-            self._services.store.remove(self._vm)
+        services, vm = self._services, self._held
+        with step(services, self._name, "destroy", "destroying", "destroyed"):
+            saved = services.store.files(self._name).saved_state.exists()
+            (vm.machine if vm else services.remnant(self._name)).destroy()
+            services.store.remove(self._name)
         self._done.append("destroyed, with its saved state" if saved else "destroyed")
 
 
-def _backend_of(services: Services, vm: str) -> Backend:
-    """The VM's backend; one whose record is lost or gone, or names a backend we do not know, must still end."""
-    try:
-        return services.backend(services.store.read(vm).backend)
-    except (StateCorrupt, StateUntrusted, BackendNotAvailable, VmNotFound):
-        backup = services.store.read_backup(vm)
-        with suppress(BackendNotAvailable):
-            return services.backend(backup.backend if backup else None)
-        return services.backend()
+def _spec(operation: Operation) -> VmSpec:
+    assert operation.spec is not None, "a plan says what the VM is to be"
+    return operation.spec
 
 
-def _where(services: Services, record: InstanceRecord) -> str:
-    endpoint = services.backend(record.backend).observe(record, services.home(record.name)).ssh
+def _where(vm: Vm) -> str:
+    endpoint = vm.machine.observe().ssh
     return f", SSH on {endpoint.host}:{endpoint.port}" if endpoint else ""

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from vm_manager.app.looking import look
 from vm_manager.app.services import Services
 from vm_manager.planning.table import Verb, cell
 
@@ -17,8 +18,8 @@ def console(services: Services, name: str) -> Iterator[Callable[[], socket.socke
     Raises: `vm::not_found`, `vm::invalid_state` when it is not powered on, `state::locked` when somebody is there already,
     `backend::not_available` where there is no console.
     """
-    instance = services.look(name)
+    instance = look(services, name)
     cell(Verb.CONSOLE, instance)
-    backend, home = services.backend(instance.record.backend), services.home(name)
+    machine = services.machine(instance.record)
     with services.store.console_lock(name, f"vmctl console {name}"):
-        yield lambda: backend.connect_console(instance.record, home)
+        yield machine.connect_console

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,16 +35,24 @@ def fetch_image(services: Services, spec: VmSpec) -> Found:
     return cache.fetch(spec.image, progress, services.cancel)
 
 
-def create_instance(services: Services, spec: VmSpec, origin: str, staging: Path) -> None:
-    """Make an instance of `spec` that has never run, in an empty directory that will be its own.
+def cached_urls(services: Services, specs: Iterable[VmSpec]) -> frozenset[str]:
+    """The URLs of their images that need no download."""
+    cache = ImageCache(services.store.data.images)
+    images = [spec.image for spec in specs if spec.image.url]
+    missing = {image.url for image in images if not cache.find(image)}
+    return frozenset(image.url for image in images if image.url and image.url not in missing)
+
+
+def create_instance(services: Services, spec: VmSpec, origin: str, staging: Path) -> InstanceRecord:
+    """Make an instance of `spec` that has never run, in an empty directory that will be its own. Returns its record.
 
     Raises: `image::refused`, `image::overlay_creation_failed`, `cloudinit::iso_failed`, `ssh::keygen_failed`.
     """
     with ImageCache(services.store.data.images).using(services.cancel):
-        _create(services, spec, origin, staging)
+        return _create(services, spec, origin, staging)
 
 
-def _create(services: Services, spec: VmSpec, origin: str, staging: Path) -> None:
+def _create(services: Services, spec: VmSpec, origin: str, staging: Path) -> InstanceRecord:
     backend = services.backend()
     base = _base_image(services, spec)
     if backend.capabilities().guests:
@@ -69,7 +78,9 @@ def _create(services: Services, spec: VmSpec, origin: str, staging: Path) -> Non
         # No key is pinned: whoever comes to log in all the same has to trust the first one that is shown.
         with os_errors(files.home):
             write_private(files.known_hosts, b"")
-    services.store.write_new(replace(record, backend_data=backend.prepare(spec, base, staging)), staging)
+    record = replace(record, backend_data=backend.prepare(spec, base, staging))
+    services.store.write_new(record, staging)
+    return record
 
 
 def _base_image(services: Services, spec: VmSpec) -> BaseImage:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vm_manager.app.apply import STOP_TIMEOUT_S, Run
+from vm_manager.app.apply import STOP_TIMEOUT_S, Run, RunOptions
 from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.holding import hold, vms
 from vm_manager.app.ownership import note_orphans, orphans, require_own
 from vm_manager.app.services import Services
 from vm_manager.planning.down import plan_down
@@ -33,9 +34,10 @@ def down(
         wanted += orphans(services, project)
     else:
         note_orphans(services, project, names)
-    with services.locked(wanted, "vmctl down --destroy" if destroy else "vmctl down"):
-        instances, failures = services.look_at(wanted)
-        require_own(instances.values(), project.path)
-        plan = plan_down([name for name in wanted if name not in failures], instances, destroy=destroy)
-        work = lambda vm: Run(services, vm, stop_timeout_s=timeout_s).apply(plan.of(vm))  # noqa: E731
-        return on_each(services, plan.vms, work, failures, needs=needs_for_down(project.specs))
+    options = RunOptions(project=project, stop_timeout_s=timeout_s)
+    with hold(services, wanted, "vmctl down --destroy" if destroy else "vmctl down") as held:
+        require_own(held.instances.values(), project.path)
+        plan = plan_down([name for name in wanted if name not in held.failures], held.instances, destroy=destroy)
+        there = vms(services, held.instances)
+        work = lambda vm: Run(services, vm, there.get(vm), options).apply(plan.of(vm))  # noqa: E731
+        return on_each(services, plan.vms, work, held.failures, needs=needs_for_down(project.specs))

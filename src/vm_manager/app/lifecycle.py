@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vm_manager.app.apply import STOP_TIMEOUT_S, Run
+from vm_manager.app.apply import STOP_TIMEOUT_S, Run, RunOptions, check_host
 from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.holding import Held, Vm, hold
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import StateCorrupt
 from vm_manager.domain.events import Warned
@@ -19,32 +20,33 @@ def lifecycle(
 ) -> tuple[Outcome, ...]:
     """Do one thing to VMs by name, all at once.
 
-    timeout_s: for START, how long a guest may take to get ready; else, to shut down before it is made to; None: see `Run`.
+    timeout_s: for START, how long a guest may take to get ready; else, to shut down before it is made to; None: see `RunOptions`.
     Raises: `vm::not_found` before anything is done, `state::locked`; what fails for one VM, such as `vm::invalid_state`, is
     in its outcome.
     """
     wanted = tuple(dict.fromkeys(names))
     for name in wanted:
-        services.store.require(name, or_rests=verb is Verb.DESTROY)
-    with services.locked(wanted, f"vmctl {verb}"):
-        return on_each(services, wanted, lambda vm: _one(services, verb, vm, timeout_s))
+        services.store.require(name, or_leftovers=verb is Verb.DESTROY)
+    stop_timeout_s = STOP_TIMEOUT_S if timeout_s is None else timeout_s
+    options = RunOptions(stop_timeout_s=stop_timeout_s, wait_timeout_s=timeout_s)
+    with hold(services, wanted, f"vmctl {verb}") as held:
+        return on_each(services, wanted, lambda vm: _one(services, verb, vm, held, options))
 
 
-def _one(services: Services, verb: Verb, vm: str, timeout_s: float | None) -> str:
-    run = Run(services, vm, stop_timeout_s=STOP_TIMEOUT_S if timeout_s is None else timeout_s, wait_timeout_s=timeout_s)
+def _one(services: Services, verb: Verb, vm: str, held: Held, options: RunOptions) -> str:
     if verb is Verb.DESTROY:
         # Whatever state it is in, and whether or not its record can be read.
+        known = held.instances.get(vm)
+        run = Run(services, vm, Vm(services, known.record) if known else None, options)
         return run.apply((Operation(vm, Action.DESTROY, "is to be destroyed"),))
     try:
-        instance = services.look(vm)
+        instance = held.of(services, vm)
     except StateCorrupt as damaged:
         if verb is not Verb.STOP:
             raise
         services.emit(Warned(vm, damaged.as_warning()))
-        return run.stop_without_record()
+        return Run(services, vm, None, options).stop_without_record()
     backend = services.backend(instance.record.backend)
     plan = plan_lifecycle(verb, instance, guests=backend.capabilities().guests)
-    if any(operation.action is Action.START for operation in plan.operations):
-        for warning in backend.check_host((services.to_start(instance.record.spec),)):
-            services.emit(Warned(vm, warning))
-    return run.apply(plan.operations)
+    check_host(services, plan, (instance,))
+    return Run(services, vm, Vm(services, instance.record), options).apply(plan.operations)

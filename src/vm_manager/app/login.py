@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from vm_manager.app.looking import look
 from vm_manager.app.reach import credentials, require_endpoint, require_working
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import HostError, SshFailed, Usage
@@ -28,7 +29,7 @@ def login_command(
     command: what to run there; empty: a shell.
     Raises: `vm::not_found`, `vm::invalid_state`, `ssh::failed`.
     """
-    instance = services.look(name)
+    instance = look(services, name)
     require_working(services, instance, Verb.SSH)
     try:
         program = find_tool("ssh")
@@ -52,12 +53,11 @@ def _await_sshd(services: Services, instance: Instance, endpoint: Endpoint) -> N
     while (phase := probe(endpoint)) is not Phase.LOGIN:
         if deadline.expired:
             seen = Evidence("probe", f"a connection to {endpoint.host}:{endpoint.port}", (phase.seen,))
-            backend, home = services.backend(instance.record.backend), services.home(instance.name)
             raise SshFailed(
                 "the guest's sshd does not answer: still waiting for {what}",
                 {"what": phase.waiting_for},
                 help=(phase.hint,),
-                evidence=(seen, *backend.evidence(instance.record, home)),
+                evidence=(seen, *services.machine(instance.record).evidence()),
                 subject=services.subject(instance.name),
                 timeout_s=_RETRY_S,
             )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vm_manager.app.errors import ErrorHandler, ErrorReporter
+from vm_manager.app.looking import look
 from vm_manager.app.services import Services
 from vm_manager.backends.registry import DEFAULT_BACKEND
 from vm_manager.diagnostics.errors import VmError
@@ -227,7 +228,7 @@ class Manager:
         """The names of all VMs, also of those that are being made or removed."""
         with self._errors.boundary():
             store = self._services.store
-            return tuple(sorted((*store.names(), *store.rests())))
+            return tuple(sorted((*store.names(), *store.leftovers())))
 
     def foreign(self) -> VmError | None:
         """What there is to say about directories among the VMs' that hold no VM of vmctl's; None where there are none."""
@@ -239,7 +240,7 @@ class Manager:
     def status(self, name: str) -> Instance:
         """A VM as it is now. Raises: `vm::not_found`, `state::corrupt`."""
         with self._errors.boundary():
-            return self._services.look(name)
+            return look(self._services, name)
 
     def login_command(
         self, name: str, command: Sequence[str] = (), *, user: str | None = None, key: Path | None = None

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm_manager.app.apply import Run, Wanted
+from vm_manager.app.apply import Run, RunOptions, check_host
+from vm_manager.app.create import cached_urls
 from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.holding import hold
 from vm_manager.app.images import image_from
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import (
@@ -21,13 +23,10 @@ from vm_manager.diagnostics.errors import (
 )
 from vm_manager.diagnostics.model import Subject
 from vm_manager.diagnostics.os_errors import os_errors
-from vm_manager.domain.events import Warned
-from vm_manager.domain.instance import CREATED_BY_HAND
 from vm_manager.domain.names import is_vm_name
-from vm_manager.domain.plan import Action, Operation
 from vm_manager.domain.spec import Accelerator, CloudInit, ImageSource, SshAccess, VmSpec
 from vm_manager.host.regular_file import require_image_file
-from vm_manager.images.cache import ImageCache
+from vm_manager.planning.create import plan_create
 from vm_manager.vmfile.flaws import Flaw
 from vm_manager.vmfile.grammar import Size
 from vm_manager.vmfile.input_files import KEY_BYTES, USER_DATA_BYTES, UnfitFile, read_input
@@ -75,7 +74,7 @@ def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outc
     spec = _spec(new)
     _check_file(new.user_data, "the user-data", USER_DATA_BYTES, check_user_data)
     _check_file(new.ssh_key, "the public key", KEY_BYTES, check_public_key)
-    with services.locked((spec.name,), "vmctl create"):
+    with hold(services, (spec.name,), "vmctl create"):
         if services.store.exists(spec.name):
             raise CreateNameExists(
                 "there is a VM '{name}' already",
@@ -83,19 +82,11 @@ def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outc
                 help=(f"choose another name, or remove it first: `vmctl destroy {spec.name}`",),
                 subject=Subject(vm=spec.name),
             )
-        backend = services.backend()
-        for warning in backend.check_host((services.to_start(spec),)):
-            services.emit(Warned(spec.name, warning))
-        actions = [Action.CREATE]
-        if spec.image.url and not ImageCache(services.store.data.images).find(spec.image):
-            actions.insert(0, Action.FETCH)
-        if start:
-            actions.append(Action.START)
-            if backend.capabilities().guests:
-                actions.append(Action.WAIT)
-        todo = [Operation(spec.name, action, "is new") for action in actions]
-        run = Run(services, spec.name, Wanted(spec, CREATED_BY_HAND))
-        return on_each(services, (spec.name,), lambda _: run.apply(todo))
+        guests = services.backend().capabilities().guests
+        plan = plan_create(spec, cached_urls(services, (spec,)), start=start, guests=guests)
+        check_host(services, plan)
+        run = Run(services, spec.name, None, RunOptions())
+        return on_each(services, plan.vms, lambda _: run.apply(plan.operations))
 
 
 def _spec(new: NewVm) -> VmSpec:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from vm_manager.app.holding import Held
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import VmError, VmForeign
 from vm_manager.diagnostics.model import Subject
@@ -34,18 +35,16 @@ def require_own(instances: Iterable[Instance], origin: Path) -> None:
             )
 
 
-def adopt(services: Services, instances: Mapping[str, Instance], origin: Path) -> dict[str, Instance]:
-    """Make VMs of other origins this VMFile's own; the caller holds their locks."""
-    owned = dict(instances)
-    for name, instance in instances.items():
+def adopt(services: Services, held: Held, origin: Path) -> None:
+    """Make held VMs of other origins this VMFile's own."""
+    for name, instance in held.instances.items():
         before = instance.record.origin
         if before == str(origin):
             continue
         record = replace(instance.record, origin=str(origin))
         services.store.write(record)
         services.emit(Noticed(name, f"adopted; it was made {_made(before)}"))
-        owned[name] = replace(instance, record=record)
-    return owned
+        held.instances[name] = replace(instance, record=record)
 
 
 def orphans(services: Services, project: Project) -> Iterator[str]:

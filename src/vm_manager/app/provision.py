@@ -6,24 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.holding import Vm, hold, vms
 from vm_manager.app.ownership import require_own
 from vm_manager.app.reach import open_session, require_working
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
 from vm_manager.diagnostics.errors import (
-    GuestPanicked,
     Interrupted,
+    MachineGone,
+    MachineStopped,
     ProvisionFailed,
-    QemuExited,
-    QemuInternalError,
-    QemuIoError,
     SshFailed,
     Usage,
     VmError,
 )
 from vm_manager.diagnostics.model import Label
 from vm_manager.domain.deadline import Deadline
-from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.spec import VmSpec
 from vm_manager.guest.provision import Provisioning
 from vm_manager.planning.steps import after_step, steps_to_do
@@ -44,25 +42,25 @@ def provision(
     specs = {spec.name: spec for spec in project.select(names)}
     if number is not None:
         _require_step(tuple(specs.values()), number)
-    with services.locked(specs, "vmctl provision"):
+    with hold(services, specs, "vmctl provision") as held:
         for name in specs:
             services.store.require(name)
-        instances, failures = services.look_at(specs)
-        require_own(instances.values(), project.path)
-        for instance in instances.values():
+        require_own(held.instances.values(), project.path)
+        for instance in held.instances.values():
             require_working(services, instance, Verb.PROVISION)
+        there = vms(services, held.instances)
 
         def work(vm: str) -> str:
-            record, spec = instances[vm].record, specs[vm]
-            every = steps_to_do(spec, replace(record.progress, steps_done=0))
+            spec = specs[vm]
+            every = steps_to_do(spec, replace(there[vm].record.progress, steps_done=0))
             chosen = every if number is None else (number - 1,)
-            run_steps(services, record, spec, project, chosen, anew=number is None)
+            run_steps(services, there[vm], spec, project, chosen, anew=number is None)
             skipped = len(spec.provisioners) - len(chosen) if number is None else 0
             runs = "runs" if skipped == 1 else "run"
             note = f", {skipped} that {runs} once left out" if skipped else ""
             return f"provisioned ({steps(len(chosen))}{note})"
 
-        return on_each(services, tuple(instances), work, failures)
+        return on_each(services, tuple(there), work, held.failures)
 
 
 def _require_step(specs: Sequence[VmSpec], number: int) -> None:
@@ -79,40 +77,32 @@ def _require_step(specs: Sequence[VmSpec], number: int) -> None:
 
 
 def run_steps(
-    services: Services,
-    record: InstanceRecord,
-    spec: VmSpec,
-    project: Project,
-    chosen: Sequence[int],
-    *,
-    anew: bool = False,
-) -> InstanceRecord:
+    services: Services, vm: Vm, spec: VmSpec, project: Project, chosen: Sequence[int], *, anew: bool = False
+) -> None:
     """Run the provisioners of `spec` with these indexes; how far they came is in the record at every moment.
 
     anew: whatever has been done counts no more, from the moment of a successful login on.
     Raises: `provision::failed`, labelled with the step in the VMFile, `ssh::failed`, `qemu::exited`.
     """
-    backend, files = services.backend(record.backend), services.store.files(record.name)
     left = list(chosen)
-    with step(services, record.name, "provision", f"provisioning ({steps(len(chosen))})", "provisioned"):
+    with step(services, vm.name, "provision", f"provisioning ({steps(len(chosen))})", "provisioned"):
 
         def done(index: int) -> None:
-            nonlocal record
-            record = services.note_progress(record, after_step(spec, record.progress, index))
+            vm.note(after_step(spec, vm.record.progress, index))
             left.remove(index)
 
         try:
-            with open_session(services, record) as session:
+            with open_session(services, vm.record) as session:
                 if anew:
                     # Not before: whoever cannot even log in has undone nothing.
-                    record = services.note_progress(record, replace(record.progress, steps_done=0))
+                    vm.note(replace(vm.record.progress, steps_done=0))
                 run = Provisioning(
-                    name=record.name,
+                    name=vm.name,
                     session=session,
-                    log=files.provision_log,
+                    log=vm.files.provision_log,
                     emit=services.emit,
                     deadline=Deadline(None, services.cancel),
-                    require_alive=lambda: backend.require_alive(record, files.home),
+                    require_alive=vm.machine.require_alive,
                 )
                 run.run(spec.provisioners, chosen, done)
         except VmError as error:
@@ -120,9 +110,8 @@ def run_steps(
             if span and not isinstance(error, Interrupted):
                 error.enrich(labels=(Label(project.source, span, "this step"),))
             if isinstance(error, (ProvisionFailed, SshFailed)):
-                _blame_the_dead(services, record, error)
+                _blame_the_dead(vm, error)
             raise
-    return record
 
 
 def steps(count: int) -> str:
@@ -130,11 +119,11 @@ def steps(count: int) -> str:
     return f"{count} step" if count == 1 else f"{count} steps"
 
 
-def _blame_the_dead(services: Services, record: InstanceRecord, error: ProvisionFailed | SshFailed) -> None:
-    """A lost connection has a deeper cause when QEMU is gone: keep both."""
+def _blame_the_dead(vm: Vm, error: ProvisionFailed | SshFailed) -> None:
+    """A lost connection has a deeper cause when the machine is gone: keep both."""
     try:
-        services.backend(record.backend).require_alive(record, services.home(record.name))
-    except (QemuExited, GuestPanicked, QemuInternalError, QemuIoError) as gone:
+        vm.machine.require_alive()
+    except (MachineGone, MachineStopped) as gone:
         gone.__cause__ = error.__cause__
         error.__cause__ = gone
         error.enrich(evidence=gone.diagnostic.evidence)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from vm_manager.app.incidents import incident_of
+from vm_manager.app.looking import incident_of
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import IpDiscoveryTimeout
 from vm_manager.diagnostics.model import Label
@@ -32,7 +32,7 @@ def require_working(services: Services, instance: Instance, verb: Verb) -> None:
 
 def endpoint_of(services: Services, record: InstanceRecord) -> Endpoint | None:
     """Where the guest's sshd is reached right now, or None when it has no address."""
-    return services.backend(record.backend).observe(record, services.home(record.name)).ssh
+    return services.machine(record).observe().ssh
 
 
 def require_endpoint(services: Services, record: InstanceRecord) -> Endpoint:
@@ -80,24 +80,20 @@ def wait_for_guest(
     so that nothing would be lost by starting it once more.
     Raises: see `wait_until_ready`.
     """
-    backend, files = services.backend(record.backend), services.store.files(record.name)
-    deadline = Deadline(timeout_s or backend.boot_timeout_s(record), services.cancel)
+    machine, files = services.machine(record), services.store.files(record.name)
+    deadline = Deadline(timeout_s or machine.boot_timeout_s(), services.cancel)
     waits = record.seeded and not login_only
-    acceleration = backend.acceleration(record)
+    acceleration = machine.acceleration()
     guest = Guest(
         name=record.name,
-        endpoint=lambda: endpoint_of(services, record),
+        machine=machine,
         credentials=credentials(services, record),
         known_hosts=files.known_hosts,
         console_log=files.console_log,
         cloud_init=CloudInitWatch(on_error, lambda keys: _in_user_data(record, keys)) if waits else None,
         host_key_verified=record.progress.host_key_verified,
-        require_alive=lambda: backend.require_alive(record, files.home),
-        vitals=lambda: backend.vitals(record, files.home),
-        screen=lambda: backend.screen(record, files.home),
-        stall_limit_s=stall_limit_s or backend.stall_limit_s(record),
+        stall_limit_s=stall_limit_s or machine.stall_limit_s(),
         accelerated=booting and acceleration is not None and acceleration.accelerator is Accelerator.KVM,
-        execution=lambda: backend.execution(record, files.home),
     )
     wait_until_ready(guest, deadline, services.emit)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from vm_manager.app.apply import Run
+from vm_manager.app.apply import Run, RunOptions
 from vm_manager.app.base_image import require_base
 from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.holding import Vm, hold
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
-from vm_manager.domain.instance import Snapshot
+from vm_manager.domain.instance import Instance, Snapshot
 from vm_manager.domain.plan import Action, Operation
 from vm_manager.planning.snapshots import require_possible, require_tag
 from vm_manager.planning.table import Verb
@@ -25,8 +26,7 @@ _MIB = 1024 * 1024
 
 def list_snapshots(services: Services, name: str) -> tuple[Snapshot, ...]:
     """The snapshots of a VM, oldest first. Raises: `vm::not_found`, `image::format_detection_failed`."""
-    record = services.store.read(name)
-    return services.backend(record.backend).snapshots(record, services.home(name))
+    return services.machine(services.store.read(name)).snapshots().all()
 
 
 def change_snapshots(services: Services, verb: Verb, name: str, tag: str | None) -> tuple[Outcome, ...]:
@@ -39,48 +39,41 @@ def change_snapshots(services: Services, verb: Verb, name: str, tag: str | None)
     tag = tag or datetime.now(UTC).strftime("at-%Y%m%d-%H%M%S")
     require_tag(tag)
     services.store.require(name)
-    with services.locked([name], f"vmctl {verb}"):
-        return on_each(services, [name], lambda vm: _change(services, verb, vm, tag))
+    with hold(services, [name], f"vmctl {verb}") as held:
+        return on_each(services, [name], lambda vm: _change(services, verb, held.of(services, vm), tag))
 
 
-def _change(services: Services, verb: Verb, vm: str, tag: str) -> str:
-    instance = services.look(vm)
-    require_possible(verb, instance, list_snapshots(services, vm), tag)
+def _change(services: Services, verb: Verb, instance: Instance, tag: str) -> str:
+    vm = Vm(services, instance.record)
+    snapshots = vm.machine.snapshots()
+    require_possible(verb, instance, snapshots.all(), tag)
     doing, done = _DONE[verb]
-    with step(services, vm, verb.value, doing, f"{done} {tag}") as told:
+    with step(services, vm.name, verb.value, doing, f"{done} {tag}") as told:
         match verb:
             case Verb.SNAPSHOT_CREATE:
-                _create(services, vm, tag)
-                made = next(kept for kept in list_snapshots(services, vm) if kept.tag == tag)
+                snapshots.create(tag, services.cancel)
+                made = next(kept for kept in snapshots.all() if kept.tag == tag)
                 told.outcome += (
                     f" ({made.memory_bytes // _MIB} MiB of memory)" if made.memory_bytes else " (disks only)"
                 )
             case Verb.SNAPSHOT_RESTORE:
                 _restore(services, vm, tag)
             case Verb.SNAPSHOT_DELETE:
-                record = services.store.read(vm)
-                services.backend(record.backend).delete_snapshot(record, services.home(vm), tag, services.cancel)
+                snapshots.delete(tag, services.cancel)
     if verb is Verb.SNAPSHOT_RESTORE and _can_be_waited_for(services, vm):
-        return f"{told.outcome}, {Run(services, vm).apply((Operation(vm, Action.WAIT, 'went back in time'),))}"
+        wait = Operation(vm.name, Action.WAIT, "went back in time", spec=vm.record.spec)
+        return f"{told.outcome}, {Run(services, vm.name, vm, RunOptions()).apply((wait,))}"
     return told.outcome
 
 
-def _create(services: Services, vm: str, tag: str) -> None:
-    record = services.store.read(vm)
-    services.backend(record.backend).create_snapshot(record, services.home(vm), tag, services.cancel)
-
-
-def _restore(services: Services, vm: str, tag: str) -> None:
-    record = services.store.read(vm)
-    require_base(record)
+def _restore(services: Services, vm: Vm, tag: str) -> None:
+    require_base(vm.record)
     # Before the machine goes back: what provisioners have done since may be undone, so the next `up` runs them again.
-    record = services.note_progress(record, replace(record.progress, started=True, ready=False, steps_done=0))
-    backend = services.backend(record.backend)
-    data = backend.restore_snapshot(record, services.home(vm), tag, services.cancel)
-    services.store.write(replace(record, backend_data=data))
+    vm.note(replace(vm.record.progress, started=True, ready=False, steps_done=0))
+    data = vm.machine.snapshots().restore(tag, services.cancel)
+    vm.write(replace(vm.record, backend_data=data))
 
 
-def _can_be_waited_for(services: Services, vm: str) -> bool:
-    instance = services.look(vm)
-    guests = services.backend(instance.record.backend).capabilities().guests
-    return guests and instance.alive and instance.record.has_login and instance.record.progress.reached
+def _can_be_waited_for(services: Services, vm: Vm) -> bool:
+    record, guests = vm.record, services.backend(vm.record.backend).capabilities().guests
+    return guests and record.has_login and record.progress.reached and vm.machine.observe().alive

@@ -7,28 +7,26 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from vm_manager.app.apply import STOP_TIMEOUT_S, Run, Wanted
+from vm_manager.app.apply import STOP_TIMEOUT_S, Run, RunOptions, check_host
+from vm_manager.app.create import cached_urls
 from vm_manager.app.fleet import Outcome, on_each
-from vm_manager.app.incidents import incident_of
+from vm_manager.app.holding import Held, hold, vms
 from vm_manager.app.inputs import edited
+from vm_manager.app.looking import incident_of, look_at
 from vm_manager.app.ownership import adopt, note_orphans, require_own
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import Usage, VmError
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.backend import Backend
-from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import Instance
-from vm_manager.domain.plan import Action, Plan, WaitFor
+from vm_manager.domain.plan import Plan, WaitFor
 from vm_manager.domain.spec import VmSpec
 from vm_manager.host.facts import read_host_facts
-from vm_manager.images.cache import ImageCache
 from vm_manager.planning.order import how_many_at_once, needs_for_up
 from vm_manager.planning.reload import plan_reload
 from vm_manager.planning.table import Verb, cell
 from vm_manager.planning.up import plan_up
 from vm_manager.vmfile.load import Project
-
-_NEEDS_HOST = (Action.CREATE, Action.REPLACE, Action.START)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +54,14 @@ def up(services: Services, project: Project, names: Sequence[str], options: UpOp
     waited for, `vmfile::validation` for what cannot be run yet; what fails for one VM is in its outcome.
     """
     specs = _wanted(project, names, options)
-    with services.locked([spec.name for spec in specs], "vmctl up"):
-        instances, failures = services.look_at(spec.name for spec in specs)
+    with hold(services, [spec.name for spec in specs], "vmctl up") as held:
         if options.adopting:
-            instances = adopt(services, instances, project.path)
-        require_own(instances.values(), project.path)
+            adopt(services, held, project.path)
+        require_own(held.instances.values(), project.path)
         note_orphans(services, project, names)
-        failures |= _stopped_by_an_error(services, instances)
-        plan = _plan(services, specs, instances, failures, _up_planner(instances, specs, options), options)
-        return _apply(services, project, specs, instances, failures, plan, options)
+        held.failures.update(_stopped_by_an_error(services, held.instances))
+        plan = _plan(services, specs, held, _up_planner(held.instances, specs, options), options)
+        return _apply(services, project, specs, held, plan, options)
 
 
 def reload(services: Services, project: Project, names: Sequence[str], options: UpOptions) -> tuple[Outcome, ...]:
@@ -75,12 +72,11 @@ def reload(services: Services, project: Project, names: Sequence[str], options: 
     """
     project.require_runnable(names)
     specs = project.select(names)
-    with services.locked([spec.name for spec in specs], "vmctl reload"):
-        instances, failures = services.look_at(spec.name for spec in specs)
-        require_own(instances.values(), project.path)
+    with hold(services, [spec.name for spec in specs], "vmctl reload") as held:
+        require_own(held.instances.values(), project.path)
         note_orphans(services, project, names)
-        plan = _plan(services, specs, instances, failures, plan_reload, options)
-        return _apply(services, project, specs, instances, failures, plan, options)
+        plan = _plan(services, specs, held, plan_reload, options)
+        return _apply(services, project, specs, held, plan, options)
 
 
 def plan(services: Services, project: Project, names: Sequence[str], options: UpOptions) -> Plan:
@@ -89,13 +85,13 @@ def plan(services: Services, project: Project, names: Sequence[str], options: Up
     Raises: `vm::not_found`, `vm::foreign`, `vmctl::usage`, `vmfile::validation`; for a VM that cannot be looked at, its failure.
     """
     specs = _wanted(project, names, options)
-    instances, failures = services.look_at(spec.name for spec in specs)
+    instances, failures = look_at(services, (spec.name for spec in specs))
     for failure in (failures | _stopped_by_an_error(services, instances)).values():
         raise failure
     if not options.adopting:
         require_own(instances.values(), project.path)
     note_orphans(services, project, names)
-    return _plan(services, specs, instances, {}, _up_planner(instances, specs, options), options)
+    return _plan(services, specs, Held(instances), _up_planner(instances, specs, options), options)
 
 
 def _stopped_by_an_error(services: Services, instances: Mapping[str, Instance]) -> dict[str, VmError]:
@@ -149,56 +145,23 @@ class _Planner(Protocol):
     ) -> Plan: ...
 
 
-def _plan(
-    services: Services,
-    specs: Sequence[VmSpec],
-    instances: Mapping[str, Instance],
-    failures: Mapping[str, VmError],
-    planner: _Planner,
-    options: UpOptions,
-) -> Plan:
-    todo = [spec for spec in specs if spec.name not in failures]
-    without = [spec.name for spec in todo if not _backend(services, spec, instances).capabilities().guests]
-    cached = _cached_urls(services, todo)
-    return planner(todo, instances, cached, without_guests=without, provision=options.provision)
+def _plan(services: Services, specs: Sequence[VmSpec], held: Held, planner: _Planner, options: UpOptions) -> Plan:
+    todo = [spec for spec in specs if spec.name not in held.failures]
+    without = [spec.name for spec in todo if not _backend(services, spec, held.instances).capabilities().guests]
+    return planner(
+        todo, held.instances, cached_urls(services, todo), without_guests=without, provision=options.provision
+    )
 
 
 def _apply(
-    services: Services,
-    project: Project,
-    specs: Sequence[VmSpec],
-    instances: Mapping[str, Instance],
-    failures: Mapping[str, VmError],
-    plan: Plan,
-    options: UpOptions,
+    services: Services, project: Project, specs: Sequence[VmSpec], held: Held, plan: Plan, options: UpOptions
 ) -> tuple[Outcome, ...]:
-    by_name = {spec.name: spec for spec in specs}
-    _check_host(
-        services, [services.to_start(by_name[op.vm]) for op in plan.operations if op.action in _NEEDS_HOST], instances
-    )
-
-    def work(vm: str) -> str:
-        wanted = Wanted(by_name[vm], str(project.path), project)
-        run = Run(services, vm, wanted, stop_timeout_s=options.stop_timeout_s, wait_timeout_s=options.timeout_s)
-        return run.apply(plan.of(vm))
-
+    check_host(services, plan, held.instances.values())
+    there = vms(services, held.instances)
+    how = RunOptions(project=project, stop_timeout_s=options.stop_timeout_s, wait_timeout_s=options.timeout_s)
+    work = lambda vm: Run(services, vm, there.get(vm), how).apply(plan.of(vm))  # noqa: E731
     parallel = options.parallel or how_many_at_once(specs, read_host_facts())
-    return on_each(services, plan.vms, work, failures, needs=needs_for_up(specs), parallel=parallel)
-
-
-def _cached_urls(services: Services, specs: Iterable[VmSpec]) -> frozenset[str]:
-    cache = ImageCache(services.store.data.images)
-    images = [spec.image for spec in specs if spec.image.url]
-    missing = {image.url for image in images if not cache.find(image)}
-    return frozenset(image.url for image in images if image.url and image.url not in missing)
-
-
-def _check_host(services: Services, specs: Sequence[VmSpec], instances: Mapping[str, Instance]) -> None:
-    backends = {_backend(services, spec, instances) for spec in specs}
-    for backend in backends:
-        theirs = tuple(spec for spec in specs if _backend(services, spec, instances) is backend)
-        for warning in backend.check_host(theirs):
-            services.emit(Warned(None, warning))
+    return on_each(services, plan.vms, work, held.failures, needs=needs_for_up(specs), parallel=parallel)
 
 
 def _backend(services: Services, spec: VmSpec, instances: Mapping[str, Instance]) -> Backend:

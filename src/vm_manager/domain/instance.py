@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from vm_manager.domain.capabilities import Feature
 from vm_manager.domain.spec import Accelerator, VmSpec
 
 if TYPE_CHECKING:
@@ -218,7 +219,10 @@ class LastFailure:
 
 @dataclass(frozen=True)
 class Instance:
-    """An instance as a look at it shows: its record, what its backend sees, and its last failure."""
+    """An instance as a look at it shows: its record, what its backend sees, and its last failure.
+
+    features: what its backend has; see `Capabilities`.
+    """
 
     record: InstanceRecord
     observation: Observation
@@ -226,6 +230,7 @@ class Instance:
     last_failure: LastFailure | None = None
     acceleration: Acceleration | None = None
     confinement: Confinement | None = None
+    features: frozenset[Feature] = frozenset(Feature)
 
     @property
     def name(self) -> str:

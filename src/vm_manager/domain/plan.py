@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vm_manager.diagnostics.spans import Span
+from vm_manager.domain.spec import VmSpec
 
 
 class Action(StrEnum):
@@ -41,6 +42,7 @@ class Operation:
 
     steps: for PROVISION, the indexes of the provisioners to run. wait_for: for WAIT, what ends it.
     span: the VMFile's block that wants it.
+    spec: what the VM is to be; None for operations that do not depend on that.
     """
 
     vm: str
@@ -49,6 +51,12 @@ class Operation:
     steps: tuple[int, ...] = ()
     span: Span | None = None
     wait_for: WaitFor = WaitFor.READY
+    spec: VmSpec | None = None
+
+    @property
+    def needs_host(self) -> bool:
+        """Whether it needs what a host must have to create and start machines."""
+        return self.action in (Action.CREATE, Action.REPLACE, Action.START)
 
     def __str__(self) -> str:
         return f"instance {self.vm}: {self.action} — {self.cause}"

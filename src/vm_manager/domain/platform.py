@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vm_manager.domain.backend import Capabilities
+from vm_manager.domain.capabilities import Capabilities
 from vm_manager.domain.host_facts import HostFacts
 
 

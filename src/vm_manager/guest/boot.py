@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -26,7 +25,8 @@ from vm_manager.diagnostics.model import Evidence, Subject
 from vm_manager.diagnostics.safe_text import safe_lines
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import EventSink, GuestOutput, PhaseReached, Stream, Warned
-from vm_manager.domain.instance import Endpoint, Execution, Vitals
+from vm_manager.domain.instance import Endpoint
+from vm_manager.domain.machine import Machine
 from vm_manager.guest.cloud_init_watch import CloudInitWatch, await_cloud_init, seed_not_found
 from vm_manager.guest.credentials import Credentials
 from vm_manager.guest.doubt import doubts, stopped_at_boot
@@ -115,28 +115,22 @@ _ORDER = tuple(Phase)
 class Guest:
     """What is needed to wait for a guest.
 
-    endpoint: looked up at every attempt, None while it has no address.
-    require_alive: raises when the machine is gone, or has been stopped by an error.
+    machine: where it runs.
     cloud_init: how to wait for cloud-init; None when a login is enough.
     host_key_verified: whether a connection with the pinned key has been made before.
-    vitals: what its machine counts, None when that does not tell. screen: the lines on its screen.
     stall_limit_s: how long it may go without any progress before there is a login.
-    accelerated: whether it runs under KVM, which may be what keeps it from booting. execution: where its vCPUs are.
+    accelerated: whether it runs under KVM, which may be what keeps it from booting.
     """
 
     name: str
-    endpoint: Callable[[], Endpoint | None]
+    machine: Machine
     credentials: Credentials
     known_hosts: Path
     console_log: Path
     cloud_init: CloudInitWatch | None
     host_key_verified: bool
-    require_alive: Callable[[], None]
-    vitals: Callable[[], Vitals | None]
-    screen: Callable[[], Sequence[str]]
     stall_limit_s: float
     accelerated: bool = False
-    execution: Callable[[], Execution | None] = lambda: None
 
 
 def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
@@ -176,7 +170,7 @@ class _Wait:
         self._phase: Phase | None = None
         self._furthest = self._silent = Phase.BOOT
         self._console = Console(guest.console_log)
-        self._progress = Progress(guest.vitals)
+        self._progress = Progress(guest.machine.vitals)
         self._examined_s = 0.0
         self._first_refusal_s: float | None = None
         self._verified = guest.host_key_verified
@@ -201,7 +195,7 @@ class _Wait:
         if text:
             self.emit(GuestOutput(self.guest.name, Stream.CONSOLE, text))
         try:
-            self.guest.require_alive()
+            self.guest.machine.require_alive()
         except QemuInternalError as stopped:
             if self.guest.accelerated and stopped_at_boot(self._progress, self._stage()):
                 evidence = stopped.diagnostic.evidence
@@ -214,7 +208,7 @@ class _Wait:
         if failure := panic(self._console.text):
             raise failure
         if self.guest.accelerated and self._furthest is Phase.BOOT:
-            finding = doubts(self._progress, self._stage(), self.guest.stall_limit_s, self.guest.execution)
+            finding = doubts(self._progress, self._stage(), self.guest.stall_limit_s, self.guest.machine.execution)
             if finding is not None:
                 raise finding.enrich(evidence=self._screen())
         if self._progress.restarts >= _RESTARTS:
@@ -228,7 +222,7 @@ class _Wait:
             raise self.given_up(f"has made no progress for {round(self.guest.stall_limit_s)} s")
 
     def _dead_end(self) -> VmError | None:
-        return dead_end(self._console.lines(), safe_lines("\n".join(self.guest.screen())))
+        return dead_end(self._console.lines(), safe_lines("\n".join(self.guest.machine.screen())))
 
     def _restarting(self) -> BootFailed:
         phase = self._furthest
@@ -241,7 +235,7 @@ class _Wait:
         )
 
     def _screen(self) -> tuple[Evidence, ...]:
-        lines = tuple(self.guest.screen())
+        lines = tuple(self.guest.machine.screen())
         return (Evidence("screen", "the guest's screen", lines[-_SCREEN_LINES:]),) if lines else ()
 
     def _stage(self) -> Stage:
@@ -254,7 +248,7 @@ class _Wait:
 
     def login(self) -> SshSession:
         """Try to log in once. Raises: `ssh::failed` when it is too early for it, and what `wait_until_ready` raises."""
-        endpoint = self.guest.endpoint()
+        endpoint = self.guest.machine.observe().ssh
         if endpoint is None:
             raise SshFailed("the guest has no address yet")
         answer = probe(endpoint)

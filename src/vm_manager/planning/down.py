@@ -26,4 +26,4 @@ def _one(name: str, instance: Instance | None, destroy: bool) -> Iterable[Operat
     saved = situation(instance) is Situation.SAVED
     cause = "is to be destroyed" if destroy else "is saved to disk" if saved else "is running"
     for action in todo:
-        yield Operation(name, action, cause)
+        yield Operation(name, action, cause, spec=instance.record.spec)

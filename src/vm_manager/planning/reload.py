@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from vm_manager.domain.instance import Instance
 from vm_manager.domain.plan import Action, Operation, Plan
@@ -26,4 +27,4 @@ def plan_reload(
 def _replacing(operation: Operation, instances: Mapping[str, Instance]) -> Operation:
     if operation.action is not Action.CREATE or operation.vm not in instances:
         return operation
-    return Operation(operation.vm, Action.REPLACE, f"is {instances[operation.vm].state}", span=operation.span)
+    return replace(operation, action=Action.REPLACE, cause=f"is {instances[operation.vm].state}")

@@ -6,7 +6,9 @@ from enum import StrEnum
 
 from vm_manager.diagnostics.errors import InvalidState
 from vm_manager.diagnostics.model import Subject
+from vm_manager.domain.capabilities import Feature
 from vm_manager.domain.instance import Instance
+from vm_manager.domain.machine import lacking
 from vm_manager.domain.plan import Action
 from vm_manager.planning.situations import WAYS_OUT, Situation, situation
 
@@ -89,11 +91,26 @@ TABLE: dict[Verb, dict[Situation, Cell]] = {
     Verb.SNAPSHOT_DELETE: dict.fromkeys(Situation, _POSSIBLE),
 }
 # fmt: on
+#: What a command needs that not every backend has.
+FEATURES = {
+    Verb.SAVE: Feature.SAVED_STATE,
+    Verb.CONSOLE: Feature.CONSOLE,
+    Verb.MIGRATE: Feature.MIGRATION,
+    Verb.SNAPSHOT_CREATE: Feature.SNAPSHOTS,
+    Verb.SNAPSHOT_RESTORE: Feature.SNAPSHOTS,
+    Verb.SNAPSHOT_DELETE: Feature.SNAPSHOTS,
+}
 _NEED_IT_RUNNING = (Verb.SSH, Verb.CONSOLE, Verb.PROVISION, Verb.MIGRATE)
 
 
 def cell(verb: Verb, instance: Instance) -> Cell:
-    """What a command does with an instance from where it is. Raises: `vm::invalid_state`, with the way out."""
+    """What a command does with an instance from where it is.
+
+    Raises: `vm::invalid_state`, with the way out; `backend::not_available` when its backend lacks what the command needs.
+    """
+    needed = FEATURES.get(verb)
+    if needed is not None and needed not in instance.features:
+        raise lacking(instance.record.backend, needed)
     found = TABLE[verb].get(situation(instance))
     if found is None:
         raise refusal(verb, instance)

@@ -40,14 +40,17 @@ def plan_up(
         instance = instances.get(wanted.name)
         # What was fixed at creation counts, not what the VMFile says now.
         spec = startable(instance.record.spec, wanted) if instance else wanted
+        todo: list[Operation] = []
         if instance is None:
             if spec.image.url and spec.image.url not in cached_urls:
-                operations.append(_operation(spec, Action.FETCH, "the image is not in the cache"))
-            operations.append(_operation(spec, Action.CREATE, "does not exist"))
-        todo = [*_run(wanted, instance, edited), *_reach(spec, instance, provision, wait)]
+                todo.append(_operation(spec, Action.FETCH, "the image is not in the cache"))
+            todo.append(_operation(spec, Action.CREATE, "does not exist"))
+        todo += [*_run(wanted, instance, edited), *_reach(spec, instance, provision, wait)]
         if spec.name in without_guests:
             todo = [operation for operation in todo if operation.action not in _IN_THE_GUEST]
-        operations += todo or [_operation(wanted, Action.NOTHING, _already_running(wanted, instance, edited))]
+        operations += [
+            replace(operation, spec=spec if operation.action is Action.START else wanted) for operation in todo
+        ] or [_operation(wanted, Action.NOTHING, _already_running(wanted, instance, edited))]
     return Plan(tuple(operations))
 
 

@@ -65,14 +65,15 @@ def record_incident(journal: Path, incident: Incident) -> None:
 
 def is_end_explained(journal: Path) -> bool:
     """Whether the end of a machine needs no more words: it was asked for, has been told already, or followed no start."""
-    from vm_manager.diagnostics.errors import QemuExited  # listing VMs that run does without
+    from vm_manager.diagnostics.errors import MachineGone  # listing VMs that run does without
 
+    ends = [error.code for error in MachineGone.__subclasses__()]
     for entry in reversed(_read(journal)):
         operation, outcome = entry.get("operation"), entry.get("outcome")
         if operation in ("start", "resume") and outcome == "ok":
             return False
         # A restore that has only begun: why it failed is told by the command.
-        if operation in ("start", "stop", "restore") or _tells(entry, QemuExited.code):
+        if operation in ("start", "stop", "restore") or any(_tells(entry, code) for code in ends):
             return True
     return True
 

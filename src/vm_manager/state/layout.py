@@ -182,16 +182,6 @@ class InstanceFiles:
         return self.home / "saved-state.json"
 
     @property
-    def moving_to(self) -> Path:
-        """The data directory that the VM is being moved to; while this stands here, that one has to be looked at first."""
-        return self.home / "moving-to"
-
-    @property
-    def moved_from(self) -> Path:
-        """The data directory that the VM has come from, where the rest of it has still to be removed."""
-        return self.home / "moved-from"
-
-    @property
     def life_line(self) -> Path:
         """Empty; locked from before QEMU's first instruction until its end."""
         return self.home / "life-line"

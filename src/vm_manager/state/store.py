@@ -21,7 +21,7 @@ from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.instance import RECORD_SCHEMA, InstanceRecord, VmState
 from vm_manager.domain.names import closest, is_vm_name
 from vm_manager.domain.owners import read_own, require_own_directory, require_plain
-from vm_manager.state.files import TEMPORARY, exchange, make_dir, sync_directory, write_atomically, written_bytes
+from vm_manager.state.files import TEMPORARY, exchange, make_dir, sync_directory, write_atomically
 from vm_manager.state.layout import LEAVING, PREPARING, DataDir, InstanceFiles
 from vm_manager.state.lock import holder, locked
 from vm_manager.state.migrations import migrate
@@ -97,12 +97,7 @@ class InstanceStore:
         """The files of an instance."""
         return InstanceFiles(self.data.home(name))
 
-    def is_moving(self, name: str) -> bool:
-        """Whether an instance is being moved to or from another data directory, or was when a command was killed."""
-        files = self.files(name)
-        return files.moving_to.exists() or files.moved_from.exists()
-
-    def rests(self) -> tuple[str, ...]:
+    def leftovers(self) -> tuple[str, ...]:
         """The names of which there is no instance, but one that is being made or removed, or was when a command was killed."""
         found = set()
         with os_errors(self.data.vms):
@@ -115,7 +110,7 @@ class InstanceStore:
                 return ()
         return tuple(sorted(found))
 
-    def read_rests(self, name: str) -> tuple[InstanceRecord, Path, VmState]:
+    def read_leftovers(self, name: str) -> tuple[InstanceRecord, Path, VmState]:
         """The record of an instance that is being made or removed, its directory, and which of these it is.
 
         FAILED: it was being made when the command was killed. Raises: `vm::not_found`.
@@ -128,12 +123,12 @@ class InstanceStore:
                 return record, home, state
         raise self._not_found(name)
 
-    def require(self, name: str, *, or_rests: bool = False) -> None:
-        """Refuse a name that no instance has. or_rests: what is left of an instance will do.
+    def require(self, name: str, *, or_leftovers: bool = False) -> None:
+        """Refuse a name that no instance has. or_leftovers: what is left of an instance will do.
 
         Raises: `vm::not_found`, with the name that was probably meant, `state::foreign`, `state::untrusted`.
         """
-        if not self.exists(name) and not (or_rests and name in self.rests()):
+        if not self.exists(name) and not (or_leftovers and name in self.leftovers()):
             raise self._not_found(name)
 
     def read(self, name: str) -> InstanceRecord:
@@ -192,13 +187,13 @@ class InstanceStore:
 
         Raises: `host::permission_denied`, `io`.
         """
-        for rest, what in (
+        for leftover, what in (
             (self.data.staging(name), "cleared away what an interrupted command had left half-made"),
             (self.data.leaving(name), "removed the rest of a VM whose removal had been interrupted"),
         ):
-            with os_errors(rest):
-                if rest.exists():
-                    shutil.rmtree(rest)
+            with os_errors(leftover):
+                if leftover.exists():
+                    shutil.rmtree(leftover)
                     yield what
         home = self.data.home(name)
         with os_errors(home):
@@ -218,17 +213,6 @@ class InstanceStore:
     def console_lock(self, name: str, command: str) -> AbstractContextManager[None]:
         """Hold an instance's console, which serves one at a time. Raises: `state::locked`."""
         return locked(self.data.console_locks, name, command, "is at the console of VM '{name}'")
-
-    def discard_saved_state(self, name: str) -> int:
-        """Remove the state that a VM was saved with; the caller holds its lock. Returns its size in bytes. Idempotent."""
-        files = self.files(name)
-        with os_errors(files.saved_state):
-            size = written_bytes(files.saved_state)
-            files.saved_state.unlink(missing_ok=True)
-            # The VM is about to be booted: after a power cut the state must not be there again.
-            sync_directory(files.home)
-            files.saved_state_needs.unlink(missing_ok=True)
-        return size
 
     @contextmanager
     def creating(self, name: str, *, replacing: bool = False) -> Iterator[Path]:
@@ -264,12 +248,6 @@ class InstanceStore:
         """Let what was made in `staging` appear under its name, in one step. Raises: `host::disk_full`, `io`."""
         with os_errors(self.data.vms):
             self.data.staging(name).rename(self.data.home(name))
-            sync_directory(self.data.vms)
-
-    def take_back(self, name: str) -> None:
-        """Undo `appear`. Raises: `host::disk_full`, `io`."""
-        with os_errors(self.data.vms):
-            self.data.home(name).rename(self.data.staging(name))
             sync_directory(self.data.vms)
 
     def _take_place(self, name: str, staging: Path) -> None:

@@ -11,7 +11,7 @@ from unit.samples import record, spec
 from vm_manager.app.fleet import Outcome
 from vm_manager.app.manager import Manager
 from vm_manager.backends.noop.backend import NoopBackend
-from vm_manager.diagnostics.errors import InvalidState, StateLocked, Usage, VmError, VmForeign, VmNotFound
+from vm_manager.diagnostics.errors import InvalidState, MachineGone, StateLocked, Usage, VmError, VmForeign, VmNotFound
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import Event, StepFailed, StepFinished, StepStarted
 from vm_manager.domain.instance import BaseImage, VmState
@@ -299,18 +299,21 @@ def test_snapshots_from_making_to_removing(world: _World) -> None:
 
 
 def test_every_operation_may_be_repeated(tmp_path: Path) -> None:
-    backend, made, told = NoopBackend(), record(), list[Event]()
+    backend, told = NoopBackend(), list[Event]()
     base = BaseImage(path="/base", size_bytes=1, mtime_ns=1)
     assert json.dumps(backend.prepare(spec(), base, tmp_path))
-    assert backend.observe(made, tmp_path).state is VmState.PREPARED
+    machine = backend.machine(record(), tmp_path)
+    assert machine.observe().state is VmState.PREPARED
     for _ in range(2):
-        backend.start(made, tmp_path, CancelToken(), list[Event]().append)
-        assert backend.observe(made, tmp_path).alive
-        backend.require_alive(made, tmp_path)
+        machine.start(CancelToken(), list[Event]().append)
+        assert machine.observe().alive
+        machine.require_alive()
     for _ in range(2):
-        backend.stop(made.name, tmp_path, Deadline(0), told.append)
-        assert not backend.observe(made, tmp_path).alive
+        machine.stop(Deadline(0), told.append)
+        assert not machine.observe().alive
     for _ in range(2):
-        backend.destroy(tmp_path)
-    with pytest.raises(VmError, match="gone"):
-        backend.require_alive(made, tmp_path)
+        backend.remnant("web", tmp_path).destroy()
+    with pytest.raises(MachineGone, match="gone"):
+        machine.require_alive()
+    for _ in range(2):
+        backend.close()

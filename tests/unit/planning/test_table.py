@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from unit.samples import instance, record, spec
-from vm_manager.diagnostics.errors import InvalidState
+from vm_manager.diagnostics.errors import BackendNotAvailable, InvalidState
+from vm_manager.domain.capabilities import Feature
 from vm_manager.domain.instance import Instance, LastFailure, Observation, Progress, Snapshot, VmState
 from vm_manager.domain.plan import Action
 from vm_manager.planning.down import plan_down
@@ -15,7 +16,7 @@ from vm_manager.planning.lifecycle import plan_lifecycle
 from vm_manager.planning.migrate import require_movable
 from vm_manager.planning.situations import Situation, situation
 from vm_manager.planning.snapshots import require_possible
-from vm_manager.planning.table import TABLE, Verb, cell
+from vm_manager.planning.table import FEATURES, TABLE, Verb, cell
 from vm_manager.planning.up import plan_up
 
 _STARTED = Progress(started=True, ready=True, reached=True)
@@ -191,6 +192,15 @@ def test_the_table_has_all_verbs_and_no_situation_is_forgotten() -> None:
     assert set(_CELLS) == {verb.value for verb in TABLE} == {verb.value for verb in Verb}
     assert {situation(found) for found in _INSTANCES.values()} == set(Situation)
     assert all(set(row) == set(_INSTANCES) for row in _CELLS.values())
+
+
+@pytest.mark.parametrize("verb", FEATURES)
+def test_what_a_backend_lacks_is_refused_before_it_is_asked(verb: Verb) -> None:
+    for found in _INSTANCES.values():
+        bare = replace(found, features=frozenset(Feature) - {FEATURES[verb]})
+        with pytest.raises(BackendNotAvailable, match=f"the noop backend has no {FEATURES[verb]}") as refused:
+            cell(verb, bare)
+        assert refused.value.exit_code == 6
 
 
 def test_nothing_is_waited_for_without_guests_or_a_login() -> None:

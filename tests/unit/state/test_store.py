@@ -316,18 +316,18 @@ def test_what_is_being_made_or_removed_is_no_instance(store: InstanceStore) -> N
     home, staging = store.data.home("web"), store.data.staging("web")
     home.rename(staging)
     assert store.names() == ()
-    assert store.rests() == ("web",)
-    assert store.read_rests("web")[1:] == (staging, VmState.FAILED)
+    assert store.leftovers() == ("web",)
+    assert store.read_leftovers("web")[1:] == (staging, VmState.FAILED)
     with store.lock("web", "vmctl test"):
-        assert store.read_rests("web")[2] is VmState.PREPARING
+        assert store.read_leftovers("web")[2] is VmState.PREPARING
     staging.rename(store.data.leaving("web"))
-    assert store.read_rests("web")[2] is VmState.DESTROYED
+    assert store.read_leftovers("web")[2] is VmState.DESTROYED
 
 
 def test_rests_beside_an_instance_are_nobodys_business(store: InstanceStore) -> None:
     _make(store, record())
     store.data.staging("web").mkdir()
-    assert (store.names(), store.rests()) == (("web",), ())
+    assert (store.names(), store.leftovers()) == (("web",), ())
 
 
 def test_healing_removes_rests_and_temporary_files_and_says_so_once(store: InstanceStore) -> None:

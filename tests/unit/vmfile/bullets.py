@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unit.vmfile.vmfiles import IMAGE
-from vm_manager.domain.backend import Capabilities
+from vm_manager.domain.capabilities import Capabilities, Feature
 from vm_manager.domain.host_facts import HostFacts
 from vm_manager.domain.platform import Platform
 from vm_manager.domain.spec import NetworkMode
@@ -14,13 +14,15 @@ from vm_manager.domain.spec import NetworkMode
 HOST = Platform(
     host=HostFacts(cpus=8, memory_mib=16384, lowest_port=1024),
     backend="qemu",
-    capabilities=Capabilities(guests=True, networks=frozenset(NetworkMode) - {NetworkMode.VNIC}, mounts=True),
+    capabilities=Capabilities(
+        guests=True, networks=frozenset(NetworkMode) - {NetworkMode.VNIC}, mounts=True, features=frozenset(Feature)
+    ),
 )
 #: The same with a backend that can do little.
 POOR_HOST = Platform(
     host=HOST.host,
     backend="noop",
-    capabilities=Capabilities(guests=False, networks=frozenset({NetworkMode.USER}), mounts=False),
+    capabilities=Capabilities(guests=False, networks=frozenset({NetworkMode.USER}), mounts=False, features=frozenset()),
 )
 
 _FILES = {

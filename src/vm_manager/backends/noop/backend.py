@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vm_manager.diagnostics.errors import BackendNotAvailable, QemuExited, QmpConnectFailed
+from vm_manager.diagnostics.errors import QemuExited, QmpConnectFailed
 from vm_manager.diagnostics.os_errors import os_errors
-from vm_manager.domain.backend import BackendData, Capabilities
+from vm_manager.domain.capabilities import BackendData, Capabilities, Feature
 from vm_manager.domain.instance import Observation, Snapshot, Vitals, VmState
+from vm_manager.domain.machine import lacking
 from vm_manager.domain.spec import NetworkMode
-from vm_manager.state.files import write_atomically, write_private
+from vm_manager.state.files import write_atomically, write_private, written_bytes
 from vm_manager.state.layout import InstanceFiles
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from vm_manager.diagnostics.errors import KvmUnusable
     from vm_manager.diagnostics.model import Diagnostic, Evidence
     from vm_manager.domain.deadline import CancelToken, Deadline
     from vm_manager.domain.events import EventSink
     from vm_manager.domain.instance import Acceleration, BaseImage, Confinement, Execution, Incident, InstanceRecord
+    from vm_manager.domain.machine import Migration
     from vm_manager.domain.spec import VmSpec
 
 _RUNS, _PAUSED = b"running\n", b"paused\n"
@@ -35,7 +36,8 @@ class NoopBackend:
     name = "noop"
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(guests=False, networks=frozenset(NetworkMode), mounts=False)
+        features = frozenset({Feature.SAVED_STATE, Feature.SNAPSHOTS})
+        return Capabilities(guests=False, networks=frozenset(NetworkMode), mounts=False, features=features)
 
     def check_host(self, specs: Sequence[VmSpec]) -> tuple[Diagnostic, ...]:
         return ()
@@ -43,67 +45,145 @@ class NoopBackend:
     def prepare(self, spec: VmSpec, base: BaseImage, home: Path) -> BackendData:
         return {"version": 1}
 
-    def start(self, record: InstanceRecord, home: Path, cancel: CancelToken, emit: EventSink) -> BackendData:
-        with os_errors(home):
-            write_private(_machine(home), _RUNS)
-        return record.backend_data
+    def machine(self, record: InstanceRecord, home: Path) -> _Machine:
+        return _Machine(record, home)
 
-    def acceleration(self, record: InstanceRecord) -> Acceleration | None:
-        return None
+    def remnant(self, name: str, home: Path) -> _Remnant:
+        return _Remnant(home)
 
-    def confinement(self, record: InstanceRecord) -> Confinement | None:
-        return None
-
-    def distrust(self, record: InstanceRecord, finding: KvmUnusable) -> None:
+    def close(self) -> None:
         return
 
-    def execution(self, record: InstanceRecord, home: Path) -> Execution | None:
-        return None
 
-    def stop(self, name: str, home: Path, deadline: Deadline, emit: EventSink) -> None:
-        with os_errors(home):
-            _machine(home).unlink(missing_ok=True)
+class _Remnant:
+    def __init__(self, home: Path) -> None:
+        self._home, self._running = home, home / "machine"
 
-    def suspend(self, record: InstanceRecord, home: Path) -> None:
-        self._set(home, _PAUSED)
+    def stop(self, deadline: Deadline, emit: EventSink) -> None:
+        self.destroy()
 
-    def resume(self, record: InstanceRecord, home: Path) -> None:
-        self._set(home, _RUNS)
+    def destroy(self) -> None:
+        with os_errors(self._home):
+            self._running.unlink(missing_ok=True)
 
-    def save(self, record: InstanceRecord, home: Path, cancel: CancelToken, emit: EventSink) -> None:
-        if not _machine(home).exists():
+    def heal(self) -> tuple[str, ...]:
+        return ()
+
+
+class _Machine(_Remnant):
+    def __init__(self, record: InstanceRecord, home: Path) -> None:
+        super().__init__(home)
+        self._record = record
+
+    def placed(self) -> None:
+        return
+
+    def start(self, cancel: CancelToken, emit: EventSink) -> BackendData:
+        with os_errors(self._home):
+            write_private(self._running, _RUNS)
+        return self._record.backend_data
+
+    def suspend(self) -> None:
+        self._set(_PAUSED)
+
+    def resume(self) -> None:
+        self._set(_RUNS)
+
+    def _set(self, content: bytes) -> None:
+        if not self._running.exists():
             raise QmpConnectFailed("there is no machine")
-        with os_errors(home):
-            _machine(home).rename(InstanceFiles(home).saved_state)
+        write_atomically(self._running, content)
 
-    def restore(self, record: InstanceRecord, home: Path, cancel: CancelToken, emit: EventSink) -> BackendData:
-        with os_errors(home):
-            InstanceFiles(home).saved_state.rename(_machine(home))
-        self._set(home, _RUNS)
-        return record.backend_data
+    def observe(self) -> Observation:
+        try:
+            paused = self._running.read_bytes() == _PAUSED
+        except OSError:
+            if InstanceFiles(self._home).saved_state.exists():
+                return Observation(VmState.SUSPENDED, saved=True, detail="saved to disk")
+            return Observation(VmState.STOPPED if self._record.progress.started else VmState.PREPARED)
+        return Observation(VmState.SUSPENDED if paused else VmState.RUNNING, alive=True)
 
-    def migrate(
-        self,
-        record: InstanceRecord,
-        home: Path,
-        there: InstanceRecord,
-        staging: Path,
-        switch: Callable[[BackendData], AbstractContextManager[None]],
-        cancel: CancelToken,
-        emit: EventSink,
-    ) -> None:
-        raise BackendNotAvailable(
-            "the {backend} backend has nothing that could be moved while it runs",
-            {"backend": self.name},
-            help=("a VM of the qemu backend has: `vmctl up --backend qemu` makes new VMs there",),
-        )
+    def require_alive(self) -> None:
+        if not self._running.exists():
+            raise QemuExited("the machine is gone")
 
-    def abandon_migration(self, record: InstanceRecord, home: Path) -> None:
+    def incident(self) -> Incident | None:
+        return None
+
+    def vitals(self) -> Vitals | None:
+        return Vitals(0, 0) if self._running.exists() else None
+
+    def execution(self) -> Execution | None:
+        return None
+
+    def screen(self) -> tuple[str, ...]:
+        return ()
+
+    def evidence(self) -> tuple[Evidence, ...]:
+        return ()
+
+    def acceleration(self) -> Acceleration | None:
+        return None
+
+    def confinement(self) -> Confinement | None:
+        return None
+
+    def distrust(self, finding: KvmUnusable) -> None:
         return
 
-    def snapshots(self, record: InstanceRecord, home: Path) -> tuple[Snapshot, ...]:
-        with os_errors(home):
-            kept = sorted(home.glob("snapshot-*"), key=lambda path: path.stat().st_mtime_ns)
+    def stall_limit_s(self) -> int:
+        return 1
+
+    def boot_timeout_s(self) -> int:
+        return 1
+
+    def check_section(self) -> None:
+        return
+
+    def saved_state(self) -> _SavedState:
+        return _SavedState(self._record, self._home)
+
+    def snapshots(self) -> _Snapshots:
+        return _Snapshots(self._record, self._home)
+
+    def migration(self) -> Migration:
+        raise lacking(NoopBackend.name, Feature.MIGRATION)
+
+    def connect_console(self) -> socket.socket:
+        raise lacking(NoopBackend.name, Feature.CONSOLE)
+
+
+class _SavedState:
+    def __init__(self, record: InstanceRecord, home: Path) -> None:
+        self._record, self._running, self._saved = record, home / "machine", InstanceFiles(home).saved_state
+
+    def save(self, cancel: CancelToken, emit: EventSink) -> int:
+        if not self._running.exists():
+            raise QmpConnectFailed("there is no machine")
+        with os_errors(self._saved):
+            self._running.rename(self._saved)
+            return written_bytes(self._saved)
+
+    def restore(self, cancel: CancelToken, emit: EventSink) -> BackendData:
+        with os_errors(self._saved):
+            self._saved.rename(self._running)
+        write_atomically(self._running, _RUNS)
+        return self._record.backend_data
+
+    def discard(self) -> int:
+        with os_errors(self._saved):
+            size = written_bytes(self._saved)
+            self._saved.unlink(missing_ok=True)
+        return size
+
+
+class _Snapshots:
+    def __init__(self, record: InstanceRecord, home: Path) -> None:
+        self._record, self._home, self._running = record, home, home / "machine"
+
+    def all(self) -> tuple[Snapshot, ...]:
+        with os_errors(self._home):
+            kept = sorted(self._home.glob("snapshot-*"), key=lambda path: path.stat().st_mtime_ns)
             return tuple(
                 Snapshot(
                     tag=path.name.removeprefix("snapshot-"),
@@ -113,83 +193,24 @@ class NoopBackend:
                 for path in kept
             )
 
-    def create_snapshot(self, record: InstanceRecord, home: Path, tag: str, cancel: CancelToken) -> None:
-        machine = _machine(home)
-        with os_errors(home):
-            write_atomically(_snapshot(home, tag), machine.read_bytes() if machine.exists() else b"")
+    def create(self, tag: str, cancel: CancelToken) -> None:
+        with os_errors(self._home):
+            write_atomically(self._file(tag), self._running.read_bytes() if self._running.exists() else b"")
 
-    def restore_snapshot(self, record: InstanceRecord, home: Path, tag: str, cancel: CancelToken) -> BackendData:
-        with os_errors(home):
-            if _snapshot(home, tag).read_bytes():
-                write_atomically(_machine(home), _RUNS)
-        return record.backend_data
+    def restore(self, tag: str, cancel: CancelToken) -> BackendData:
+        with os_errors(self._home):
+            if self._file(tag).read_bytes():
+                write_atomically(self._running, _RUNS)
+        return self._record.backend_data
 
-    def delete_snapshot(self, record: InstanceRecord, home: Path, tag: str, cancel: CancelToken) -> None:
-        with os_errors(home):
-            _snapshot(home, tag).unlink()
+    def delete(self, tag: str, cancel: CancelToken) -> None:
+        with os_errors(self._home):
+            self._file(tag).unlink()
 
-    def _set(self, home: Path, content: bytes) -> None:
-        if not _machine(home).exists():
-            raise QmpConnectFailed("there is no machine")
-        write_atomically(_machine(home), content)
-
-    def check_section(self, record: InstanceRecord) -> None:
-        return
-
-    def destroy(self, home: Path) -> None:
-        with os_errors(home):
-            _machine(home).unlink(missing_ok=True)
-
-    def observe(self, record: InstanceRecord, home: Path) -> Observation:
-        try:
-            paused = _machine(home).read_bytes() == _PAUSED
-        except OSError:
-            if InstanceFiles(home).saved_state.exists():
-                return Observation(VmState.SUSPENDED, saved=True, detail="saved to disk")
-            return Observation(VmState.STOPPED if record.progress.started else VmState.PREPARED)
-        return Observation(VmState.SUSPENDED if paused else VmState.RUNNING, alive=True)
-
-    def heal(self, home: Path) -> tuple[str, ...]:
-        return ()
-
-    def require_alive(self, record: InstanceRecord, home: Path) -> None:
-        if not _machine(home).exists():
-            raise QemuExited("the machine is gone")
-
-    def incident(self, record: InstanceRecord, home: Path) -> Incident | None:
-        return None
-
-    def vitals(self, record: InstanceRecord, home: Path) -> Vitals | None:
-        return Vitals(0, 0) if _machine(home).exists() else None
-
-    def screen(self, record: InstanceRecord, home: Path) -> tuple[str, ...]:
-        return ()
-
-    def stall_limit_s(self, record: InstanceRecord) -> int:
-        return 1
-
-    def boot_timeout_s(self, record: InstanceRecord) -> int:
-        return 1
-
-    def connect_console(self, record: InstanceRecord, home: Path) -> socket.socket:
-        raise BackendNotAvailable(
-            "the {backend} backend has no console",
-            {"backend": self.name},
-            help=("a VM of the qemu backend has one: `vmctl up --backend qemu` makes new VMs there",),
-        )
-
-    def evidence(self, record: InstanceRecord, home: Path) -> tuple[Evidence, ...]:
-        return ()
+    def _file(self, tag: str) -> Path:
+        return self._home / f"snapshot-{tag}"
 
 
 def factory() -> NoopBackend:
     """The backend, for the registry."""
     return NoopBackend()
-
-
-def _snapshot(home: Path, tag: str) -> Path:
-    return home / f"snapshot-{tag}"
-
-
-def _machine(home: Path) -> Path:
-    return home / "machine"

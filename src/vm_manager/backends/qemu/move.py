@@ -42,7 +42,7 @@ from vm_manager.diagnostics.errors import (
 )
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import diagnosed, os_errors
-from vm_manager.domain.backend import BackendData
+from vm_manager.domain.capabilities import BackendData
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import EventSink, PhaseReached, Progressed
 from vm_manager.domain.instance import InstanceRecord

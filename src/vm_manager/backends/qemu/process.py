@@ -110,7 +110,7 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def clear_rests(files: InstanceFiles) -> tuple[str, ...]:
+def clear_leftovers(files: InstanceFiles) -> tuple[str, ...]:
     """Remove the pid file and the sockets of a QEMU that is gone; says so when it had not done that itself.
 
     Raises: `host::permission_denied`, `io`.

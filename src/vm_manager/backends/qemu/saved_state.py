@@ -53,7 +53,7 @@ from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import EventSink, Progressed
 from vm_manager.domain.instance import InstanceRecord
 from vm_manager.host.text import quoted_log
-from vm_manager.state.files import private, sync_directory
+from vm_manager.state.files import private, sync_directory, written_bytes
 from vm_manager.state.layout import InstanceFiles
 
 _log = logging.getLogger(__name__)
@@ -259,6 +259,17 @@ def end_leftover(files: InstanceFiles) -> tuple[str, ...]:
         return ()
     end_at_once(files.home)
     return ("ended a QEMU that an interrupted command had left beside the saved state",)
+
+
+def discard(files: InstanceFiles) -> int:
+    """Remove the saved state of a machine. Returns its size in bytes. Idempotent. Raises: `host::permission_denied`, `io`."""
+    with os_errors(files.saved_state):
+        size = written_bytes(files.saved_state)
+        files.saved_state.unlink(missing_ok=True)
+        # The VM is about to be booted: after a power cut the state must not be there again.
+        sync_directory(files.home)
+        files.saved_state_needs.unlink(missing_ok=True)
+    return size
 
 
 def _measure(file: BufferedRandom | BufferedReader) -> tuple[int, str]:

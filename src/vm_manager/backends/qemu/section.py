@@ -7,7 +7,7 @@ from typing import Annotated, Literal, cast
 
 import msgspec
 
-from vm_manager.domain.backend import BackendData
+from vm_manager.domain.capabilities import BackendData
 from vm_manager.domain.instance import InstanceRecord, SandboxKind
 from vm_manager.domain.spec import Accelerator
 

@@ -1,0 +1,77 @@
+"""Looking at VMs: the record, what the machine shows, and what happened to it while nobody looked. Takes no lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vm_manager.app.services import Services
+from vm_manager.diagnostics.errors import VmError
+from vm_manager.domain.instance import Instance, InstanceRecord, LastFailure, Observation, VmState
+from vm_manager.domain.machine import Machine
+from vm_manager.state.journal import as_failure, is_end_explained, last_failure, record_incident
+
+
+def look(services: Services, name: str) -> Instance:
+    """An instance as it is now. Raises: `vm::not_found`, `state::corrupt`, `state::untrusted`, `state::foreign`."""
+    store = services.store
+    if not store.exists(name) and name in store.leftovers():
+        record, home, state = store.read_leftovers(name)
+        return Instance(record, Observation(state), str(home))
+    return look_at_record(services, store.read(name))
+
+
+def look_at_record(services: Services, record: InstanceRecord) -> Instance:
+    """An instance as it is now, by its record. Raises: `state::corrupt`, `backend::not_available`."""
+    backend, home = services.backend(record.backend), services.home(record.name)
+    machine = backend.machine(record, home)
+    try:
+        machine.check_section()
+    except ValueError as error:
+        raise services.store.corrupt(record.name, "the record {path} is damaged in the part of its backend") from error
+    observation = machine.observe()
+    return Instance(
+        record,
+        observation,
+        str(home),
+        _last_failure(services, record, machine, observation),
+        machine.acceleration(),
+        machine.confinement(),
+        backend.capabilities().features,
+    )
+
+
+def look_at(services: Services, names: Iterable[str]) -> tuple[dict[str, Instance], dict[str, VmError]]:
+    """Those of the instances that exist, and why others cannot be looked at; a failure of one does not stop the others."""
+    instances: dict[str, Instance] = {}
+    failures: dict[str, VmError] = {}
+    for name in names:
+        try:
+            if services.store.exists(name):
+                instances[name] = look(services, name)
+        except VmError as error:
+            failures[name] = error
+    return instances, failures
+
+
+def incident_of(services: Services, instance: Instance) -> VmError | None:
+    """What has stopped a machine that is powered on, such as a panic or a full disk; None when nothing has."""
+    if not instance.alive or instance.state is not VmState.FAILED:
+        return None
+    incident = services.machine(instance.record).incident()
+    return incident.error.enrich(subject=services.subject(instance.name)) if incident else None
+
+
+def _last_failure(
+    services: Services, record: InstanceRecord, machine: Machine, observation: Observation
+) -> LastFailure | None:
+    """Also what nobody has been told of yet: whoever looks first writes it down."""
+    journal = services.store.files(record.name).journal
+    quiet = observation.state is not VmState.FAILED if observation.alive else is_end_explained(journal)
+    incident = None if quiet else machine.incident()
+    if incident is None:
+        return last_failure(journal)
+    try:
+        record_incident(journal, incident)
+    except VmError:
+        return as_failure(incident)  # a full disk, or a directory that may only be read
+    return last_failure(journal)

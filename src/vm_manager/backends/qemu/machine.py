@@ -1,0 +1,239 @@
+"""A QEMU and its directory. Looking at a VM must be quick: what starts, stops and talks to QEMU is imported when needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vm_manager.backends.qemu.pid_file import lock_owner
+from vm_manager.backends.qemu.section import QemuData
+from vm_manager.domain.instance import Acceleration, Confinement, Endpoint, Observation, SandboxKind, Vitals, VmState
+from vm_manager.domain.spec import Accelerator
+from vm_manager.state.layout import InstanceFiles
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+    from vm_manager.backends.qemu.children import Children
+    from vm_manager.backends.qemu.groups import QemuMigration, QemuSavedState, QemuSnapshots
+    from vm_manager.backends.qemu.warnings import Warnings
+    from vm_manager.diagnostics.errors import HostError, KvmUnusable
+    from vm_manager.diagnostics.model import Evidence
+    from vm_manager.domain.capabilities import BackendData
+    from vm_manager.domain.deadline import CancelToken, Deadline
+    from vm_manager.domain.events import EventSink
+    from vm_manager.domain.instance import Execution, Incident, InstanceRecord
+
+_LOOPBACK = "127.0.0.1"
+_BOOT_TIMEOUT_S = {Accelerator.KVM: 600, Accelerator.TCG: 1800}
+_STALL_LIMIT_S = {Accelerator.KVM: 120, Accelerator.TCG: 300}
+# RunStates of QEMU's QAPI in which the vCPUs do not run, and what vmctl calls the instance then.
+_STATES = {
+    "paused": VmState.SUSPENDED,
+    "suspended": VmState.SUSPENDED,
+    "postmigrate": VmState.SUSPENDED,
+    "finish-migrate": VmState.SUSPENDED,
+    "inmigrate": VmState.SUSPENDED,
+    "prelaunch": VmState.SUSPENDED,
+    "restore-vm": VmState.SUSPENDED,
+    "save-vm": VmState.SUSPENDED,
+    "guest-panicked": VmState.FAILED,
+    "io-error": VmState.FAILED,
+    "internal-error": VmState.FAILED,
+    "watchdog": VmState.FAILED,
+    "debug": VmState.FAILED,
+    "colo": VmState.FAILED,
+}
+
+
+class QemuRemnant:
+    """See `Remnant` for the contract of each method."""
+
+    def __init__(self, name: str, home: Path, children: Children) -> None:
+        self._name, self._home, self._files, self._children = name, home, InstanceFiles(home), children
+
+    def stop(self, deadline: Deadline, emit: EventSink) -> None:
+        from vm_manager.backends.qemu.shutdown import shut_down
+
+        shut_down(self._home, self._name, deadline, emit)
+        self._children.reap(self._home)
+
+    def destroy(self) -> None:
+        from vm_manager.backends.qemu.shutdown import end_at_once
+
+        end_at_once(self._home)
+        self._children.reap(self._home)
+
+    def heal(self) -> tuple[str, ...]:
+        from vm_manager.backends.qemu.process import clear_leftovers, settle
+
+        told = tuple[str, ...]()
+        if self._files.saved_state.exists():
+            from vm_manager.backends.qemu.saved_state import end_leftover
+
+            settle(self._files)
+            told = end_leftover(self._files)
+            self._children.reap(self._home)
+        return (*told, *clear_leftovers(self._files))
+
+
+class QemuMachine(QemuRemnant):
+    """See `Machine` for the contract of each method."""
+
+    def __init__(self, record: InstanceRecord, home: Path, children: Children, warnings: Warnings) -> None:
+        super().__init__(record.name, home, children)
+        self._record, self._warnings = record, warnings
+
+    def placed(self) -> None:
+        return
+
+    def start(self, cancel: CancelToken, emit: EventSink) -> BackendData:
+        from vm_manager.backends.qemu.launch import start
+        from vm_manager.domain.events import Warned
+
+        def warn(finding: HostError) -> None:
+            for warning in self._warnings.once(finding):
+                emit(Warned(self._name, warning))
+
+        return start(self._record, self._files, cancel, self._children.keeper_of(self._home), warn).plain()
+
+    def suspend(self) -> None:
+        from vm_manager.backends.qemu.monitor import Monitor
+
+        with Monitor(self._home) as monitor:
+            monitor.execute("stop")
+
+    def resume(self) -> None:
+        from vm_manager.backends.qemu.agent import correct_clock
+        from vm_manager.backends.qemu.migration import abandon_migration
+        from vm_manager.backends.qemu.monitor import Monitor
+
+        with Monitor(self._home) as monitor:
+            abandon_migration(monitor)
+            monitor.execute("cont")
+            correct_clock(self._home, monitor)
+
+    def observe(self) -> Observation:
+        pid = lock_owner(self._files.pid)
+        if pid is None:
+            return self._off()
+
+        from vm_manager.backends.qemu.query import ask
+
+        answer = ask(self._home, self._record.spec.access.port)
+        if answer is None:
+            # A busy socket does not make a guest suspended: say what is certain.
+            last_port = QemuData.of(self._record).ssh_port
+            return Observation(VmState.RUNNING, True, pid, _endpoint(last_port), "its monitor does not answer")
+        state = _STATES.get(answer.status, VmState.RUNNING)
+        resumable = answer.status == "io-error"
+        return Observation(state, True, pid, _endpoint(answer.ssh_port), answer.status, resumable)
+
+    def _off(self) -> Observation:
+        if self._files.saved_state.exists():
+            return Observation(VmState.SUSPENDED, saved=True, detail="saved to disk")
+        if not self._record.progress.started:
+            return Observation(VmState.PREPARED)
+        from vm_manager.backends.qemu.history import own_end
+
+        return Observation(VmState.STOPPED, detail=own_end(self._files.events_log))
+
+    def require_alive(self) -> None:
+        from vm_manager.backends.qemu.incidents import exited, living_incident
+
+        if lock_owner(self._files.pid) is None:
+            child = self._children.qemu(self._home)
+            raise exited(self._name, self._files, child.wait() if child else None)
+        if incident := living_incident(self._name, self._files):
+            raise incident.error
+
+    def incident(self) -> Incident | None:
+        from vm_manager.backends.qemu.incidents import ending, living_incident
+
+        if lock_owner(self._files.pid) is not None:
+            return living_incident(self._name, self._files)
+        if not self._record.progress.started:
+            return None
+        child = self._children.qemu(self._home)
+        return ending(self._name, self._files, child.poll() if child else None)
+
+    def vitals(self) -> Vitals | None:
+        from vm_manager.backends.qemu.history import read_history
+        from vm_manager.backends.qemu.query import disk_operations
+
+        found = disk_operations(self._home)
+        if found is None:
+            return None
+        operations, writes = found
+        return Vitals(operations, read_history(self._files.events_log).resets, writes)
+
+    def execution(self) -> Execution | None:
+        from vm_manager.backends.qemu.execution import execution_of
+        from vm_manager.backends.qemu.query import registers
+
+        return execution_of(registers(self._home) or "")
+
+    def screen(self) -> tuple[str, ...]:
+        from vm_manager.backends.qemu.screen import read_screen
+
+        return read_screen(self._home)
+
+    def evidence(self) -> tuple[Evidence, ...]:
+        from vm_manager.backends.qemu.incidents import log_evidence
+
+        return log_evidence(self._files)
+
+    def acceleration(self) -> Acceleration | None:
+        # For every line of `list`, also where the section is damaged.
+        word, reason = self._said("accelerator")
+        known = next((accelerator for accelerator in Accelerator if accelerator == word), None)
+        return Acceleration(known, reason) if known else None
+
+    def confinement(self) -> Confinement | None:
+        # As above, for every line of `list`.
+        word, reason = self._said("sandbox")
+        known = next((kind for kind in SandboxKind if kind == word), None)
+        return Confinement(known, reason) if known else None
+
+    def _said(self, what: str) -> tuple[object, str]:
+        """A word of the record's section, and the reason beside it."""
+        reason = self._record.backend_data.get(f"{what}_reason")
+        return self._record.backend_data.get(what), reason if isinstance(reason, str) else ""
+
+    def distrust(self, finding: KvmUnusable) -> None:
+        from vm_manager.backends.qemu.launch import distrust_kvm
+
+        distrust_kvm(self._record, finding)
+
+    def stall_limit_s(self) -> int:
+        return _STALL_LIMIT_S[QemuData.of(self._record).accelerator or Accelerator.TCG]
+
+    def boot_timeout_s(self) -> int:
+        return _BOOT_TIMEOUT_S[QemuData.of(self._record).accelerator or Accelerator.TCG]
+
+    def check_section(self) -> None:
+        QemuData.of(self._record)
+
+    def saved_state(self) -> QemuSavedState:
+        from vm_manager.backends.qemu.groups import QemuSavedState
+
+        return QemuSavedState(self._record, self._home, self._children)
+
+    def snapshots(self) -> QemuSnapshots:
+        from vm_manager.backends.qemu.groups import QemuSnapshots
+
+        return QemuSnapshots(self._record, self._home, self._children)
+
+    def migration(self) -> QemuMigration:
+        from vm_manager.backends.qemu.groups import QemuMigration
+
+        return QemuMigration(self._record, self._home, self._children)
+
+    def connect_console(self) -> socket.socket:
+        from vm_manager.backends.qemu.console import connect_console
+
+        return connect_console(self._name, self._home)
+
+
+def _endpoint(port: int | None) -> Endpoint | None:
+    return Endpoint(_LOOPBACK, port) if port else None
