@@ -57,10 +57,7 @@ class VmError(Exception):
         self, template: str, args: Mapping[str, str | int] | None = None, /, **details: Unpack[Details]
     ) -> None:
         from vm_manager.diagnostics.model import Diagnostic, Severity
-        from vm_manager.diagnostics.redact import redact
 
-        message = redact(template.format(**(args or {})))
-        super().__init__(message)
         entry = self.entry
         details.setdefault("help", (entry.help,))
         details.setdefault("exit_code", entry.exit_code)
@@ -70,11 +67,12 @@ class VmError(Exception):
             severity=Severity.ERROR,
             kind=entry.kind,
             fault=entry.fault,
-            message=message,
+            message=template.format(**(args or {})),
             template=template,
-            args=dict(args or {}),
+            args=args or {},
             **details,
         )
+        super().__init__(self._diagnostic.message)
 
     @property
     def diagnostic(self) -> Diagnostic:

@@ -1,14 +1,16 @@
 """The value that every failure is: what happened, where, why, what shows it, and what to do.
 
-Frozen and made of plain data, so that it can be shown, logged, sent and compared. It rides on `VmError.diagnostic`.
+Frozen to the bottom and made of plain data, so that it can be shown, logged, sent, compared and hashed. It rides on
+`VmError.diagnostic`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from vm_manager.diagnostics.frozen import FrozenArgs
 from vm_manager.diagnostics.redact import redact, redact_lines
 from vm_manager.diagnostics.safe_text import safe_line
 from vm_manager.diagnostics.spans import Source, Span
@@ -125,13 +127,17 @@ class Suggestion:
     argv: tuple[str, ...] = ()
     applicability: Applicability = Applicability.MAYBE
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "edits", tuple(self.edits))
+        object.__setattr__(self, "argv", tuple(self.argv))
+
 
 @dataclass(frozen=True)
 class Diagnostic:
     """A failure or warning as a value.
 
     code, number, kind, fault, exit_code: from the registry of codes.
-    message: `template` filled with `args`; one line, lower case, no final period.
+    message: `template` filled with `args`; one line without control characters, lower case, no final period.
     help: what to do next, most likely first; never empty for an error.
     elapsed_s, timeout_s: how long it took, and the limit it ran into, where there is one.
     retryable: whether the same command may well succeed if it is run again.
@@ -146,7 +152,7 @@ class Diagnostic:
     exit_code: int
     message: str
     template: str
-    args: Mapping[str, str | int] = field(default_factory=dict)
+    args: Mapping[str, str | int] = field(default_factory=lambda: FrozenArgs({}))
     help: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     labels: tuple[Label, ...] = ()
@@ -164,10 +170,12 @@ class Diagnostic:
     def __post_init__(self) -> None:
         # Here, so that no way of making one can forget it.
         args = {name: redact(value) if isinstance(value, str) else value for name, value in self.args.items()}
-        object.__setattr__(self, "args", args)
-        object.__setattr__(self, "message", redact(self.message))
+        object.__setattr__(self, "args", FrozenArgs(args))
+        object.__setattr__(self, "message", _one_line(redact(self.message)))
         for name in ("help", "notes"):
-            object.__setattr__(self, name, tuple(map(redact, getattr(self, name))))
+            object.__setattr__(self, name, tuple(map(redact, _several(getattr(self, name)))))
+        for name in ("labels", "suggestions", "causes", "related", "evidence"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
     def domain(self) -> str:
@@ -188,3 +196,13 @@ class Diagnostic:
         ended = self.args.get("status", 0)
         status = ended if isinstance(ended, int) else 0
         return self.number, self.domain, self.message, level, self.template, first, second, number, status
+
+
+def _one_line(text: str) -> str:
+    lines = text.splitlines()
+    return safe_line(text) if len(lines) < 2 else " ".join(safe_line(line.strip()) for line in lines if line.strip())
+
+
+def _several(texts: str | Iterable[str]) -> Iterable[str]:
+    """One text stands for itself, and not for its letters."""
+    return (texts,) if isinstance(texts, str) else texts

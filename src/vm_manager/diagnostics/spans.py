@@ -56,9 +56,9 @@ class Source:
         return Source(self.name, "".join((*parts, self.text[pos:])))
 
     @cached_property
-    def _line_starts(self) -> list[int]:
+    def _line_starts(self) -> tuple[int, ...]:
         # Computed once: counting newlines for every position would be quadratic in the number of labels.
-        return [0, *(found.end() for found in _LINE_END.finditer(self.text))]
+        return (0, *(found.end() for found in _LINE_END.finditer(self.text)))
 
     def position(self, offset: int) -> tuple[int, int]:
         """Line and column of an offset, both from 1, the column in code points."""
