@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
+from vm_manager.app.errors import report_now
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import Interrupted, Partial, VmError
 
@@ -35,6 +36,7 @@ def on_each(
 ) -> tuple[Outcome, ...]:
     """Do `work` for every VM, as many at once as can be; it returns what it did. One that fails stops only those that need it.
 
+    A failure is reported at once, in the caller's thread, while the others are worked on.
     failures: VMs that could not even be looked at; their outcomes come last.
     needs: by VM, others of `vms` whose work must have succeeded before its own begins; without a circle.
     parallel: how many at once at the most; None: all.
@@ -49,6 +51,8 @@ def on_each(
         except VmError as error:
             return Outcome(vm, "failed", error)
 
+    for failure in failures.values():
+        report_now(failure)
     outcomes: dict[str, Outcome] = {}
     failed = set(failures)
     order = TopologicalSorter({vm: [other for other in needs.get(vm, ()) if other in vms] for vm in vms})
@@ -66,6 +70,8 @@ def on_each(
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for outcome in (future.result() for future in done):
                     outcomes[outcome.vm] = outcome
+                    if outcome.error:
+                        report_now(outcome.error)
                     if outcome.error or outcome.skipped:
                         failed.add(outcome.vm)
                     order.done(outcome.vm)

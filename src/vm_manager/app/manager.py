@@ -63,21 +63,25 @@ class Manager:
         accelerator: Accelerator | None = None,
         max_image_bytes: int | None = None,
     ) -> None:
-        store = InstanceStore(DataDir(data or data_home()))
+        root = data or data_home()
+        store = InstanceStore(DataDir(root))
         self._services = Services(store, backend, emit, cancel or CancelToken(), accelerator, max_image_bytes)
-        self._errors = ErrorReporter()
+        self._errors = ErrorReporter(str(root))
 
     def on_error(self, handler: ErrorHandler) -> Callable[[], None]:
-        """Be told of every failure of this manager, as it is recorded; returns a function that unregisters the handler."""
+        """Be told of every failure of this manager, as it is recorded; returns a function that unregisters the handler.
+
+        It is called in the thread of the call that fails; for one VM of several, while the others are still worked on.
+        """
         return self._errors.on_error(handler)
 
     def last_error(self) -> VmError | None:
-        """The failure of the last call, or None when it succeeded."""
+        """The failure of the last call in this thread or asyncio task, or None when it succeeded."""
         return self._errors.last
 
     def reset_last_error(self) -> None:
-        """Forget the last failure."""
-        self._errors.last = None
+        """Forget the last failure of this thread or asyncio task."""
+        self._errors.forget()
 
     def load(self, file: Path | None = None) -> Project:
         """Read a VMFile; its warnings are in the project.
@@ -343,7 +347,10 @@ class Manager:
             return self._reported(lifecycle(self._services, Verb(verb), names, timeout_s=timeout_s))
 
     def _reported(self, outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
-        """Failures of single VMs are in their outcomes and are not raised; they count all the same."""
+        """Failures of single VMs are in their outcomes and are not raised; they count all the same.
+
+        Most have been reported when they happened, and none is told twice.
+        """
         for outcome in outcomes:
             if outcome.error is not None:
                 self._errors.report(outcome.error)
