@@ -40,12 +40,18 @@ class _Entry:
     def __get__(self, error: VmError | None, leaf: type[VmError]) -> Code:
         from vm_manager.diagnostics.registry import CODES
 
-        return CODES[leaf.code]
+        code = getattr(leaf, "code", None)
+        if code is None:
+            raise LookupError(f"{leaf.__name__} has no code: raise a subclass that has one")
+        if code not in CODES:
+            raise LookupError(f"{code} is not registered: see register_code")
+        return CODES[code]
 
 
 class VmError(Exception):
     """Any diagnosed failure of vmctl; `diagnostic` is its value.
 
+    code: of the registry; a subclass with a code of its own needs that registered, see `register_code`.
     template, args: the message, `"no VM is named '{name}'"` with `{"name": "web"}`.
     help: falls back to the registry's general advice, so that no failure is without.
     """

@@ -1,10 +1,13 @@
 """Every code that vmctl can end with: one table that the classes, the help texts, the pages and the tests are made from.
 
-Numbers are frozen and only ever appended. The exit codes group the codes by what a script would do about them.
+Numbers are frozen and only ever appended. The exit codes group the codes by what a script would do about them. A program that
+embeds vmctl can register codes of its own beside them.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vm_manager.diagnostics.model import Fault, Kind
@@ -500,3 +503,57 @@ _TABLE = (
 
 CODES: dict[str, Code] = {entry.code: entry for entry in _TABLE}
 NUMBERS: dict[int, Code] = {entry.number: entry for entry in _TABLE}
+
+# Where the numbers of codes begin that are not vmctl's own.
+OWN_NUMBERS = 10_000
+_OWN_CODE = re.compile(r"[a-z0-9_]+(::[a-z0-9_]+)+")
+_RESERVED = ("vm_manager", "vmctl")
+# A shell has its own meanings for 126 and above.
+_EXIT_CODES = range(1, 126)
+
+
+def register_code(entry: Code) -> Callable[[], None]:
+    """Add a code of a program that embeds vmctl; a subclass of `VmError` with this `code` is a failure like any other.
+
+    entry: its code is in a domain of the program's own, such as `acme::licence::missing`; its number is 10000 or above; its
+    exit code is from 1 to 125. To register the same one again does nothing.
+    Returns a function that takes it away again; calling that again does nothing. What it refuses is a ValueError.
+    """
+    if CODES.get(entry.code) == entry:
+        return lambda: None
+    if problem := _problem(entry):
+        raise ValueError(f"{entry.code}: {problem}")
+    CODES[entry.code] = NUMBERS[entry.number] = entry
+
+    def unregister() -> None:
+        if CODES.get(entry.code) is entry:
+            del CODES[entry.code], NUMBERS[entry.number]
+
+    return _once(unregister)
+
+
+def _problem(entry: Code) -> str | None:
+    """Why a code cannot be registered."""
+    if not _OWN_CODE.fullmatch(entry.code):
+        return "a code is made of lower-case words with :: between them"
+    if entry.code.partition("::")[0] in _RESERVED:
+        return "the domains vm_manager:: and vmctl:: are vmctl's own"
+    if entry.number < OWN_NUMBERS:
+        return f"the numbers of other programs' codes are from {OWN_NUMBERS} on"
+    if entry.exit_code not in _EXIT_CODES:
+        return "an exit code is from 1 to 125"
+    if not entry.help.strip():
+        return "a code needs a help: what to do about it"
+    if entry.code in CODES or entry.number in NUMBERS:
+        return f"the code or its number {entry.number} is taken"
+    return None
+
+
+def _once(function: Callable[[], None]) -> Callable[[], None]:
+    todo = [function]
+
+    def call() -> None:
+        if todo:
+            todo.pop()()
+
+    return call
