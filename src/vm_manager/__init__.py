@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vm_manager.app.arguments import Names, StrPath
     from vm_manager.app.errors import ErrorHandler, last_error, reset_last_error, set_error_handler
     from vm_manager.app.fleet import Outcome
     from vm_manager.app.images import Pruned, Pulled
@@ -164,7 +165,7 @@ __all__ = [
     "FormatDetectionFailed", "GuestError", "GuestOutput", "GuestPanicked", "HostError", "HostKeyMismatch", "ImageError",
     "ImageOrigin", "ImageRefused", "ImageReport", "ImageSource", "ImageTooLarge", "Instance", "InstanceRecord", "Interrupted",
     "InvalidState", "IoFailed", "IpDiscoveryTimeout", "KeygenFailed", "Kind", "KvmUnusable", "Label", "LastFailure", "Later",
-    "Log", "LogLine", "Manager", "MigrationFailed", "MissingFirmware", "MissingTool", "NetworkMode", "NewVm",
+    "Log", "LogLine", "Manager", "MigrationFailed", "MissingFirmware", "MissingTool", "Names", "NetworkMode", "NewVm",
     "NoKey", "NoSandbox", "NotFoundError", "Noticed", "Observation", "OciPullFailed", "OnError", "Operation", "Outcome",
     "OverlayCreationFailed", "Partial", "PartialError", "PermissionDenied", "PhaseReached", "Plan", "PortInUse", "Progress",
     "Progressed", "Project", "PropolisRequestFailed", "PropolisUnreachable", "ProvisionError", "ProvisionFailed",
@@ -172,13 +173,14 @@ __all__ = [
     "QemuJobFailed", "QemuSpawnFailed", "QmpCommandFailed", "QmpConnectFailed", "RemoteError", "SandboxKind", "SeedError",
     "SeedIsoFailed", "Severity", "Silence", "Snapshot", "Source", "Span", "SshAccess", "SshError", "SshFailed",
     "StateCorrupt", "StateError", "StateForeign", "StateLocked", "StateUntrusted", "StepFailed", "StepFinished",
-    "StepStarted", "Stream", "Subject", "Suggestion", "UpOptions", "Usage", "UsageError", "VmError", "VmFileError",
+    "StepStarted", "StrPath", "Stream", "Subject", "Suggestion", "UpOptions", "Usage", "UsageError", "VmError", "VmFileError",
     "VmFileInvalid", "VmFileNotFound", "VmFileParseFailed", "VmFileUntrusted", "VmForeign", "VmNotFound", "VmSpec", "VmState",
     "WaitFor", "Warned", "last_error", "register_code", "reset_last_error", "set_error_handler",
 ]  # fmt: skip
 
 # By module, the names that are looked for in it.
 _HOMES = {
+    "vm_manager.app.arguments": "Names StrPath",
     "vm_manager.app.errors": "ErrorHandler last_error reset_last_error set_error_handler",
     "vm_manager.app.fleet": "Outcome",
     "vm_manager.app.images": "Pruned Pulled",

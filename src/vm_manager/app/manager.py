@@ -5,11 +5,12 @@ The modules behind the methods are imported when they are called: listing VMs mu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vm_manager.app.arguments import Names, StrPath, path_of, words
 from vm_manager.app.errors import ErrorHandler, ErrorReporter
 from vm_manager.app.looking import look
 from vm_manager.app.services import Services
@@ -41,6 +42,12 @@ def _ignore(event: Event) -> None:
     """For callers that do not want to be told."""
 
 
+def _accelerator(word: str) -> Accelerator:
+    from vm_manager.domain.spec import Accelerator
+
+    return Accelerator(word)
+
+
 class Manager:
     """Virtual machines below one data directory.
 
@@ -50,22 +57,25 @@ class Manager:
     max_image_bytes: how large an image may be, as a file and as a disk; None: 64 GiB as a file, 2 TiB as a disk.
     emit: is told what happens while it happens, from several threads.
     cancel: ends every wait when it is set.
-    Methods that take a project work on the VMs of its VMFile: all of them, or those named.
+    Methods that take a project work on the VMs of its VMFile: all of them, or those named. Where several names are taken, one may
+    be given alone; where a path is taken, it may be a text.
     """
 
     def __init__(
         self,
-        data: Path | None = None,
+        data: StrPath | None = None,
         *,
         backend: str = DEFAULT_BACKEND,
         emit: EventSink = _ignore,
         cancel: CancelToken | None = None,
-        accelerator: Accelerator | None = None,
+        accelerator: Accelerator | str | None = None,
         max_image_bytes: int | None = None,
     ) -> None:
-        root = data or data_home()
+        # Absolute from the start: the working directory may change.
+        root = (path_of(data) or data_home()).absolute()
         store = InstanceStore(DataDir(root))
-        self._services = Services(store, backend, emit, cancel or CancelToken(), accelerator, max_image_bytes)
+        chosen = _accelerator(accelerator) if accelerator else None
+        self._services = Services(store, backend, emit, cancel or CancelToken(), chosen, max_image_bytes)
         self._errors = ErrorReporter(str(root))
 
     def on_error(self, handler: ErrorHandler) -> Callable[[], None]:
@@ -83,7 +93,7 @@ class Manager:
         """Forget the last failure of this thread or asyncio task."""
         self._errors.forget()
 
-    def load(self, file: Path | None = None) -> Project:
+    def load(self, file: StrPath | None = None) -> Project:
         """Read a VMFile; its warnings are in the project.
 
         Raises: `vmfile::not_found`, `vmfile::parse_failed`, `vmfile::validation`, `backend::not_available`.
@@ -91,9 +101,9 @@ class Manager:
         from vm_manager.vmfile.load import load
 
         with self._errors.boundary():
-            return load(file, platform=self._services.platform())
+            return load(path_of(file), platform=self._services.platform())
 
-    def up(self, project: Project, names: Sequence[str] = (), options: UpOptions | None = None) -> tuple[Outcome, ...]:
+    def up(self, project: Project, names: Names = (), options: UpOptions | None = None) -> tuple[Outcome, ...]:
         """Create, start, wait and provision, in the order of what depends on what.
 
         Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmctl::usage` for provisioners and dependants that would not
@@ -102,28 +112,26 @@ class Manager:
         from vm_manager.app.up import UpOptions, up
 
         with self._errors.boundary():
-            return self._reported(up(self._services, project, names, options or UpOptions()))
+            return self._reported(up(self._services, project, words(names), options or UpOptions()))
 
-    def reload(
-        self, project: Project, names: Sequence[str] = (), options: UpOptions | None = None
-    ) -> tuple[Outcome, ...]:
+    def reload(self, project: Project, names: Names = (), options: UpOptions | None = None) -> tuple[Outcome, ...]:
         """Replace VMs by new ones, each made completely before the old one is ended. Raises: as `up`."""
         from vm_manager.app.up import UpOptions, reload
 
         with self._errors.boundary():
-            return self._reported(reload(self._services, project, names, options or UpOptions()))
+            return self._reported(reload(self._services, project, words(names), options or UpOptions()))
 
-    def plan(self, project: Project, names: Sequence[str] = (), options: UpOptions | None = None) -> Plan:
+    def plan(self, project: Project, names: Names = (), options: UpOptions | None = None) -> Plan:
         """What `up` would do; nothing is locked or changed. Raises: as `up`, and the failure of a VM that cannot be read."""
         from vm_manager.app.up import UpOptions, plan
 
         with self._errors.boundary():
-            return plan(self._services, project, names, options or UpOptions())
+            return plan(self._services, project, words(names), options or UpOptions())
 
     def down(
         self,
         project: Project,
-        names: Sequence[str] = (),
+        names: Names = (),
         *,
         destroy: bool = False,
         with_orphans: bool = False,
@@ -137,12 +145,17 @@ class Manager:
 
         with self._errors.boundary():
             return self._reported(
-                down(self._services, project, names, destroy=destroy, with_orphans=with_orphans, timeout_s=timeout_s)
+                down(
+                    self._services,
+                    project,
+                    words(names),
+                    destroy=destroy,
+                    with_orphans=with_orphans,
+                    timeout_s=timeout_s,
+                )
             )
 
-    def provision(
-        self, project: Project, names: Sequence[str] = (), *, number: int | None = None
-    ) -> tuple[Outcome, ...]:
+    def provision(self, project: Project, names: Names = (), *, number: int | None = None) -> tuple[Outcome, ...]:
         """Run the provisioners of running VMs again, or only the one of a single VM with this number, from 1.
 
         Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`, `vmctl::usage` for a step that does not exist,
@@ -151,7 +164,7 @@ class Manager:
         from vm_manager.app.provision import provision
 
         with self._errors.boundary():
-            return self._reported(provision(self._services, project, names, number=number))
+            return self._reported(provision(self._services, project, words(names), number=number))
 
     def create(self, new: NewVm, *, start: bool = False) -> tuple[Outcome, ...]:
         """Make one VM without a VMFile, and with `start` bring it up.
@@ -165,7 +178,7 @@ class Manager:
             return self._reported(create(self._services, new, start=start))
 
     def start(
-        self, names: Sequence[str], *, timeout_s: float | None = None, discard_saved_state: bool = False
+        self, names: Names, *, timeout_s: float | None = None, discard_saved_state: bool = False
     ) -> tuple[Outcome, ...]:
         """Power on, or let a suspended VM go on, and wait for as much as it has reached before.
 
@@ -175,23 +188,23 @@ class Manager:
         """
         return self._lifecycle("start --discard-saved-state" if discard_saved_state else "start", names, timeout_s)
 
-    def stop(self, names: Sequence[str], *, timeout_s: float = 30.0) -> tuple[Outcome, ...]:
+    def stop(self, names: Names, *, timeout_s: float = 30.0) -> tuple[Outcome, ...]:
         """Power off; timeout_s: for the guest to do that itself. Raises: `vm::not_found`, `state::locked`."""
         return self._lifecycle("stop", names, timeout_s)
 
-    def restart(self, names: Sequence[str], *, timeout_s: float = 30.0) -> tuple[Outcome, ...]:
+    def restart(self, names: Names, *, timeout_s: float = 30.0) -> tuple[Outcome, ...]:
         """Stop and start; timeout_s: for the guest to shut down by itself. Raises: `vm::not_found`, `state::locked`."""
         return self._lifecycle("restart", names, timeout_s)
 
-    def suspend(self, names: Sequence[str], *, to_disk: bool = False) -> tuple[Outcome, ...]:
+    def suspend(self, names: Names, *, to_disk: bool = False) -> tuple[Outcome, ...]:
         """Pause the vCPUs; to_disk: save the machine and power it off. Raises: `vm::not_found`, `state::locked`."""
         return self._lifecycle("suspend --to-disk" if to_disk else "suspend", names)
 
-    def resume(self, names: Sequence[str]) -> tuple[Outcome, ...]:
+    def resume(self, names: Names) -> tuple[Outcome, ...]:
         """Undo `suspend`. Raises: `vm::not_found`, `state::locked`."""
         return self._lifecycle("resume", names)
 
-    def migrate(self, name: str, to: str) -> tuple[Outcome, ...]:
+    def migrate(self, name: str, to: StrPath) -> tuple[Outcome, ...]:
         """Move a running VM to another data directory of this host, without stopping it.
 
         to: the directory, or its `file:` URL.
@@ -200,7 +213,7 @@ class Manager:
         from vm_manager.app.migrate import migrate
 
         with self._errors.boundary():
-            return self._reported(migrate(self._services, name, to))
+            return self._reported(migrate(self._services, name, os.fspath(to)))
 
     def snapshots(self, name: str) -> tuple[Snapshot, ...]:
         """The snapshots of a VM, oldest first. Raises: `vm::not_found`, `state::corrupt`, `image::format_detection_failed`."""
@@ -224,7 +237,7 @@ class Manager:
         """Remove a snapshot. Raises: as `create_snapshot`."""
         return self._change_snapshots("snapshot delete", name, tag)
 
-    def destroy(self, names: Sequence[str]) -> tuple[Outcome, ...]:
+    def destroy(self, names: Names) -> tuple[Outcome, ...]:
         """Remove VMs in any state, wherever they came from. Raises: `vm::not_found`, `state::locked`."""
         return self._lifecycle("destroy", names)
 
@@ -247,15 +260,17 @@ class Manager:
             return look(self._services, name)
 
     def login_command(
-        self, name: str, command: Sequence[str] = (), *, user: str | None = None, key: Path | None = None
+        self, name: str, command: Names = (), *, user: str | None = None, key: StrPath | None = None
     ) -> list[str]:
         """OpenSSH's command line into a VM. Raises: `vm::not_found`, `vm::invalid_state`, `ssh::failed`."""
         from vm_manager.app.login import login_command
 
         with self._errors.boundary():
-            return login_command(self._services, name, command, user=user, key=key)
+            return login_command(self._services, name, words(command), user=user, key=path_of(key))
 
-    def pull_image(self, url: str, *, name: str = "", sha256: str | None = None, sha512: str | None = None) -> Pulled:
+    def pull_image(
+        self, url: StrPath, *, name: str = "", sha256: str | None = None, sha512: str | None = None
+    ) -> Pulled:
         """Put an image into the cache, from a URL or the path of a file.
 
         Raises: `image::download_failed`, `image::checksum_mismatch`, `image::refused`.
@@ -263,7 +278,7 @@ class Manager:
         from vm_manager.app.images import pull
 
         with self._errors.boundary():
-            return pull(self._services, url, name=name, sha256=sha256, sha512=sha512)
+            return pull(self._services, os.fspath(url), name=name, sha256=sha256, sha512=sha512)
 
     def images(self) -> tuple[tuple[CachedImage, ...], tuple[VmError, ...]]:
         """The images of the cache, and why VMs that may use them could not be looked at."""
@@ -272,7 +287,7 @@ class Manager:
         with self._errors.boundary():
             return listed(self._services)
 
-    def inspect_image(self, reference: str) -> ImageReport:
+    def inspect_image(self, reference: StrPath) -> ImageReport:
         """What an image is: a file, or a URL, name or digest of the cache.
 
         Raises: `vmctl::create::image_not_found`, `image::format_detection_failed`.
@@ -280,10 +295,10 @@ class Manager:
         from vm_manager.app.images import inspect
 
         with self._errors.boundary():
-            return inspect(self._services, reference)
+            return inspect(self._services, os.fspath(reference))
 
     def convert_image(
-        self, reference: str, target: Path, *, format: str = "qcow2", compress: bool = False
+        self, reference: StrPath, target: StrPath, *, format: str = "qcow2", compress: bool = False
     ) -> ImageReport:
         """Write an image as a new file of another format.
 
@@ -292,14 +307,16 @@ class Manager:
         from vm_manager.app.images import convert_image
 
         with self._errors.boundary():
-            return convert_image(self._services, reference, target, format=format, compress=compress)
+            return convert_image(
+                self._services, os.fspath(reference), path_of(target), format=format, compress=compress
+            )
 
-    def remove_images(self, references: Sequence[str]) -> tuple[CachedImage, ...]:
+    def remove_images(self, references: Names) -> tuple[CachedImage, ...]:
         """Remove images from the cache, all or none. Raises: `vmctl::create::image_not_found`, `vm::invalid_state`."""
         from vm_manager.app.images import remove
 
         with self._errors.boundary():
-            return remove(self._services, references)
+            return remove(self._services, words(references))
 
     def prune_images(self, *, dry_run: bool = False) -> Pruned:
         """Remove the images that no VM's disk stands on. Raises: `state::corrupt`, `image::format_detection_failed`."""
@@ -320,7 +337,7 @@ class Manager:
             yield connect
 
     def log(
-        self, name: str, logs: Sequence[Log], *, lines: int | None = None, follow: bool = False
+        self, name: str, logs: Log | Iterable[Log], *, lines: int | None = None, follow: bool = False
     ) -> Iterator[LogLine | Silence]:
         """The lines of a VM's logs, of those that have none a `Silence`.
 
@@ -330,7 +347,7 @@ class Manager:
         from vm_manager.app.log import read_logs
 
         with self._errors.boundary():
-            yield from read_logs(self._services, name, logs, lines=lines, follow=follow)
+            yield from read_logs(self._services, name, words(logs), lines=lines, follow=follow)
 
     def _change_snapshots(self, verb: str, name: str, tag: str | None) -> tuple[Outcome, ...]:
         from vm_manager.app.snapshots import change_snapshots
@@ -339,12 +356,12 @@ class Manager:
         with self._errors.boundary():
             return self._reported(change_snapshots(self._services, Verb(verb), name, tag))
 
-    def _lifecycle(self, verb: str, names: Sequence[str], timeout_s: float | None = None) -> tuple[Outcome, ...]:
+    def _lifecycle(self, verb: str, names: Names, timeout_s: float | None = None) -> tuple[Outcome, ...]:
         from vm_manager.app.lifecycle import lifecycle
         from vm_manager.planning.table import Verb
 
         with self._errors.boundary():
-            return self._reported(lifecycle(self._services, Verb(verb), names, timeout_s=timeout_s))
+            return self._reported(lifecycle(self._services, Verb(verb), words(names), timeout_s=timeout_s))
 
     def _reported(self, outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
         """Failures of single VMs are in their outcomes and are not raised; they count all the same.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm_manager.app.apply import Run, RunOptions, check_host
+from vm_manager.app.arguments import StrPath, path_of
 from vm_manager.app.create import cached_urls
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.holding import hold
@@ -45,23 +46,23 @@ class NewVm:
 
     image: a disk image on this host; image_url: one to fetch; exactly one of them. sha256, sha512: what a fetched one must
     have, hexadecimal.
-    vcpus: a whole number. memory: MiB, or a size such as 2GiB. disk: GiB, or such a size; None: as large as the image.
+    vcpus: a whole number. memory: MiB, or a size such as "2GiB". disk: GiB, or such a size; None: as large as the image.
     user_data: a file that replaces vmctl's own user-data. ssh_key: a public key file; without one a pair is generated.
     accelerator: what executes the guest.
     """
 
     name: str
-    image: Path | None = None
+    image: StrPath | None = None
     image_url: str | None = None
     sha256: str | None = None
     sha512: str | None = None
-    vcpus: str = "1"
-    memory: str = "1024"
-    disk: str | None = None
-    user_data: Path | None = None
-    ssh_key: Path | None = None
+    vcpus: int | str = 1
+    memory: int | str = 1024
+    disk: int | str | None = None
+    user_data: StrPath | None = None
+    ssh_key: StrPath | None = None
     user: str = "vm"
-    accelerator: Accelerator = Accelerator.AUTO
+    accelerator: Accelerator | str = Accelerator.AUTO
 
 
 def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outcome, ...]:
@@ -72,8 +73,8 @@ def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outc
     outcome.
     """
     spec = _spec(new)
-    _check_file(new.user_data, "the user-data", USER_DATA_BYTES, check_user_data)
-    _check_file(new.ssh_key, "the public key", KEY_BYTES, check_public_key)
+    _check_file(path_of(new.user_data), "the user-data", USER_DATA_BYTES, check_user_data)
+    _check_file(path_of(new.ssh_key), "the public key", KEY_BYTES, check_public_key)
     with hold(services, (spec.name,), "vmctl create"):
         if services.store.exists(spec.name):
             raise CreateNameExists(
@@ -96,25 +97,26 @@ def _spec(new: NewVm) -> VmSpec:
             {"name": new.name},
             help=("use letters, digits and hyphens, 63 at the most, with no hyphen at either end",),
         )
-    vcpus = int(new.vcpus) if _NUMBER.fullmatch(new.vcpus) else None
+    number = str(new.vcpus)
+    vcpus = int(number) if _NUMBER.fullmatch(number) else None
     if vcpus is None or not VCPUS.low <= vcpus <= VCPUS.high:
         raise CreateInvalidVcpus(
             "'{vcpus}' is no possible number of virtual CPUs",
-            {"vcpus": new.vcpus},
+            {"vcpus": number},
             help=(f"give a whole number from {VCPUS.low} to {VCPUS.high}: `--vcpus 2`",),
         )
     memory = _size(new.memory, MEMORY)
     if memory is None:
         raise CreateInvalidMemory(
             "'{memory}' is no possible size of memory",
-            {"memory": new.memory},
+            {"memory": str(new.memory)},
             help=(f"give a number of MiB, or a size, from {_bounds(MEMORY)}: `--memory 2GiB`",),
         )
     disk = None if new.disk is None else _size(new.disk, DISK)
     if new.disk is not None and disk is None:
         raise Usage(
             "'{disk}' is no possible size of a disk",
-            {"disk": new.disk},
+            {"disk": str(new.disk)},
             help=(f"give a number of GiB, or a size, from {_bounds(DISK)}: `--disk 20`",),
         )
     return VmSpec(
@@ -125,12 +127,13 @@ def _spec(new: NewVm) -> VmSpec:
         disk_bytes=disk,
         cloud_init=CloudInit(hostname=new.name, ssh_key=_absolute(new.ssh_key), user_data=_absolute(new.user_data)),
         ssh=SshAccess(user=new.user),
-        accelerator=new.accelerator,
+        accelerator=Accelerator(new.accelerator),
     )
 
 
-def _size(text: str, kind: Size) -> int | None:
+def _size(wanted: int | str, kind: Size) -> int | None:
     """The bytes that are meant, or None when it is no size that is allowed."""
+    text = str(wanted)
     size = int(text) * kind.unit_bytes if _NUMBER.fullmatch(text) else size_with_unit(text)
     return size if size is not None and kind.low <= size <= kind.high else None
 
@@ -148,14 +151,15 @@ def _image(new: NewVm) -> ImageSource:
         raise Usage("a checksum is for an image that is fetched", help=("give it together with `--image-url`",))
     if new.image is None:
         raise CreateNoImage("there is no image to make the VM from")
-    if not new.image.exists():
-        raise CreateImageNotFound("there is no image {path}", {"path": str(new.image)})
-    require_image_file(new.image)
-    return ImageSource(path=_absolute(new.image))
+    image = path_of(new.image)
+    if not image.exists():
+        raise CreateImageNotFound("there is no image {path}", {"path": str(image)})
+    require_image_file(image)
+    return ImageSource(path=_absolute(image))
 
 
-def _absolute(path: Path | None) -> str | None:
-    return str(path.absolute()) if path else None
+def _absolute(path: StrPath | None) -> str | None:
+    return str(path_of(path).absolute()) if path else None
 
 
 def _check_file(path: Path | None, what: str, most_bytes: int, check: Callable[[bytes, str], list[Flaw]]) -> None:
