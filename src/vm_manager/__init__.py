@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vm_manager.app.arguments import Names, StrPath
     from vm_manager.app.errors import ErrorHandler, last_error, reset_last_error, set_error_handler
-    from vm_manager.app.fleet import Outcome
+    from vm_manager.app.fleet import Outcome, raise_for_failure
     from vm_manager.app.images import Pruned, Pulled
     from vm_manager.app.log import Log, LogLine, Silence
     from vm_manager.app.manager import Manager
@@ -153,6 +153,7 @@ if TYPE_CHECKING:
         SshAccess,
         VmSpec,
     )
+    from vm_manager.ui.render import render
     from vm_manager.vmfile.blocks import Later
     from vm_manager.vmfile.load import Project
 
@@ -175,14 +176,14 @@ __all__ = [
     "StateCorrupt", "StateError", "StateForeign", "StateLocked", "StateUntrusted", "StepFailed", "StepFinished",
     "StepStarted", "StrPath", "Stream", "Subject", "Suggestion", "UpOptions", "Usage", "UsageError", "VmError", "VmFileError",
     "VmFileInvalid", "VmFileNotFound", "VmFileParseFailed", "VmFileUntrusted", "VmForeign", "VmNotFound", "VmSpec", "VmState",
-    "WaitFor", "Warned", "last_error", "register_code", "reset_last_error", "set_error_handler",
+    "WaitFor", "Warned", "last_error", "raise_for_failure", "register_code", "render", "reset_last_error", "set_error_handler",
 ]  # fmt: skip
 
 # By module, the names that are looked for in it.
 _HOMES = {
     "vm_manager.app.arguments": "Names StrPath",
     "vm_manager.app.errors": "ErrorHandler last_error reset_last_error set_error_handler",
-    "vm_manager.app.fleet": "Outcome",
+    "vm_manager.app.fleet": "Outcome raise_for_failure",
     "vm_manager.app.images": "Pruned Pulled",
     "vm_manager.app.log": "Log LogLine Silence",
     "vm_manager.app.manager": "Manager",
@@ -219,6 +220,7 @@ _HOMES = {
     "vm_manager.domain.spec": (
         "Accelerator CloudInit ImageSource NetworkMode OnError Provisioner ProvisionerKind SshAccess VmSpec"
     ),
+    "vm_manager.ui.render": "render",
     "vm_manager.vmfile.blocks": "Later",
     "vm_manager.vmfile.load": "Project",
 }

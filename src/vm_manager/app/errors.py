@@ -151,6 +151,7 @@ class ErrorReporter:
         subject = error.diagnostic.subject
         if subject.connection is None:
             error.enrich(subject=replace(subject, connection=self._connection))
+        error.explained()
         if _here().telling:
             return  # a handler is not told of what it does itself
         self._last.save(error)
@@ -166,7 +167,7 @@ def _tell(handler: _Registered, error: VmError) -> None:
     try:
         handler.function(error)
     except Exception as broken:  # whatever a user's handler does
-        error.enrich(notes=(f"the error handler failed: {type(broken).__name__}: {broken}",))
+        error.enrich(notes=(f"the error handler failed: {type(broken).__name__}: {broken}",)).explained()
     finally:
         _here().telling = False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -10,6 +10,7 @@ from graphlib import TopologicalSorter
 from vm_manager.app.errors import report_now
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import Interrupted, Partial, VmError
+from vm_manager.diagnostics.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -108,5 +109,19 @@ def failure_of(outcomes: Sequence[Outcome]) -> VmError | None:
         return errors[0] if errors else None
     codes = {error.exit_code for error in errors}
     partial = Partial("{failed} of {all} VMs failed", {"failed": len(errors), "all": len(outcomes)})
-    partial.enrich(related=tuple(error.diagnostic for error in errors))
+    related = tuple(error.diagnostic for error in errors)
+    connections = {each.subject.connection for each in related}
+    partial.enrich(related=related, subject=Subject(connection=connections.pop() if len(connections) == 1 else None))
     return partial.enrich(exit_code=codes.pop()) if len(codes) == 1 else partial
+
+
+def raise_for_failure(outcomes: Outcome | Iterable[Outcome]) -> tuple[Outcome, ...]:
+    """Hand the outcomes on if none of them is a failure.
+
+    Raises: the failure; for several, one that stands for them, with theirs in `diagnostic.related`, see `failure_of`.
+    """
+    outcomes = (outcomes,) if isinstance(outcomes, Outcome) else tuple(outcomes)
+    failure = failure_of(outcomes)
+    if failure is not None:
+        raise failure.explained()
+    return outcomes

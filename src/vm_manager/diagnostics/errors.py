@@ -106,9 +106,19 @@ class VmError(Exception):
 
         return replace(self.diagnostic, severity=Severity.WARNING, exit_code=0)
 
+    def explained(self) -> Self:
+        """Have Python show the help and the code below the message where nobody catches it (PEP 678); again does nothing."""
+        from vm_manager.diagnostics.advice import advice
+
+        for line in advice(self._diagnostic):
+            if line not in getattr(self, "__notes__", ()):
+                self.add_note(line)
+        return self
+
     def __reduce__(self) -> tuple[object, ...]:
         # The default would call the class with the message alone, and pickle drops __cause__.
-        return _rebuild, (type(self), self.diagnostic)
+        notes = getattr(self, "__notes__", None)
+        return _rebuild, (type(self), self.diagnostic), {"__notes__": [*notes]} if notes else None
 
 
 def _rebuild(cls: type[VmError], diagnostic: Diagnostic) -> VmError:
