@@ -1,17 +1,23 @@
-"""Writes what is made from vmctl itself: docs/vmfile.md, docs/codes/ and docs/screenshots/.
+"""Writes what is made from vmctl itself: docs/vmfile.md, docs/library-reference.md, docs/codes/ and docs/screenshots/.
 
 Run by `make docs`; a test compares them.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
 import io
 import os
+import re
 import tempfile
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 
+import vm_manager
 from vm_manager import Manager, VmError
 from vm_manager.diagnostics.examples import example_of
 from vm_manager.diagnostics.registry import CODES, Code
@@ -25,7 +31,8 @@ WIDTH = 80
 def pages() -> dict[str, str]:
     """Path below docs/ → content."""
     codes = {f"codes/{page_name(entry.code)}": page(entry) for entry in CODES.values()}
-    return {"vmfile.md": reference(), "codes/README.md": index(), **codes, **screenshots()}
+    made = {"vmfile.md": reference(), "library-reference.md": library(), "codes/README.md": index()}
+    return {**made, **codes, **screenshots()}
 
 
 def screenshots() -> dict[str, str]:
@@ -109,6 +116,92 @@ def page(entry: Code) -> str:
     else:
         parts.append("Its feature is still to come; the code and its number are reserved.")
     return "\n\n".join(parts) + "\n"
+
+
+def library() -> str:
+    """What `vm_manager` exports: the methods of `Manager` as they are written, the values, the functions and the failures."""
+    parts = [
+        "# The library",
+        "What `vm_manager` exports. [library.md](library.md) shows how it is used.",
+        "## `Manager`",
+        described(Manager),
+        *methods(),
+        "## Functions",
+        *(function(value) for _, value in exported(inspect.isfunction)),
+        "## Values",
+        "\n".join(("```python", *aliases(), "```")),
+        *(f"### `{name}`\n\n{described(value)}{members(value)}" for name, value in exported(is_value)),
+        "## Failures",
+        "\n".join(("| class | below | code |", "|---|---|---|", *failures())),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def methods() -> Iterator[str]:
+    """The public methods of `Manager`."""
+    for name, method in vars(Manager).items():
+        if inspect.isfunction(method) and (name == "__init__" or not name.startswith("_")):
+            yield function(inspect.unwrap(method))
+
+
+def function(value: object) -> str:
+    """A function: its signature as it is written, and its docstring."""
+    assert inspect.isfunction(value)
+    source = textwrap.dedent(inspect.getsource(value))
+    (node,) = ast.parse(source).body
+    assert isinstance(node, ast.FunctionDef)
+    assert node.returns is not None
+    lines = source.splitlines()[node.lineno - 1 : node.returns.end_lineno]
+    signature = "\n".join(lines).removesuffix(":")
+    return f"```python\n{signature}\n```\n\n{described(value) if value.__doc__ else ''}".rstrip()
+
+
+def aliases() -> Iterator[str]:
+    """The names of types that are made of others."""
+    for name, value in exported(lambda value: not isinstance(value, type) and not inspect.isfunction(value)):
+        text = re.sub(r"\b(?:\w+\.)+(?=\w)", "", str(value))
+        yield f"{name} = {text}"
+
+
+def exported(wanted: object) -> Iterator[tuple[str, type]]:
+    """The names of the package for which `wanted` holds, and what they stand for."""
+    assert callable(wanted)
+    for name in sorted(vm_manager.__all__, key=str.lower):
+        if wanted(value := getattr(vm_manager, name)):
+            yield name, value
+
+
+def is_value(value: object) -> bool:
+    """Whether it is a class that is neither the manager nor a failure."""
+    return inspect.isclass(value) and value is not Manager and not issubclass(value, VmError)
+
+
+def described(value: object) -> str:
+    """A docstring as Markdown, its codes as links."""
+    text = re.sub(r"(?m)^(?=\w+(?:, \w+)*: |Raises: )", "\n", inspect.getdoc(value) or "").strip()
+    return re.sub(r"`((?:[a-z0-9_]+::)+[a-z0-9_]+)`", linked, re.sub(r"\n{3,}", "\n\n", text))
+
+
+def linked(found: re.Match[str]) -> str:
+    """A code with its page."""
+    code = found[1] if found[1] in CODES else f"vm_manager::{found[1]}"
+    return f"[{found[0]}](codes/{page_name(code)})"
+
+
+def members(value: type) -> str:
+    """The fields of a dataclass, or the words of an enum."""
+    own = vars(value).get("__annotations__", {})
+    words = [f"{name}: {kind}" for name, kind in own.items() if not name.startswith("_")]
+    words = words or [f'{name} = "{word.value}"' for name, word in getattr(value, "__members__", {}).items()]
+    return "\n\n```python\n" + "\n".join(words) + "\n```" if words else ""
+
+
+def failures() -> Iterator[str]:
+    """A row for each class of failures."""
+    for name, value in exported(lambda value: inspect.isclass(value) and issubclass(value, VmError)):
+        below = ", ".join(f"`{base.__name__}`" for base in value.__bases__ if base is not Exception)
+        code = vars(value).get("code", "")
+        yield f"| `{name}` | {below} | {f'[`{code}`](codes/{page_name(code)})' if code else ''} |"
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import ast
 import builtins
 import inspect
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -74,6 +75,35 @@ def test_every_failure_is_exported() -> None:
         name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, errors.VmError)
     }
     assert classes <= set(vm_manager.__all__)
+
+
+def _codes(docstring: str | None) -> set[str]:
+    """The codes behind `Raises:`; "as `up`" is what `up` raises."""
+    _, _, raises = (docstring or "").partition("Raises:")
+    codes = set(re.findall(r"`((?:[a-z0-9_]+::)+[a-z0-9_]+)`", raises))
+    for method in re.findall(r"as `(\w+)`", raises):
+        codes |= _codes(getattr(Manager, method).__doc__)
+    return codes
+
+
+def _use_cases() -> Iterator[tuple[str, str, str]]:
+    """By method of `Manager`: the module and the name of the function that does its work."""
+    (tree,) = ast.parse(inspect.getsource(Manager)).body
+    assert isinstance(tree, ast.ClassDef)
+    for method in tree.body:
+        if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
+            for node in ast.walk(method):
+                if isinstance(node, ast.ImportFrom) and node.module is not None:
+                    yield from ((method.name, node.module, alias.name) for alias in node.names)
+
+
+def test_a_method_documents_what_the_function_behind_it_raises() -> None:
+    found = [
+        (method, _codes(getattr(Manager, method).__doc__), _codes(getattr(import_module(module), name).__doc__))
+        for method, module, name in _use_cases()
+    ]
+    assert len([codes for _, _, codes in found if codes]) > 10
+    assert {method: missing for method, documented, raised in found if (missing := raised - documented)} == {}
 
 
 def test_every_exported_name_is_what_it_is_in_its_module() -> None:

@@ -118,7 +118,7 @@ def failure_of(outcomes: Sequence[Outcome]) -> VmError | None:
 def raise_for_failure(outcomes: Outcome | Iterable[Outcome]) -> tuple[Outcome, ...]:
     """Hand the outcomes on if none of them is a failure.
 
-    Raises: the failure; for several, one that stands for them, with theirs in `diagnostic.related`, see `failure_of`.
+    Raises: the failure; for several, one that stands for them, with theirs in `diagnostic.related`.
     """
     outcomes = (outcomes,) if isinstance(outcomes, Outcome) else tuple(outcomes)
     failure = failure_of(outcomes)

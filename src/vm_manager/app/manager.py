@@ -51,14 +51,15 @@ def _accelerator(word: str) -> Accelerator:
 class Manager:
     """Virtual machines below one data directory.
 
+    Methods that take a project work on the VMs of its VMFile: all of them, or those named. Where several names are taken, one may
+    be given alone; where a path is taken, it may be a text.
+
     data: default `$XDG_DATA_HOME/vmctl`.
     backend: for new VMs, `qemu` or `noop`.
     accelerator: for the machines that are started, whatever their specs say; None: as these say.
     max_image_bytes: how large an image may be, as a file and as a disk; None: 64 GiB as a file, 2 TiB as a disk.
     emit: is told what happens while it happens, from several threads.
     cancel: ends every wait when it is set.
-    Methods that take a project work on the VMs of its VMFile: all of them, or those named. Where several names are taken, one may
-    be given alone; where a path is taken, it may be a text.
     """
 
     def __init__(
@@ -96,7 +97,8 @@ class Manager:
     def load(self, file: StrPath | None = None) -> Project:
         """Read a VMFile; its warnings are in the project.
 
-        Raises: `vmfile::not_found`, `vmfile::parse_failed`, `vmfile::validation`, `backend::not_available`.
+        Raises: `vmfile::not_found`, `vmfile::untrusted` for one that is found and not named, `vmfile::parse_failed`,
+        `vmfile::validation`, `backend::not_available`.
         """
         from vm_manager.vmfile.load import load
 
@@ -158,8 +160,8 @@ class Manager:
     def provision(self, project: Project, names: Names = (), *, number: int | None = None) -> tuple[Outcome, ...]:
         """Run the provisioners of running VMs again, or only the one of a single VM with this number, from 1.
 
-        Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`, `vmctl::usage` for a step that does not exist,
-        `vmfile::validation` for what cannot be run yet.
+        Raises: `vm::not_found`, `vm::foreign`, `vm::invalid_state`, `state::locked`, `vmctl::usage` for a step that does not
+        exist, `vmfile::validation` for what cannot be run yet.
         """
         from vm_manager.app.provision import provision
 
@@ -208,7 +210,8 @@ class Manager:
         """Move a running VM to another data directory of this host, without stopping it.
 
         to: the directory, or its `file:` URL.
-        Raises: `vm::not_found`, `vmctl::usage`, `state::locked`; `qemu::migration_failed` is in the outcome.
+        Raises: `vm::not_found`, `vmctl::usage`, `state::locked`; `vm::invalid_state` and `qemu::migration_failed` are in the
+        outcome.
         """
         from vm_manager.app.migrate import migrate
 
@@ -273,7 +276,8 @@ class Manager:
     ) -> Pulled:
         """Put an image into the cache, from a URL or the path of a file.
 
-        Raises: `image::download_failed`, `image::checksum_mismatch`, `image::refused`.
+        Raises: `image::download_failed`, `oci::pull_failed`, `image::checksum_mismatch`, `image::refused`, `image::too_large`,
+        `vmctl::usage`.
         """
         from vm_manager.app.images import pull
 
@@ -302,7 +306,8 @@ class Manager:
     ) -> ImageReport:
         """Write an image as a new file of another format.
 
-        Raises: `image::conversion_failed`, `image::format_detection_failed`, `vmctl::create::image_not_found`.
+        Raises: `image::conversion_failed`, `image::refused`, `image::format_detection_failed`,
+        `vmctl::create::image_not_found`, `vmctl::usage` for a target that exists.
         """
         from vm_manager.app.images import convert_image
 
@@ -342,7 +347,7 @@ class Manager:
         """The lines of a VM's logs, of those that have none a `Silence`.
 
         lines: of each, its last ones only. follow: go on with what is added, until the VM is removed.
-        Raises: `vm::not_found`.
+        Raises: `vm::not_found`, `vmctl::interrupted`.
         """
         from vm_manager.app.log import read_logs
 

@@ -515,8 +515,9 @@ _EXIT_CODES = range(1, 126)
 def register_code(entry: Code) -> Callable[[], None]:
     """Add a code of a program that embeds vmctl; a subclass of `VmError` with this `code` is a failure like any other.
 
-    entry: its code is in a domain of the program's own, such as `acme::licence::missing`; its number is 10000 or above; its
+    entry: its code is in a domain of the program's own, such as "acme::licence::missing"; its number is 10000 or above; its
     exit code is from 1 to 125. To register the same one again does nothing.
+
     Returns a function that takes it away again; calling that again does nothing. What it refuses is a ValueError.
     """
     if CODES.get(entry.code) == entry:

@@ -9,10 +9,8 @@ from vm_manager.diagnostics.errors import VmError
 from vm_manager.diagnostics.model import Diagnostic
 from vm_manager.ui.formats import ErrorFormat
 
-_WIDTH = 80
 
-
-def render(failure: VmError | Diagnostic, format: str = "plain", *, width: int = _WIDTH) -> str:
+def render(failure: VmError | Diagnostic, format: str = "plain", *, width: int = 80) -> str:
     """A failure or warning as vmctl writes it on standard error, without a line end.
 
     format: `plain`, `fancy` with the colours of a terminal unless NO_COLOR is set, `json` or `github`; see `--error-format`.
