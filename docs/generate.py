@@ -158,9 +158,11 @@ def function(value: object) -> str:
 
 def aliases() -> Iterator[str]:
     """The names of types that are made of others."""
+    whole = str(vm_manager.Event)
     for name, value in exported(lambda value: not isinstance(value, type) and not inspect.isfunction(value)):
-        text = re.sub(r"\b(?:\w+\.)+(?=\w)", "", str(value))
-        yield f"{name} = {text}"
+        text = str(value) if name == "Event" else str(value).replace(whole, "Event")
+        bare = re.sub(r"\b(?:\w+\.)+(?=\w)", "", text)
+        yield f"{name} = {bare}"
 
 
 def exported(wanted: object) -> Iterator[tuple[str, type]]:

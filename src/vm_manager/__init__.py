@@ -52,6 +52,8 @@ if TYPE_CHECKING:
         IpDiscoveryTimeout,
         KeygenFailed,
         KvmUnusable,
+        MachineGone,
+        MachineStopped,
         MigrationFailed,
         MissingFirmware,
         MissingTool,
@@ -112,6 +114,7 @@ if TYPE_CHECKING:
     from vm_manager.diagnostics.registry import Code, register_code
     from vm_manager.diagnostics.spans import Source, Span
     from vm_manager.diagnostics.subject import Subject
+    from vm_manager.domain.capabilities import Feature
     from vm_manager.domain.deadline import CancelToken
     from vm_manager.domain.events import (
         Event,
@@ -162,21 +165,22 @@ __all__ = [
     "BaseMissing", "BootFailed", "BootTimeout", "BridgeMissing", "Bug", "CachedImage", "CancelToken", "Cause",
     "ChecksumMismatch", "CloudInit", "CloudInitFailed", "Code", "Confinement", "ConflictError", "ConversionFailed",
     "CreateImageNotFound", "CreateInvalidMemory", "CreateInvalidVcpus", "CreateNameExists", "CreateNoImage", "Diagnostic",
-    "DiskFull", "DownloadFailed", "Edit", "Endpoint", "ErrorHandler", "Event", "EventSink", "Evidence", "Fault",
+    "DiskFull", "DownloadFailed", "Edit", "Endpoint", "ErrorHandler", "Event", "EventSink", "Evidence", "Fault", "Feature",
     "FormatDetectionFailed", "GuestError", "GuestOutput", "GuestPanicked", "HostError", "HostKeyMismatch", "ImageError",
     "ImageOrigin", "ImageRefused", "ImageReport", "ImageSource", "ImageTooLarge", "Instance", "InstanceRecord", "Interrupted",
     "InvalidState", "IoFailed", "IpDiscoveryTimeout", "KeygenFailed", "Kind", "KvmUnusable", "Label", "LastFailure", "Later",
-    "Log", "LogLine", "Manager", "MigrationFailed", "MissingFirmware", "MissingTool", "Names", "NetworkMode", "NewVm",
-    "NoKey", "NoSandbox", "NotFoundError", "Noticed", "Observation", "OciPullFailed", "OnError", "Operation", "Outcome",
-    "OverlayCreationFailed", "Partial", "PartialError", "PermissionDenied", "PhaseReached", "Plan", "PortInUse", "Progress",
-    "Progressed", "Project", "PropolisRequestFailed", "PropolisUnreachable", "ProvisionError", "ProvisionFailed",
-    "Provisioner", "ProvisionerKind", "Pruned", "Pulled", "QemuError", "QemuExited", "QemuInternalError", "QemuIoError",
-    "QemuJobFailed", "QemuSpawnFailed", "QmpCommandFailed", "QmpConnectFailed", "RemoteError", "SandboxKind", "SeedError",
-    "SeedIsoFailed", "Severity", "Silence", "Snapshot", "Source", "Span", "SshAccess", "SshError", "SshFailed",
-    "StateCorrupt", "StateError", "StateForeign", "StateLocked", "StateUntrusted", "StepFailed", "StepFinished",
-    "StepStarted", "StrPath", "Stream", "Subject", "Suggestion", "UpOptions", "Usage", "UsageError", "VmError", "VmFileError",
-    "VmFileInvalid", "VmFileNotFound", "VmFileParseFailed", "VmFileUntrusted", "VmForeign", "VmNotFound", "VmSpec", "VmState",
-    "WaitFor", "Warned", "last_error", "raise_for_failure", "register_code", "render", "reset_last_error", "set_error_handler",
+    "Log", "LogLine", "MachineGone", "MachineStopped", "Manager", "MigrationFailed", "MissingFirmware", "MissingTool",
+    "Names", "NetworkMode", "NewVm", "NoKey", "NoSandbox", "NotFoundError", "Noticed", "Observation", "OciPullFailed",
+    "OnError", "Operation", "Outcome", "OverlayCreationFailed", "Partial", "PartialError", "PermissionDenied", "PhaseReached",
+    "Plan", "PortInUse", "Progress", "Progressed", "Project", "PropolisRequestFailed", "PropolisUnreachable",
+    "ProvisionError", "ProvisionFailed", "Provisioner", "ProvisionerKind", "Pruned", "Pulled", "QemuError", "QemuExited",
+    "QemuInternalError", "QemuIoError", "QemuJobFailed", "QemuSpawnFailed", "QmpCommandFailed", "QmpConnectFailed",
+    "RemoteError", "SandboxKind", "SeedError", "SeedIsoFailed", "Severity", "Silence", "Snapshot", "Source", "Span",
+    "SshAccess", "SshError", "SshFailed", "StateCorrupt", "StateError", "StateForeign", "StateLocked", "StateUntrusted",
+    "StepFailed", "StepFinished", "StepStarted", "StrPath", "Stream", "Subject", "Suggestion", "UpOptions", "Usage",
+    "UsageError", "VmError", "VmFileError", "VmFileInvalid", "VmFileNotFound", "VmFileParseFailed", "VmFileUntrusted",
+    "VmForeign", "VmNotFound", "VmSpec", "VmState", "WaitFor", "Warned", "last_error", "raise_for_failure", "register_code",
+    "render", "reset_last_error", "set_error_handler",
 ]  # fmt: skip
 
 # By module, the names that are looked for in it.
@@ -195,18 +199,19 @@ _HOMES = {
         "CreateInvalidMemory CreateInvalidVcpus CreateNameExists CreateNoImage DiskFull DownloadFailed "
         "FormatDetectionFailed GuestError GuestPanicked HostError HostKeyMismatch ImageError ImageRefused "
         "ImageTooLarge Interrupted InvalidState IoFailed IpDiscoveryTimeout KeygenFailed KvmUnusable "
-        "MigrationFailed MissingFirmware MissingTool NoKey NoSandbox NotFoundError OciPullFailed "
-        "OverlayCreationFailed Partial PartialError PermissionDenied PortInUse PropolisRequestFailed "
-        "PropolisUnreachable ProvisionError ProvisionFailed QemuError QemuExited QemuInternalError "
-        "QemuIoError QemuJobFailed QemuSpawnFailed QmpCommandFailed QmpConnectFailed RemoteError SeedError "
-        "SeedIsoFailed SshError SshFailed StateCorrupt StateError StateForeign StateLocked StateUntrusted "
-        "Usage UsageError VmError VmFileError VmFileInvalid VmFileNotFound VmFileParseFailed VmFileUntrusted "
-        "VmForeign VmNotFound"
+        "MachineGone MachineStopped MigrationFailed MissingFirmware MissingTool NoKey NoSandbox NotFoundError "
+        "OciPullFailed OverlayCreationFailed Partial PartialError PermissionDenied PortInUse "
+        "PropolisRequestFailed PropolisUnreachable ProvisionError ProvisionFailed QemuError QemuExited "
+        "QemuInternalError QemuIoError QemuJobFailed QemuSpawnFailed QmpCommandFailed QmpConnectFailed "
+        "RemoteError SeedError SeedIsoFailed SshError SshFailed StateCorrupt StateError StateForeign "
+        "StateLocked StateUntrusted Usage UsageError VmError VmFileError VmFileInvalid VmFileNotFound "
+        "VmFileParseFailed VmFileUntrusted VmForeign VmNotFound"
     ),
     "vm_manager.diagnostics.model": "Applicability Cause Diagnostic Edit Evidence Fault Kind Label Severity Suggestion",
     "vm_manager.diagnostics.registry": "Code register_code",
     "vm_manager.diagnostics.spans": "Source Span",
     "vm_manager.diagnostics.subject": "Subject",
+    "vm_manager.domain.capabilities": "Feature",
     "vm_manager.domain.deadline": "CancelToken",
     "vm_manager.domain.events": (
         "Event EventSink GuestOutput Noticed PhaseReached Progressed StepFailed StepFinished StepStarted Stream Warned"
