@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from vm_manager.app.arguments import Names, StrPath, path_of, words
 from vm_manager.app.errors import ErrorHandler, ErrorReporter
@@ -78,6 +78,19 @@ class Manager:
         chosen = _accelerator(accelerator) if accelerator else None
         self._services = Services(store, backend, emit, cancel or CancelToken(), chosen, max_image_bytes)
         self._errors = ErrorReporter(str(root))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the connections to hypervisors; VMs go on, and a later call connects again. Idempotent.
+
+        The end of a `with` block does it, too.
+        """
+        self._services.close()
 
     def on_error(self, handler: ErrorHandler) -> Callable[[], None]:
         """Be told of every failure of this manager, as it is recorded; returns a function that unregisters the handler.

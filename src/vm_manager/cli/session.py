@@ -80,8 +80,11 @@ def manager(max_image_bytes: int | None = None) -> Iterator[Manager]:
     """A manager whose events are drawn while the block runs."""
     from vm_manager.ui.display import display_for
 
-    with display_for(current.terminal) as display:
-        yield Manager(backend=current.backend_name, emit=display, max_image_bytes=max_image_bytes)
+    with (
+        display_for(current.terminal) as display,
+        Manager(backend=current.backend_name, emit=display, max_image_bytes=max_image_bytes) as vms,
+    ):
+        yield vms
 
 
 class Work:

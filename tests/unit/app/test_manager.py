@@ -47,6 +47,16 @@ def _worked_on(outcomes: tuple[Outcome, ...]) -> list[str]:
     return [outcome.vm for outcome in outcomes]
 
 
+# Open and closed
+
+
+def test_a_manager_may_be_closed_and_goes_on_when_it_is_asked_again(project: Project, tmp_path: Path) -> None:
+    with Manager(tmp_path / "data", backend="noop") as vms:
+        assert _worked_on(vms.suspend("web")) == ["web"]
+    vms.close()
+    assert _worked_on(vms.resume("web")) == ["web"]
+
+
 # Paths
 
 
