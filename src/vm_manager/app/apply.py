@@ -119,9 +119,9 @@ class Run:
     def _fetch(self, spec: VmSpec) -> None:
         from vm_manager.app.create import fetch_image
 
-        with step(self._services, self._name, "fetch", "fetching the image", "fetched the image") as told:
+        with step(self._services, self._name, "fetch", "fetching the image", "fetched the image") as current:
             if not fetch_image(self._services, spec).fetched:
-                told.outcome = "the image is in the cache: it was fetched meanwhile"
+                current.outcome = "the image is in the cache: it was fetched meanwhile"
         self._fetched = True
 
     def _create(self, spec: VmSpec) -> None:
@@ -172,13 +172,13 @@ class Run:
 
     def _start(self, spec: VmSpec) -> None:
         services, vm = self._services, self._vm
-        with step(services, vm.name, "start", "starting", "started") as told:
+        with step(services, vm.name, "start", "starting", "started") as current:
             base = require_base(vm.record)
             # Before the machine runs: should we die in between, a fresh boot must not pass for a ready guest.
             progress = replace(vm.record.progress, started=True, ready=False, steps_done=0)
             vm.write(replace(vm.record, base_image=base, spec=spec, progress=progress))
             self._power_on(services.to_start(spec))
-            told.outcome = f"started{_where(vm)}"
+            current.outcome = f"started{_where(vm)}"
         guests = services.backend(vm.record.backend).capabilities().guests
         if not (vm.record.has_login and guests):
             vm.note(replace(vm.record.progress, ready=True))
@@ -219,20 +219,20 @@ class Run:
 
     def _save(self) -> None:
         services = self._services
-        with step(services, self._name, "suspend", "saving to disk", "saved to disk") as told:
+        with step(services, self._name, "suspend", "saving to disk", "saved to disk") as current:
             size = self._vm.machine.saved_state().save(services.cancel, services.emit)
-            told.outcome = f"saved to disk ({size // _MIB} MiB)"
+            current.outcome = f"saved to disk ({size // _MIB} MiB)"
         self._done.append("saved to disk")
 
     def _restore(self) -> None:
         services, vm = self._services, self._vm
-        with step(services, vm.name, "resume", "restoring from disk", "restored") as told:
+        with step(services, vm.name, "resume", "restoring from disk", "restored") as current:
             record = replace(vm.record, base_image=require_base(vm.record))
             with suppress(VmError):
                 record_begun(vm.files.journal, "restore")
             data = services.machine(record).saved_state().restore(services.cancel, services.emit)
             vm.write(replace(record, backend_data=data))
-            told.outcome = f"restored{_where(vm)}"
+            current.outcome = f"restored{_where(vm)}"
         self._done.append("restored")
 
     def _discard(self) -> None:

@@ -84,7 +84,7 @@ _told: WeakSet[VmError] = WeakSet()
 
 
 def set_error_handler(handler: ErrorHandler) -> Callable[[], None]:
-    """Be told of every failure for which no connection has a handler; the newest one counts.
+    """Call `handler` for every failure for which no connection has a handler; the newest handler counts.
 
     Returns a function that unregisters it; calling that again does nothing.
     """

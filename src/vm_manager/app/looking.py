@@ -64,7 +64,7 @@ def incident_of(services: Services, instance: Instance) -> VmError | None:
 def _last_failure(
     services: Services, record: InstanceRecord, machine: Machine, observation: Observation
 ) -> LastFailure | None:
-    """Also what nobody has been told of yet: whoever looks first writes it down."""
+    """Includes what nobody has seen yet: the first look writes it to the journal."""
     journal = services.store.files(record.name).journal
     quiet = observation.state is not VmState.FAILED if observation.alive else is_end_explained(journal)
     incident = None if quiet else machine.incident()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def _ignore(event: Event) -> None:
-    """For callers that do not want to be told."""
+    """For callers that do not want events."""
 
 
 def _accelerator(word: str) -> Accelerator:
@@ -58,7 +58,7 @@ class Manager:
     backend: for new VMs, `qemu` or `noop`.
     accelerator: for the machines that are started, whatever their specs say; None: as these say.
     max_image_bytes: how large an image may be, as a file and as a disk; None: 64 GiB as a file, 2 TiB as a disk.
-    emit: is told what happens while it happens, from several threads.
+    emit: receives events as they happen, from several threads.
     cancel: ends every wait when it is set.
     """
 
@@ -93,7 +93,7 @@ class Manager:
         self._services.close()
 
     def on_error(self, handler: ErrorHandler) -> Callable[[], None]:
-        """Be told of every failure of this manager, as it is recorded; returns a function that unregisters the handler.
+        """Call `handler` for every failure of this manager, as it is recorded; returns a function that unregisters the handler.
 
         It is called in the thread of the call that fails; for one VM of several, while the others are still worked on.
         """

@@ -80,7 +80,7 @@ def _move(services: Services, target: Services, instance: Instance) -> str:
     for warning in services.backend(record.backend).check_host((spec,)):
         services.emit(Warned(vm, warning))
     root = target.store.data.root
-    with step(services, vm, "migrate", f"moving to {root}", "moved") as told:
+    with step(services, vm, "migrate", f"moving to {root}", "moved") as current:
         require_base(record)
         with leaving(services, target, record), target.store.staging(vm) as staging:
             arriving = _copy(services, target, record, staging)
@@ -99,9 +99,9 @@ def _move(services: Services, target: Services, instance: Instance) -> str:
 
             machine.migration().move(arriving, staging, switch, services.cancel, services.emit)
         finish(services, target, record)
-        told.outcome = f"moved to {root}{_where(target, vm)}"
+        current.outcome = f"moved to {root}{_where(target, vm)}"
     record_success(target.store.files(vm).journal, "migrate")
-    return told.outcome
+    return current.outcome
 
 
 def _require_movable(services: Services, instance: Instance) -> None:

@@ -48,12 +48,12 @@ def _change(services: Services, verb: Verb, instance: Instance, tag: str) -> str
     snapshots = vm.machine.snapshots()
     require_possible(verb, instance, snapshots.all(), tag)
     doing, done = _DONE[verb]
-    with step(services, vm.name, verb.value, doing, f"{done} {tag}") as told:
+    with step(services, vm.name, verb.value, doing, f"{done} {tag}") as current:
         match verb:
             case Verb.SNAPSHOT_CREATE:
                 snapshots.create(tag, services.cancel)
                 made = next(kept for kept in snapshots.all() if kept.tag == tag)
-                told.outcome += (
+                current.outcome += (
                     f" ({made.memory_bytes // _MIB} MiB of memory)" if made.memory_bytes else " (disks only)"
                 )
             case Verb.SNAPSHOT_RESTORE:
@@ -62,8 +62,8 @@ def _change(services: Services, verb: Verb, instance: Instance, tag: str) -> str
                 snapshots.delete(tag, services.cancel)
     if verb is Verb.SNAPSHOT_RESTORE and _can_be_waited_for(services, vm):
         wait = Operation(vm.name, Action.WAIT, "went back in time", spec=vm.record.spec)
-        return f"{told.outcome}, {Run(services, vm.name, vm, RunOptions()).apply((wait,))}"
-    return told.outcome
+        return f"{current.outcome}, {Run(services, vm.name, vm, RunOptions()).apply((wait,))}"
+    return current.outcome
 
 
 def _restore(services: Services, vm: Vm, tag: str) -> None:

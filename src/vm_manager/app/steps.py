@@ -1,4 +1,4 @@
-"""One step on one VM: told when it begins and how it ends, and recorded in the VM's journal."""
+"""One step on one VM: events when it begins and ends, and an entry in the journal of the VM."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Step:
 
 @contextmanager
 def step(services: Services, vm: str, name: str, title: str, outcome: str) -> Iterator[Step]:
-    """Tell and record a step. A failure leaves it with the VM, the step and its duration added."""
+    """Emit the events of a step, and record it. A failure leaves it with the VM, the step and its duration added."""
     started = time.monotonic()
     services.emit(StepStarted(vm, name, title))
     current = Step(outcome)

@@ -55,8 +55,8 @@ def record_incident(journal: Path, incident: Incident) -> None:
             # Against others who note incidents only. Nobody waits: who holds it writes the same.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not _is_noted(journal, incident.error.code):
-                told = _failed(INCIDENT, incident.error.diagnostic)
-                _append(journal, {"time": incident.time, "seen": _now(), **told})
+                entry = _failed(INCIDENT, incident.error.diagnostic)
+                _append(journal, {"time": incident.time, "seen": _now(), **entry})
         except BlockingIOError:
             return
         finally:
@@ -99,8 +99,8 @@ def last_failure(journal: Path) -> LastFailure | None:
 
 def as_failure(incident: Incident) -> LastFailure:
     """An incident as the last failure, where it cannot be noted."""
-    told = incident.error.diagnostic
-    return LastFailure(incident.time, INCIDENT, told.code, told.message, told.help, told.evidence)
+    shown = incident.error.diagnostic
+    return LastFailure(incident.time, INCIDENT, shown.code, shown.message, shown.help, shown.evidence)
 
 
 def _failed(operation: str, diagnostic: Diagnostic) -> dict[str, object]:
