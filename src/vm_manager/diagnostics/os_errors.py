@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -16,13 +17,18 @@ def diagnosed(error: OSError, path: str | PathLike[str]) -> VmError:
     name = {"path": str(error.filename or path)}
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            place = os.path.dirname(name["path"])
-            look = (f"free space there: `df -h '{place}'` shows how much there is",) if place else ("free space there",)
-            return DiskFull("no space left for {path}", name, help=look)
+            return DiskFull("no space left for {path}", name, help=(free_space_help(os.path.dirname(name["path"])),))
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return PermissionDenied("access to {path} is not allowed", name)
         case _:
             return IoFailed("{path} cannot be used", name)
+
+
+def free_space_help(directory: str | PathLike[str]) -> str:
+    """What to do about a full disk. directory: one on it; empty: it is not known."""
+    if not (place := os.fspath(directory)):
+        return "free some disk space"
+    return f"free some disk space (`df -h {shlex.quote(place)}` shows how much is left)"
 
 
 @contextmanager

@@ -39,12 +39,3 @@ def booted_at() -> float | None:
         return next((float(line.split()[1]) for line in lines if line.startswith("btime ")), None)
     except (OSError, ValueError):
         return None
-
-
-def free_bytes(path: Path) -> int | None:
-    """The space that is left for us on the file system of a path; None when it cannot be found out."""
-    try:
-        status = os.statvfs(path)
-    except OSError:
-        return None
-    return status.f_bavail * status.f_frsize

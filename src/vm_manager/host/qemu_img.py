@@ -26,6 +26,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.bounded_json import Unreadable, parse
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.instance import SandboxKind
+from vm_manager.host.disk_space import probe_space
 from vm_manager.host.image_header import CONVERTIBLE, QCOW2, RAW, ImageHeader, read_header
 from vm_manager.host.process import Limits, ProcessFailed, run
 from vm_manager.host.sandbox import Sandbox, confinement
@@ -379,18 +380,9 @@ def _make(
             if isinstance(error, ProcessFailed):
                 # Before the file is gone, and the space that it took is there again. Probed rather than read from the
                 # text: a full disk refuses one more block, too.
-                require_space(target.parent)
+                probe_space(target.parent)
                 if limits is not None and target.stat().st_size >= limits.file_bytes - _STEP_BYTES:
                     raise FileTooLong from error
         finally:
             target.unlink(missing_ok=True)
         raise
-
-
-def require_space(directory: Path) -> None:
-    """Probe whether a directory's file system takes one more block. Raises: `OSError`."""
-    probe = directory / ".space-probe"
-    try:
-        probe.write_bytes(b"\0" * 65536)
-    finally:
-        probe.unlink(missing_ok=True)

@@ -9,9 +9,10 @@ from vm_manager.diagnostics.errors import ImageRefused
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.image import SizeLimits
+from vm_manager.host.disk_space import require_spare, spare_bytes
 from vm_manager.host.image_header import QCOW2, RAW
 from vm_manager.host.qemu_img import FileTooLong, ImageInfo, convert, foreign_size, image_info, require_whole
-from vm_manager.images.room import require_room, spare_bytes, too_large
+from vm_manager.images.room import too_large
 from vm_manager.state.files import written_bytes
 
 _HEAD_BYTES = 128 * 1024
@@ -41,7 +42,7 @@ def make_runnable(path: Path, sizes: SizeLimits, cancel: CancelToken) -> str | N
     _require_size(path, size, sizes)
     converted = path.with_name(f"{path.name}.{QCOW2}")
     with os_errors(path):
-        require_room(str(path), path.parent, written_bytes(path))
+        require_spare(path.parent, str(path), written_bytes(path))
         spare = spare_bytes(path.parent)
     most = min(sizes.file_bytes, spare)
     try:
@@ -49,7 +50,7 @@ def make_runnable(path: Path, sizes: SizeLimits, cancel: CancelToken) -> str | N
     except FileTooLong as error:
         if most < sizes.file_bytes:
             with os_errors(path):
-                require_room(str(path), path.parent, spare + 1)
+                require_spare(path.parent, str(path), spare + 1)
         raise too_large(str(path), None, most) from error
     with os_errors(path):
         with converted.open("rb") as file:

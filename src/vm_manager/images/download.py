@@ -35,10 +35,11 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.bounded_json import parse
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.image import SizeLimits
+from vm_manager.host.disk_space import require_spare
 from vm_manager.host.regular_file import open_image
 from vm_manager.images.arrival import Arrival
 from vm_manager.images.http import Answer, Limits, asked, redacted
-from vm_manager.images.room import require_room, too_large
+from vm_manager.images.room import too_large
 from vm_manager.state.files import private, sync_directory, write_atomically
 
 _log = logging.getLogger(__name__)
@@ -415,7 +416,7 @@ class _Fetch:
         if size is not None and size > self._limit_bytes:
             raise too_large(redacted(self._source.url), size, self._limit_bytes)
         missing = (size or 0) - (self._arrival.size if self._arrival else 0)
-        require_room(redacted(self._source.url), self._into.parent, missing)
+        require_spare(self._into.parent, redacted(self._source.url), missing)
 
     def _wrong_size(self, size: int, expected: int) -> VmError:
         return DownloadFailed(

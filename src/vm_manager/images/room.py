@@ -1,16 +1,13 @@
-"""How large an image may be, and how much of the disk is left to others: a few bytes can be made to become very many."""
+"""How large an image may become: a few bytes can be made to become very many."""
 
 from __future__ import annotations
 
-import shlex
-import shutil
 from pathlib import Path
 
-from vm_manager.diagnostics.errors import DiskFull, ImageTooLarge
+from vm_manager.diagnostics.errors import ImageTooLarge
+from vm_manager.host.disk_space import require_spare
 
 _GIB = 1024**3
-# Kept free of images: so much, or this part of a small file system.
-_RESERVE_BYTES, _RESERVE_PART = _GIB, 20
 _LOOK_EVERY_BYTES = 16 * 1024**2
 
 
@@ -31,27 +28,7 @@ class Room:
             raise too_large(self._name, None, self._limit_bytes)
         if self._size - self._looked_at >= _LOOK_EVERY_BYTES:
             self._looked_at = self._size
-            require_room(self._name, self._directory, 0)
-
-
-def require_room(name: str, directory: Path, missing: int) -> None:
-    """Make sure that so many bytes more leave some of the file system free. Raises: `host::disk_full`; `OSError`."""
-    spare = spare_bytes(directory)
-    if missing <= spare:
-        return
-    facts: dict[str, str | int] = {"name": name, "missing": missing, "path": str(directory), "spare": max(0, spare)}
-    template = "{name} needs {missing} bytes more, and {path} has {spare} to spare"
-    if not missing:
-        template = "{name} does not fit: {path} has nothing to spare but what vmctl keeps free"
-    raise DiskFull(
-        template, facts, help=(f"free space there: `df -h {shlex.quote(str(directory))}` shows how much there is",)
-    )
-
-
-def spare_bytes(directory: Path) -> int:
-    """How much images may take of a file system, so that some of it stays free; below 0 where that is less. Raises: `OSError`."""
-    usage = shutil.disk_usage(directory)
-    return usage.free - min(_RESERVE_BYTES, usage.total // _RESERVE_PART)
+            require_spare(self._directory, self._name, 0)
 
 
 def too_large(name: str, size: int | None, limit_bytes: int, what: str = "the image") -> ImageTooLarge:

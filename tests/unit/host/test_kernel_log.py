@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vm_manager.host.facts import booted_at, free_bytes
+from vm_manager.host.facts import booted_at
 from vm_manager.host.kernel_log import KERNEL_LOG, out_of_memory_kill
 
 
@@ -50,8 +50,3 @@ def test_the_host_was_started_before_now() -> None:
     booted = booted_at()
     assert booted is not None
     assert 0 < booted < time.time()
-
-
-def test_free_space(tmp_path: Path) -> None:
-    assert free_bytes(tmp_path)
-    assert free_bytes(tmp_path / "missing") is None

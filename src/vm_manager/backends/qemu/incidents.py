@@ -9,9 +9,11 @@ from pathlib import Path
 from vm_manager.backends.qemu.history import in_words, read_history
 from vm_manager.diagnostics.errors import GuestPanicked, QemuExited, QemuInternalError, QemuIoError
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.diagnostics.os_errors import free_space_help
 from vm_manager.domain.instance import Incident
 from vm_manager.host.console_log import panic_evidence
-from vm_manager.host.facts import booted_at, free_bytes
+from vm_manager.host.disk_space import free_bytes
+from vm_manager.host.facts import booted_at
 from vm_manager.host.kernel_log import out_of_memory_kill
 from vm_manager.host.process import describe_status
 from vm_manager.host.text import quoted_log
@@ -97,7 +99,7 @@ def _io_error(name: str, files: InstanceFiles) -> QemuIoError:
     space = f"{free // _MIB} MiB are free where the VM's disk is" if free is not None else "the disk's space is unknown"
     return QemuIoError(
         "the guest is paused: its disk could not be written or read",
-        help=(f"make space (`df -h '{files.home}'` shows how much there is), then `vmctl resume {name}`",),
+        help=(f"{free_space_help(files.home)}, then `vmctl resume {name}`",),
         evidence=(Evidence("probe", "this host", (space,)),),
     )
 

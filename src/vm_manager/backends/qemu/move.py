@@ -33,7 +33,6 @@ from vm_manager.backends.qemu.process import kill, process_handle, wait_for_exit
 from vm_manager.backends.qemu.shutdown import end_at_once
 from vm_manager.backends.qemu.sockets import socket_path
 from vm_manager.diagnostics.errors import (
-    DiskFull,
     MigrationFailed,
     QemuExited,
     QmpCommandFailed,
@@ -41,14 +40,13 @@ from vm_manager.diagnostics.errors import (
     VmError,
 )
 from vm_manager.diagnostics.model import Evidence
-from vm_manager.diagnostics.os_errors import diagnosed, os_errors
+from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.capabilities import BackendData
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import EventSink, PhaseReached, Progressed
 from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.spec import Accelerator
-from vm_manager.host.facts import free_bytes
-from vm_manager.host.qemu_img import require_space
+from vm_manager.host.disk_space import raise_if_full, require_free
 from vm_manager.host.text import quoted_log
 from vm_manager.state.files import written_bytes
 from vm_manager.state.layout import InstanceFiles
@@ -61,7 +59,6 @@ _NBD_SOCKET = "move.sock"
 _DISK_FD, _MEMORY_FD = "vmctl-disk", "vmctl-memory"
 _LOOK_EVERY_S = 0.2
 _EXIT_S = 5.0
-_MIB = 1024 * 1024
 _FAILED = "QEMU could not move the machine"
 
 Switch = Callable[[BackendData], AbstractContextManager[None]]
@@ -78,7 +75,9 @@ def move(
     keep: Keep,
 ) -> None:
     """See `Backend.migrate`; the disk has been made in `there_files`."""
-    _require_space(files, there_files)
+    # What is measured outlives a failed move, unlike the directory that was made for it.
+    needed, place = written_bytes(files.overlay), there_files.home.parent
+    require_free(there_files.overlay, needed, "the VM's disk takes", directory=place)
     with (
         process_handle(files) as here_handle,
         _named(files, there_files, here_handle),
@@ -257,14 +256,10 @@ def _named(files: InstanceFiles, there: InstanceFiles, here_handle: int | None) 
         logs = _logs(files, there)
         if here_handle is None or wait_for_exit(here_handle, Deadline(0)):
             raise QemuExited("QEMU ended while the VM was being moved", evidence=logs) from error
-        try:
-            require_space(there.home)
-        except OSError as full:
-            evidence = (*error.diagnostic.evidence, *logs)
-            raise diagnosed(full, there.overlay).enrich(evidence=evidence) from error
+        raise_if_full(there.overlay, error.enrich(evidence=logs))
         if isinstance(error, MigrationFailed):
-            raise error.enrich(evidence=logs) from error.__cause__
-        raise MigrationFailed(_FAILED, evidence=(*error.diagnostic.evidence, *logs)) from error
+            raise
+        raise MigrationFailed(_FAILED, evidence=error.diagnostic.evidence) from error
 
 
 def _logs(files: InstanceFiles, there: InstanceFiles) -> tuple[Evidence, ...]:
@@ -272,14 +267,3 @@ def _logs(files: InstanceFiles, there: InstanceFiles) -> tuple[Evidence, ...]:
     there_log = quoted_log(there.qemu_log, kind="qemu_log", title="the log of QEMU there")
     # The other one's file is about to be removed.
     return tuple(filter(None, (here_log, there_log and replace(there_log, path=None))))
-
-
-def _require_space(files: InstanceFiles, there: InstanceFiles) -> None:
-    """Raises: `host::disk_full` when the disk as it is now cannot fit."""
-    needed, free = written_bytes(files.overlay), free_bytes(there.home)
-    if free is not None and free < needed:
-        raise DiskFull(
-            "the VM's disk takes {needed} MiB, and {free} MiB are free for {path}",
-            {"needed": -(-needed // _MIB), "free": free // _MIB, "path": str(there.overlay)},
-            help=(f"free space there: `df -h '{there.home.parent}'` shows how much there is",),
-        )

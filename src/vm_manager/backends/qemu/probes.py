@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from vm_manager.diagnostics.errors import VmError
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.diagnostics.os_errors import free_space_help
 from vm_manager.domain.instance import SandboxKind
 from vm_manager.domain.spec import VmSpec
+from vm_manager.host.disk_space import free_bytes
 from vm_manager.host.image_header import QCOW2
 from vm_manager.host.process import ProcessFailed, run
 from vm_manager.host.qemu_img import disk_json, require_qemu_img
@@ -40,11 +41,11 @@ def probe_start(spec: VmSpec, files: InstanceFiles) -> Findings:
             help.append(
                 f"free memory on this host, or give the VM less than {available_mib} MiB: `memory` in the VMFile"
             )
-    free = _free_bytes(files.home)
+    free = free_bytes(files.home)
     if free is not None:
         lines.append(f"space: {free // _MIB} MiB are free where the VM's disk is")
         if free < _LITTLE_BYTES:
-            help.append(f"free space: `df -h '{files.home}'` shows how much there is")
+            help.append(free_space_help(files.home))
     locked = _is_locked(files.overlay)
     if locked is not None:
         lines.append(f"disk: {'another process has it open' if locked else 'nobody else has it open'}")
@@ -65,13 +66,6 @@ def _available_memory_mib() -> int | None:
     except (OSError, ValueError):
         return None
     return None
-
-
-def _free_bytes(path: Path) -> int | None:
-    try:
-        return shutil.disk_usage(path).free
-    except OSError:
-        return None
 
 
 def _is_locked(image: Path) -> bool | None:

@@ -39,7 +39,6 @@ from vm_manager.backends.qemu.process import process_handle, wait_for_exit
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.backends.qemu.shutdown import end_at_once, make_exit
 from vm_manager.diagnostics.errors import (
-    DiskFull,
     KvmUnusable,
     MigrationFailed,
     QemuExited,
@@ -52,6 +51,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import EventSink, Progressed
 from vm_manager.domain.instance import InstanceRecord
+from vm_manager.host.disk_space import raise_if_full, require_free
 from vm_manager.host.text import quoted_log
 from vm_manager.state.files import private, sync_directory, written_bytes
 from vm_manager.state.layout import InstanceFiles
@@ -155,7 +155,7 @@ def _write(
         announce(monitor)
         monitor.send_descriptor(_FD, file.fileno())
         moved = lambda current, total: emit(Progressed(record.name, "save", current, total, "bytes"))  # noqa: E731
-        with monitor.listening(EVENT) as next_event, _full_disk_named(files, file):
+        with monitor.listening(EVENT) as next_event, _named(files):
             monitor.execute("migrate", {"uri": f"fd:{_FD}"})
             follow_outgoing(monitor, next_event, cancel, moved)
         os.fsync(file.fileno())
@@ -167,22 +167,15 @@ def _write(
 
 
 @contextmanager
-def _full_disk_named(files: InstanceFiles, file: BufferedRandom | BufferedReader) -> Iterator[None]:
-    """Probed rather than read from the text: a full disk refuses one more block, too."""
+def _named(files: InstanceFiles) -> Iterator[None]:
+    """Probe what is behind a failure. Raises: `host::disk_full`."""
     try:
         yield
     except MigrationFailed as failure:
         if not failure.diagnostic.evidence:
             failure.enrich(evidence=_qemu_log(files))
-        try:
-            os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, _MIB)
-        except OSError:
-            raise DiskFull(
-                "no space left for {path}",
-                {"path": str(files.saved_state)},
-                help=(_df(files), "the VM is as it was; its memory is saved once there is space"),
-                evidence=failure.diagnostic.evidence,
-            ) from failure
+        then = ("the VM is as it was; its memory is saved once there is space",)
+        raise_if_full(files.saved_state, failure, then=then)
         raise
 
 
@@ -283,15 +276,7 @@ def _require_space(record: InstanceRecord, files: InstanceFiles) -> None:
     """Raises: `host::disk_full` when the pages that the guest has touched cannot fit."""
     most = record.spec.memory_mib * _MIB + _DEVICES_BYTES
     needed = min(most, _resident_bytes(lock_owner(files.pid)) or most)
-    with os_errors(files.home):
-        status = os.statvfs(files.home)
-    free = status.f_bavail * status.f_frsize
-    if free < needed:
-        raise DiskFull(
-            "the machine's state takes up to {needed} MiB, and {free} MiB are free for {path}",
-            {"needed": -(-needed // _MIB), "free": free // _MIB, "path": str(files.saved_state)},
-            help=(_df(files),),
-        )
+    require_free(files.saved_state, needed, "the machine's state takes up to")
 
 
 def _resident_bytes(pid: int | None) -> int | None:
@@ -302,10 +287,6 @@ def _resident_bytes(pid: int | None) -> int | None:
         return None
     figures = [int(line.split()[1]) * 1024 for line in lines if line.startswith(("VmRSS:", "VmSwap:"))]
     return sum(figures) or None
-
-
-def _df(files: InstanceFiles) -> str:
-    return f"free space there: `df -h '{files.home}'` shows how much there is"
 
 
 def _qemu_log(files: InstanceFiles) -> tuple[Evidence, ...]:

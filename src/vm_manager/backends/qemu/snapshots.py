@@ -12,12 +12,12 @@ from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.backends.qemu.shutdown import end_at_once
-from vm_manager.diagnostics.errors import DiskFull, QemuJobFailed
-from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.diagnostics.errors import QemuJobFailed
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.instance import InstanceRecord, Snapshot
+from vm_manager.host.disk_space import raise_if_full
 from vm_manager.host.process import ProcessFailed
-from vm_manager.host.qemu_img import change_snapshot, kept_snapshots, require_space
+from vm_manager.host.qemu_img import change_snapshot, kept_snapshots
 from vm_manager.state.layout import InstanceFiles
 
 # The state of memory and devices is kept in the root disk.
@@ -50,9 +50,7 @@ def create(files: InstanceFiles, tag: str, cancel: CancelToken) -> None:
         try:
             run_job(monitor, files, "snapshot-save", _job(monitor, tag))
         except QemuJobFailed as failure:
-            with os_errors(files.home):
-                # Probed rather than read from the text.
-                _raise_if_full(files, failure)
+            raise_if_full(files.overlay, failure)
             raise
         finally:
             _let_run(monitor, ran)
@@ -120,18 +118,6 @@ def _let_run(monitor: Monitor, wanted: bool) -> None:
         monitor.execute("cont")
 
 
-def _raise_if_full(files: InstanceFiles, failure: QemuJobFailed) -> None:
-    try:
-        require_space(files.home)
-    except OSError:
-        raise DiskFull(
-            "no space left for {path}",
-            {"path": str(files.overlay)},
-            help=(f"free space there: `df -h '{files.home}'` shows how much there is",),
-            evidence=failure.diagnostic.evidence,
-        ) from failure
-
-
 def _on_all_disks(files: InstanceFiles, option: str, tag: str) -> None:
     """Change every disk, or, when one cannot be, none."""
     done = []
@@ -144,6 +130,5 @@ def _on_all_disks(files: InstanceFiles, option: str, tag: str) -> None:
             for path in done:
                 change_snapshot(path, "-d", tag)
         failure = QemuJobFailed("qemu-img could not change the snapshots", evidence=(error.evidence,))
-        with os_errors(files.home):
-            _raise_if_full(files, failure)
+        raise_if_full(files.overlay, failure)
         raise failure from error
