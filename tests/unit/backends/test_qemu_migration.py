@@ -1,40 +1,37 @@
-"""Waiting as long as something moves."""
+"""A migration that fails: the machine runs as before."""
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from vm_manager.backends.qemu.migration import Stall
-from vm_manager.diagnostics.errors import Interrupted, MigrationFailed
-from vm_manager.domain.deadline import CancelToken
+from vm_manager.backends.qemu.migration import undoing
+from vm_manager.diagnostics.errors import MigrationFailed, QmpCommandFailed, QmpConnectFailed
 
 
-def test_what_moves_may_take_any_time() -> None:
-    stall = Stall(CancelToken(), limit_s=0.5)
-    ends = time.monotonic() + 1.5
-    figure = 0
-    while time.monotonic() < ends:
-        stall.look(figure := figure + 1)
-        time.sleep(0.01)
+def _failing(error: Exception) -> None:
+    raise error
 
 
-def test_what_stands_still_ends_with_the_limit_that_it_has_passed() -> None:
-    stall = Stall(CancelToken(), limit_s=0.2)
-    stall.look((1, 2))
-    stall.look((1, 2))
-    time.sleep(0.25)
-    with pytest.raises(MigrationFailed) as caught:
-        stall.look((1, 2))
-    assert str(caught.value.diagnostic.message) == "nothing has moved for 0.2 s"
-    assert caught.value.diagnostic.timeout_s == 0.2
+def test_what_succeeds_is_not_undone() -> None:
+    with undoing(lambda: _failing(AssertionError("undone"))):
+        pass
 
 
-def test_cancelled_it_ends_at_once() -> None:
-    cancel = CancelToken()
-    stall = Stall(cancel)
-    stall.look(1)
-    cancel.cancel()
-    with pytest.raises(Interrupted):
-        stall.look(2)
+def test_what_fails_is_undone_and_fails_as_it_did() -> None:
+    undone: list[int] = []
+    with pytest.raises(MigrationFailed) as failure, undoing(lambda: undone.append(1)):
+        raise MigrationFailed("failed")
+    assert undone == [1]
+    assert failure.value.diagnostic.notes == ()
+
+
+def test_a_machine_that_cannot_be_let_run_on_is_a_note_on_the_failure() -> None:
+    with pytest.raises(MigrationFailed) as failure, undoing(lambda: _failing(QmpCommandFailed("refused"))):
+        raise MigrationFailed("failed")
+    assert failure.value.diagnostic.notes == ("the machine could not be let run on: refused",)
+
+
+def test_a_monitor_that_is_silent_both_times_is_told_of_once() -> None:
+    with pytest.raises(QmpConnectFailed) as failure, undoing(lambda: _failing(QmpConnectFailed("silent"))):
+        raise QmpConnectFailed("silent")
+    assert failure.value.diagnostic.notes == ()

@@ -9,6 +9,7 @@ import socket
 import time
 from pathlib import Path
 
+from vm_manager.backends.qemu.answers import chardev
 from vm_manager.backends.qemu.bounded_lines import BoundedLines
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.sockets import AGENT_SOCKET, socket_path
@@ -33,9 +34,7 @@ def correct_clock(home: Path, monitor: Monitor) -> None:
 
 
 def _listens(monitor: Monitor) -> bool:
-    found = monitor.execute("query-chardev")
-    devices = (device for device in (found if isinstance(found, list) else ()) if isinstance(device, dict))
-    return any(device.get("label") == "agent" and device.get("frontend-open") for device in devices)
+    return bool(chardev(monitor.execute("query-chardev"), "agent").get("frontend-open"))
 
 
 def _set_time(home: Path) -> None:

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from vm_manager.backends.qemu.evidence import qemu_log
 from vm_manager.backends.qemu.history import in_words, read_history
 from vm_manager.diagnostics.errors import GuestPanicked, QemuExited, QemuInternalError, QemuIoError
 from vm_manager.diagnostics.model import Evidence
@@ -87,11 +88,8 @@ def exited(name: str, files: InstanceFiles, status: int | None) -> QemuExited:
 
 def log_evidence(files: InstanceFiles) -> tuple[Evidence, ...]:
     """The ends of QEMU's log and of the guest's console."""
-    found = (
-        quoted_log(files.qemu_log, kind="qemu_log", title="QEMU's log"),
-        quoted_log(files.console_log, kind="console", title="the guest's console"),
-    )
-    return tuple(evidence for evidence in found if evidence)
+    console = quoted_log(files.console_log, kind="console", title="the guest's console")
+    return (*qemu_log(files), *((console,) if console else ()))
 
 
 def _io_error(name: str, files: InstanceFiles) -> QemuIoError:

@@ -6,21 +6,21 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from vm_manager.backends.qemu.monitor import Monitor, NextEvent
+from vm_manager.backends.qemu.answers import mapping, mappings
+from vm_manager.backends.qemu.evidence import qemu_log, reason
+from vm_manager.backends.qemu.monitor import LOOK_EVERY_S, Monitor, NextEvent
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.process import process_handle, wait_for_exit
 from vm_manager.backends.qemu.query import ask, look_up
+from vm_manager.backends.qemu.stall import Stall
 from vm_manager.diagnostics.errors import QemuExited, QemuJobFailed
-from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.deadline import Deadline
-from vm_manager.host.text import quoted_log
 from vm_manager.state.layout import InstanceFiles
 
-_EVENT = "JOB_STATUS_CHANGE"
+#: Tells that a job has come further.
+JOB_EVENT = "JOB_STATUS_CHANGE"
 # QEMU demands a letter at the beginning.
 _PREFIX = "vmctl-"
-_STALLED_S = 60.0
-_LOOK_EVERY_S = 0.2
 _CHECK_EVERY_S = 5.0
 
 
@@ -31,7 +31,7 @@ def run_job(monitor: Monitor, files: InstanceFiles, command: str, arguments: dic
     Raises: `qemu::job_failed`, `qemu::exited`, `qemu::qmp_connect_failed`, `qemu::qmp_command_failed`.
     """
     job = f"{_PREFIX}{secrets.token_hex(4)}"
-    with process_handle(files) as handle, monitor.listening(_EVENT) as next_event:
+    with process_handle(files) as handle, monitor.listening(JOB_EVENT) as next_event:
         _dismiss_old(monitor)
         monitor.execute(command, {"job-id": job, **arguments})
         if handle is not None:
@@ -43,7 +43,7 @@ def run_job(monitor: Monitor, files: InstanceFiles, command: str, arguments: dic
         raise QemuJobFailed(
             "QEMU's job `{command}` failed",
             {"command": command},
-            evidence=(Evidence("qmp", "QEMU's reason", (str(error),)),),
+            evidence=reason(error),
         )
 
 
@@ -53,7 +53,7 @@ def jobs(monitor: Monitor) -> list[Mapping[str, object]]:
 
 
 def _with_id(jobs: object) -> list[Mapping[str, object]]:
-    return [job for job in jobs if isinstance(job, dict) and "id" in job] if isinstance(jobs, list) else []
+    return [job for job in mappings(jobs) if "id" in job]
 
 
 def _dismiss_old(monitor: Monitor) -> None:
@@ -64,12 +64,11 @@ def _dismiss_old(monitor: Monitor) -> None:
 
 
 def _wait(monitor: Monitor, files: InstanceFiles, handle: int, next_event: NextEvent, job: str) -> None:
-    moved, deadline, check = -1, Deadline(_STALLED_S), Deadline(_CHECK_EVERY_S)
+    stall, check = Stall(None, failure=QemuJobFailed), Deadline(_CHECK_EVERY_S)
     # An event that got lost would be waited for in vain: as soon as QEMU answers again, it is asked, too.
-    while not (_has_concluded(next_event(_LOOK_EVERY_S), job) or _is_concluded(files.home, job)):
+    while not (_has_concluded(next_event(LOOK_EVERY_S), job) or _is_concluded(files.home, job)):
         if wait_for_exit(handle, Deadline(0)):
-            log = quoted_log(files.qemu_log, kind="qemu_log", title="QEMU's log")
-            raise QemuExited("QEMU ended while it worked at a snapshot", evidence=(log,) if log else ())
+            raise QemuExited("QEMU ended while it worked at a snapshot", evidence=qemu_log(files))
         if check.expired:
             # Should the event have been lost: a QEMU that answers a reader is not working at a snapshot.
             if ask(files.home, 0) and all(
@@ -77,15 +76,7 @@ def _wait(monitor: Monitor, files: InstanceFiles, handle: int, next_event: NextE
             ):
                 return
             check = Deadline(_CHECK_EVERY_S)
-        if (now := _moved_bytes(files)) != moved:
-            moved, deadline = now, Deadline(_STALLED_S)
-        if deadline.expired:
-            raise QemuJobFailed(
-                "nothing has moved for {seconds} s",
-                {"seconds": round(_STALLED_S)},
-                help=("look whether the host's disk still answers",),
-                timeout_s=_STALLED_S,
-            )
+        stall.look(_moved_bytes(files))
 
 
 def _is_concluded(home: Path, job: str) -> bool:
@@ -94,8 +85,8 @@ def _is_concluded(home: Path, job: str) -> bool:
 
 
 def _has_concluded(event: Mapping[str, object] | None, job: str) -> bool:
-    data = event.get("data") if event else None
-    return isinstance(data, dict) and data.get("id") == job and data.get("status") == "concluded"
+    data = mapping(event and event.get("data"))
+    return data.get("id") == job and data.get("status") == "concluded"
 
 
 def _moved_bytes(files: InstanceFiles) -> int:

@@ -21,6 +21,7 @@ from vm_manager.backends.qemu.accelerator import (
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.confinement import qemu_sandbox
 from vm_manager.backends.qemu.disks import base_disk
+from vm_manager.backends.qemu.evidence import qemu_log
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.probes import probe_start
@@ -35,7 +36,6 @@ from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.spec import Accelerator, VmSpec
 from vm_manager.host.process import describe_status
 from vm_manager.host.sandbox import Sandbox, confinement, sandbox_finding
-from vm_manager.host.text import quoted_log
 from vm_manager.host.tools import find_tool
 from vm_manager.state.files import write_private
 from vm_manager.state.layout import InstanceFiles
@@ -264,13 +264,12 @@ def _ask_for_port(record: InstanceRecord, files: InstanceFiles) -> int | None:
 
 def _spawn_failed(spec: VmSpec, files: InstanceFiles, child: subprocess.Popen[bytes]) -> QemuSpawnFailed:
     status = child.poll()
-    log = quoted_log(files.qemu_log, kind="qemu_log", title="QEMU's log")
     found = probe_start(spec, files)
     return QemuSpawnFailed(
         "QEMU {how} before its monitor answered",
         {"how": describe_status(status) if status is not None else "was too slow", "status": status or 0},
         help=found.help or (f"its own reason is quoted above; the whole of it is in {files.qemu_log}",),
-        evidence=(*((log,) if log else ()), found.evidence),
+        evidence=(*qemu_log(files), found.evidence),
     )
 
 

@@ -5,21 +5,29 @@ Source: QEMU's QAPI, `migrate`, `query-migrate`, `MIGRATION`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from vm_manager.backends.qemu.monitor import Monitor, NextEvent
+from vm_manager.backends.qemu.answers import mapping, number
+from vm_manager.backends.qemu.evidence import reason
+from vm_manager.backends.qemu.monitor import LOOK_EVERY_S, Monitor, NextEvent
 from vm_manager.backends.qemu.process import wait_for_exit
 from vm_manager.backends.qemu.query import look_up
-from vm_manager.diagnostics.errors import MigrationFailed, QmpConnectFailed
+from vm_manager.backends.qemu.stall import Stall
+from vm_manager.diagnostics.errors import MigrationFailed, QmpConnectFailed, VmError
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.deadline import CancelToken, Deadline
 
+_log = logging.getLogger(__name__)
+
 EVENT = "MIGRATION"
 
-# No byte has moved for so long: that is no slow disk any more.
-_STALLED_S = 60
-_LOOK_EVERY_S = 0.2
+#: Options of a QEMU that waits for a machine's state, and does not run it yet.
+INCOMING = ("-incoming", "defer", "-S")
+
+_FD = "vmctl-state"
 _CANCEL_S = 30.0
 _UNLIMITED = 2**50
 _UNDER_WAY = ("setup", "active", "device", "pre-switchover", "postcopy-active", "wait-unplug", "cancelling")
@@ -41,6 +49,18 @@ def announce(monitor: Monitor, *, live: bool = False) -> None:
     monitor.execute("migrate-set-parameters", {"max-bandwidth": _UNLIMITED})
 
 
+def send_state(monitor: Monitor, descriptor: int) -> None:
+    """Begin to write the machine's state to an open file or socket. Raises: as `Monitor.execute`."""
+    monitor.send_descriptor(_FD, descriptor)
+    monitor.execute("migrate", {"uri": f"fd:{_FD}"})
+
+
+def receive_state(monitor: Monitor, descriptor: int) -> None:
+    """Begin to load a machine's state from an open file or socket. Raises: as `Monitor.execute`."""
+    monitor.send_descriptor(_FD, descriptor)
+    monitor.execute("migrate-incoming", {"uri": f"fd:{_FD}"})
+
+
 def follow_outgoing(
     monitor: Monitor,
     next_event: NextEvent,
@@ -59,16 +79,15 @@ def follow_outgoing(
     stall = Stall(cancel)
     while True:
         info = _query(monitor)
-        status, memory = info.get("status"), info.get("ram")
+        status, memory = info.get("status"), mapping(info.get("ram"))
         if status == until:
             return
         if status in _ENDED:
-            raise MigrationFailed(failed, evidence=_error(info))
-        memory = memory if isinstance(memory, dict) else {}
-        total, remaining = _number(memory, "total"), _number(memory, "remaining")
+            raise MigrationFailed(failed, evidence=reason(info.get("error-desc")))
+        total, remaining = number(memory, "total"), number(memory, "remaining")
         moved(total - remaining, total)
-        stall.look((_number(memory, "transferred"), remaining))
-        next_event(_LOOK_EVERY_S)
+        stall.look((number(memory, "transferred"), remaining))
+        next_event(LOOK_EVERY_S)
 
 
 def follow_incoming(
@@ -88,10 +107,10 @@ def follow_incoming(
     """
     stall = Stall(cancel)
     while True:
-        event = next_event(_LOOK_EVERY_S)
+        event = next_event(LOOK_EVERY_S)
         # An event that got lost would be waited for in vain: as soon as QEMU answers again, it is asked, too.
         data = event.get("data") if event else look_up(home, "query-migrate")
-        status = data.get("status") if isinstance(data, dict) else None
+        status = mapping(data).get("status")
         if status == "completed":
             return
         if status == "failed" or wait_for_exit(handle, Deadline(0)):
@@ -110,45 +129,38 @@ def abandon_migration(monitor: Monitor) -> None:
         deadline.pause(0.05)
 
 
-class Stall:
-    """Raises when what it is shown has not changed for too long: limit_s, in seconds."""
+def let_run(monitor: Monitor) -> None:
+    """Let the vCPUs run, once no migration is under way that nobody waits for any more. Raises: as `Monitor.execute`."""
+    abandon_migration(monitor)
+    monitor.execute("cont")
 
-    def __init__(self, cancel: CancelToken, limit_s: float = _STALLED_S) -> None:
-        self._cancel, self._limit_s = cancel, limit_s
-        self._last: object = None
-        self._deadline = Deadline(limit_s, cancel)
 
-    def look(self, figure: object) -> None:
-        """Raises: `qemu::migration_failed`."""
-        if figure != self._last:
-            self._last, self._deadline = figure, Deadline(self._limit_s, self._cancel)
-        if self._deadline.expired:
-            raise MigrationFailed(
-                "nothing has moved for {seconds} s",
-                {"seconds": f"{self._limit_s:g}"},
-                help=("look whether the host's disk still answers",),
-                timeout_s=self._limit_s,
-            )
+@contextmanager
+def undoing(undo: Callable[[], None]) -> Iterator[None]:
+    """Have the machine run as before when the block fails; where that fails, too, the first failure says so.
+
+    undo: raises `VmError`.
+    """
+    try:
+        yield
+    except BaseException as error:
+        try:
+            undo()
+        except VmError as second:
+            silent = isinstance(error, QmpConnectFailed) and isinstance(second, QmpConnectFailed)
+            if isinstance(error, VmError) and not silent:
+                error.enrich(notes=(f"the machine could not be let run on: {second}",))
+            _log.info("after a failed migration: %s", second)
+        raise
 
 
 def _query(monitor: Monitor) -> Mapping[str, object]:
-    info = monitor.execute("query-migrate")
-    return info if isinstance(info, dict) else {}
-
-
-def _number(figures: Mapping[str, object], name: str) -> int:
-    value = figures.get(name)
-    return value if isinstance(value, int) else 0
-
-
-def _error(info: Mapping[str, object]) -> tuple[Evidence, ...]:
-    text = info.get("error-desc")
-    return (Evidence("qmp", "QEMU's reason", (str(text),)),) if text else ()
+    return mapping(monitor.execute("query-migrate"))
 
 
 def _last_error(monitor: Monitor) -> tuple[Evidence, ...]:
     """What QEMU says of a load that failed; mostly it has exited, and its log has the reason."""
     try:
-        return _error(_query(monitor))
+        return reason(_query(monitor).get("error-desc"))
     except QmpConnectFailed:
         return ()

@@ -16,6 +16,7 @@ from typing import Self, TypeVar
 from qemu.qmp import EventListener, ExecInterruptedError, ExecuteError, Message, QMPClient, QMPError
 from qemu.qmp.error import ProtocolError
 
+from vm_manager.backends.qemu.answers import run_state
 from vm_manager.backends.qemu.sockets import QMP_SOCKET, socket_path
 from vm_manager.diagnostics.errors import QmpCommandFailed, QmpConnectFailed
 from vm_manager.diagnostics.model import Evidence
@@ -30,6 +31,9 @@ _MESSAGE_BYTES = 4 * 1024**2
 # Of those that are waited for, the longest have some hundred bytes.
 _EVENT_BYTES = 64 * 1024
 _WAITING_EVENTS = 256
+
+#: How long to wait for an event before QEMU is asked itself: one that got lost would be waited for in vain.
+LOOK_EVERY_S = 0.2
 
 #: Waits for an event up to so many seconds; None when there was none.
 NextEvent = Callable[[float], Mapping[str, object] | None]
@@ -90,6 +94,10 @@ class Monitor:
             ) from error
         except (ExecInterruptedError, QMPError, OSError, EOFError, TimeoutError) as error:
             raise QmpConnectFailed("QEMU's monitor fell silent during `{command}`", {"command": command}) from error
+
+    def run_state(self) -> str:
+        """QEMU's RunState, for example running, paused, guest-panicked. Raises: as `execute`."""
+        return run_state(self.execute("query-status"))
 
     def send_descriptor(self, name: str, descriptor: int) -> None:
         """Give QEMU an open file, under a name that its commands understand as `fd:name`. Source: `getfd` in QEMU's QAPI.

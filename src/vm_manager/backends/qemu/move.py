@@ -10,34 +10,39 @@ Nothing can come in between and nothing is found by its name: each connection is
 
 from __future__ import annotations
 
-import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 
-from vm_manager.backends.qemu.jobs import jobs
+from vm_manager.backends.qemu.answers import mappings
+from vm_manager.backends.qemu.evidence import qemu_log, reason
+from vm_manager.backends.qemu.jobs import JOB_EVENT, jobs
 from vm_manager.backends.qemu.launch import Keep, compose_as_before, launch
 from vm_manager.backends.qemu.migration import (
     EVENT,
-    Stall,
+    INCOMING,
     abandon_migration,
     announce,
     follow_outgoing,
+    receive_state,
+    send_state,
+    undoing,
 )
-from vm_manager.backends.qemu.monitor import Monitor, NextEvent
+from vm_manager.backends.qemu.monitor import LOOK_EVERY_S, Monitor, NextEvent
 from vm_manager.backends.qemu.needs import Needs, require_same_command_line
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.process import kill, process_handle, wait_for_exit
-from vm_manager.backends.qemu.shutdown import end_at_once
+from vm_manager.backends.qemu.shutdown import ended_on_failure
 from vm_manager.backends.qemu.sockets import socket_path
+from vm_manager.backends.qemu.stall import Stall
 from vm_manager.diagnostics.errors import (
     MigrationFailed,
     QemuExited,
     QmpCommandFailed,
     QmpConnectFailed,
-    VmError,
 )
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
@@ -47,17 +52,12 @@ from vm_manager.domain.events import EventSink, PhaseReached, Progressed
 from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.spec import Accelerator
 from vm_manager.host.disk_space import raise_if_full, require_free
-from vm_manager.host.text import quoted_log
 from vm_manager.state.files import written_bytes
 from vm_manager.state.layout import InstanceFiles
 
-_log = logging.getLogger(__name__)
-
-_INCOMING = ("-incoming", "defer", "-S")
-_JOB, _JOB_EVENT, _NODE, _DISK = "vmctl-move", "JOB_STATUS_CHANGE", "vmctl-there", "root"
+_JOB, _NODE, _DISK = "vmctl-move", "vmctl-there", "root"
 _NBD_SOCKET = "move.sock"
-_DISK_FD, _MEMORY_FD = "vmctl-disk", "vmctl-memory"
-_LOOK_EVERY_S = 0.2
+_DISK_FD = "vmctl-disk"
 _EXIT_S = 5.0
 _FAILED = "QEMU could not move the machine"
 
@@ -82,32 +82,31 @@ def move(
         process_handle(files) as here_handle,
         _named(files, there_files, here_handle),
         Monitor(files.home) as here,
-        _running_on(here),
+        undoing(partial(stay, here)),  # by then the other QEMU has ended
     ):
         composed = compose_as_before(there, there_files)
         require_same_command_line(Needs.of_running(here, lock_owner(files.pid), 0, ""), composed.argv)
-        data = launch(there, there_files, cancel, keep, composed=composed, waiting=_INCOMING)
-        try:
-            with process_handle(there_files) as handle, Monitor(there_files.home) as waiting:
-                assert handle is not None, "it has just answered"
-                pair = _Pair(record.name, here, waiting, handle, cancel, emit)
-                pair.copy_disk(there_files)
-                # TCG now and then misses that a page was written, and the guest would go on with an old one. Seen with QEMU
-                # 7.2 in one of six moves of a guest that writes all the time; kvm-unit-tests has a reproducer, too.
-                pair.move_machine(running=data.accelerator is Accelerator.KVM)
-                with switch(data.plain()):
-                    pair.run_there()
-        except BaseException:
-            end_at_once(there_files.home)
-            raise
+        data = launch(there, there_files, cancel, keep, composed=composed, waiting=INCOMING)
+        with (
+            ended_on_failure(there_files.home),
+            process_handle(there_files) as handle,
+            Monitor(there_files.home) as waiting,
+        ):
+            assert handle is not None, "it has just answered"
+            pair = _Pair(record.name, here, waiting, handle, cancel, emit)
+            pair.copy_disk(there_files)
+            # TCG now and then misses that a page was written, and the guest would go on with an old one. Seen with QEMU
+            # 7.2 in one of six moves of a guest that writes all the time; kvm-unit-tests has a reproducer, too.
+            pair.move_machine(running=data.accelerator is Accelerator.KVM)
+            with switch(data.plain()):
+                pair.run_there()
 
 
 def stay(monitor: Monitor) -> None:
     """Let a machine that was being moved run on here. Idempotent; the other QEMU must have ended, or not run it."""
     abandon_migration(monitor)
     _end_mirror(monitor)
-    status = monitor.execute("query-status")
-    if isinstance(status, dict) and status.get("status") in ("paused", "finish-migrate", "postmigrate"):
+    if monitor.run_state() in ("paused", "finish-migrate", "postmigrate"):
         monitor.execute("cont")
 
 
@@ -142,7 +141,7 @@ class _Pair:
         self._there.execute("block-export-add", export)
         server = {"type": "fd", "str": _DISK_FD}
         self._here.execute("blockdev-add", {"driver": "nbd", "node-name": _NODE, "export": _DISK, "server": server})
-        with self._here.listening(_JOB_EVENT) as next_event:
+        with self._here.listening(JOB_EVENT) as next_event:
             job = {"job-id": _JOB, "device": _DISK, "target": _NODE, "sync": "top", "auto-dismiss": False}
             self._here.execute("blockdev-mirror", job)
             self._follow_mirror(next_event, "ready")
@@ -155,13 +154,11 @@ class _Pair:
             self._here.execute("stop")
         for monitor in (self._there, self._here):
             announce(monitor, live=True)
-        for end, monitor in zip(socket.socketpair(), (self._there, self._here), strict=True):
-            with end:
-                monitor.send_descriptor(_MEMORY_FD, end.fileno())
-        uri: dict[str, object] = {"uri": f"fd:{_MEMORY_FD}"}
         with self._there.listening(EVENT) as arriving, self._here.listening(EVENT) as leaving:
-            self._there.execute("migrate-incoming", uri)
-            self._here.execute("migrate", uri)
+            source, target = socket.socketpair()
+            with source, target:
+                receive_state(self._there, target.fileno())
+                send_state(self._here, source.fileno())
             self._follow(leaving, "pre-switchover")
             # The vCPUs stand still: nothing is written any more, and the disks become alike for good.
             self._finish_mirror()
@@ -184,7 +181,7 @@ class _Pair:
         follow_outgoing(self._here, next_event, self._cancel, self._moved, until=until, failed=_FAILED)
 
     def _finish_mirror(self) -> None:
-        with self._here.listening(_JOB_EVENT) as next_event:
+        with self._here.listening(JOB_EVENT) as next_event:
             # Without force, a mirror that is ready ends as soon as both are alike; the guest's disk stays the one it was.
             self._here.execute("block-job-cancel", {"device": _JOB})
             self._follow_mirror(next_event, "concluded")
@@ -195,9 +192,7 @@ class _Pair:
         while True:
             job = _mirror(self._here) or {}
             if job.get("error") is not None:
-                raise MigrationFailed(
-                    "QEMU could not copy the disk", evidence=(Evidence("qmp", "QEMU's reason", (str(job["error"]),)),)
-                )
+                raise MigrationFailed("QEMU could not copy the disk", evidence=reason(job["error"]))
             if job.get("status") == until:
                 return
             if job.get("status") in (None, "concluded"):
@@ -206,7 +201,7 @@ class _Pair:
             if isinstance(current, int) and isinstance(total, int):
                 self._moved(current, total)
             stall.look((job.get("status"), current))
-            next_event(_LOOK_EVERY_S)
+            next_event(LOOK_EVERY_S)
 
     def _moved(self, current: int, total: int | None) -> None:
         self._emit(Progressed(self._name, "migrate", current, total, "bytes"))
@@ -226,25 +221,9 @@ def _end_mirror(monitor: Monitor) -> None:
             with suppress(QmpCommandFailed):  # it may just have ended by itself
                 monitor.execute("block-job-cancel", {"device": _JOB, "force": True})
             deadline.pause(0.05)
-    nodes = monitor.execute("query-named-block-nodes", {"flat": True})
-    found = [node for node in nodes if isinstance(node, dict)] if isinstance(nodes, list) else []
-    if any(node.get("node-name") == _NODE for node in found):
+    nodes = mappings(monitor.execute("query-named-block-nodes", {"flat": True}))
+    if any(node.get("node-name") == _NODE for node in nodes):
         monitor.execute("blockdev-del", {"node-name": _NODE})
-
-
-@contextmanager
-def _running_on(here: Monitor) -> Iterator[None]:
-    """Let the machine run here when the block fails; by then the other QEMU has ended."""
-    try:
-        yield
-    except BaseException as error:
-        try:
-            stay(here)
-        except VmError as second:
-            if isinstance(error, VmError):
-                error.enrich(notes=(f"the machine could not be let run on here: {second}",))
-            _log.info("after a failed move: %s", second)
-        raise
 
 
 @contextmanager
@@ -263,7 +242,6 @@ def _named(files: InstanceFiles, there: InstanceFiles, here_handle: int | None) 
 
 
 def _logs(files: InstanceFiles, there: InstanceFiles) -> tuple[Evidence, ...]:
-    here_log = quoted_log(files.qemu_log, kind="qemu_log", title="the log of QEMU here")
-    there_log = quoted_log(there.qemu_log, kind="qemu_log", title="the log of QEMU there")
     # The other one's file is about to be removed.
-    return tuple(filter(None, (here_log, there_log and replace(there_log, path=None))))
+    there_log = (replace(log, path=None) for log in qemu_log(there, "the log of QEMU there"))
+    return (*qemu_log(files, "the log of QEMU here"), *there_log)

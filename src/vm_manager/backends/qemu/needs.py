@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from vm_manager.backends.qemu.answers import mapping
 from vm_manager.backends.qemu.command import BASE_NODE
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.diagnostics.errors import MigrationFailed, StateCorrupt
@@ -82,8 +83,7 @@ def _without_base(word: str) -> str:
 
 def version(monitor: Monitor) -> str:
     """QEMU's major and minor version: those with the same load each other's states."""
-    answer = monitor.execute("query-version")
-    numbers = answer.get("qemu", {}) if isinstance(answer, dict) else {}
+    numbers = mapping(mapping(monitor.execute("query-version")).get("qemu"))
     return f"{numbers.get('major')}.{numbers.get('minor')}"
 
 

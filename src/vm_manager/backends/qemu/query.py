@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from vm_manager.backends.qemu.answers import chardev, run_state
 from vm_manager.backends.qemu.bounded_lines import BoundedLines
 from vm_manager.backends.qemu.sockets import QUERY_SOCKET, socket_path
 from vm_manager.domain.bounded_json import parse
@@ -38,10 +39,9 @@ def ask(home: Path, guest_port: int) -> Answer | None:
     """Ask the QEMU in `home`; None when it does not answer in time, because it hangs or another reader is being served."""
 
     def read(channel: _Channel) -> Answer:
-        status = channel.execute("query-status")
+        state = run_state(channel.execute("query-status"))
         forwards = channel.execute("human-monitor-command", {"command-line": "info usernet"})
-        word = str(status["status"]) if isinstance(status, dict) else "unknown"
-        return Answer(word, forwarded_port(str(forwards), guest_port))
+        return Answer(state, forwarded_port(str(forwards), guest_port))
 
     return _in_session(home, read)
 
@@ -87,14 +87,10 @@ def physical_memory(home: Path, start: int, halfwords: int) -> bytes | None:
     return _in_session(home, read)
 
 
-def console_is_taken(home: Path, chardev: str) -> bool:
+def console_is_taken(home: Path, label: str) -> bool:
     """Whether somebody is connected to the socket of a character device; False when QEMU does not say."""
-    found = look_up(home, "query-chardev")
-    devices = (device for device in (found if isinstance(found, list) else ()) if isinstance(device, dict))
-    return any(
-        device.get("label") == chardev and not str(device.get("filename")).startswith("disconnected:")
-        for device in devices
-    )
+    device = chardev(look_up(home, "query-chardev"), label)
+    return bool(device) and not str(device.get("filename")).startswith("disconnected:")
 
 
 def forwarded_port(usernet: str, guest_port: int) -> int | None:

@@ -15,7 +15,6 @@ it would be destroyed. So:
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,8 +23,19 @@ from io import BufferedRandom, BufferedReader
 from pathlib import Path
 
 from vm_manager.backends.qemu.agent import correct_clock
+from vm_manager.backends.qemu.evidence import qemu_log
 from vm_manager.backends.qemu.launch import Composed, Keep, compose_as_before, launch, require_accelerator
-from vm_manager.backends.qemu.migration import EVENT, abandon_migration, announce, follow_incoming, follow_outgoing
+from vm_manager.backends.qemu.migration import (
+    EVENT,
+    INCOMING,
+    abandon_migration,
+    announce,
+    follow_incoming,
+    follow_outgoing,
+    receive_state,
+    send_state,
+    undoing,
+)
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.needs import (
     Needs,
@@ -37,29 +47,22 @@ from vm_manager.backends.qemu.needs import (
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.process import process_handle, wait_for_exit
 from vm_manager.backends.qemu.section import QemuData
-from vm_manager.backends.qemu.shutdown import end_at_once, make_exit
+from vm_manager.backends.qemu.shutdown import end_at_once, ended_on_failure, make_exit
 from vm_manager.diagnostics.errors import (
     KvmUnusable,
     MigrationFailed,
     QemuExited,
     QmpCommandFailed,
     QmpConnectFailed,
-    VmError,
 )
-from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import EventSink, Progressed
 from vm_manager.domain.instance import InstanceRecord
 from vm_manager.host.disk_space import raise_if_full, require_free
-from vm_manager.host.text import quoted_log
 from vm_manager.state.files import private, sync_directory, written_bytes
 from vm_manager.state.layout import InstanceFiles
 
-_log = logging.getLogger(__name__)
-
-_FD = "saved-state"
-_INCOMING = ("-incoming", "defer", "-S")
 _EXIT_S = 5.0
 _MIB = 1024 * 1024
 # Devices and video memory, beside the guest's own.
@@ -73,11 +76,11 @@ def save(record: InstanceRecord, files: InstanceFiles, cancel: CancelToken, emit
             with Monitor(files.home) as monitor:
                 _require_space(record, files)
                 was_running = _stand_still(monitor)
-                with _as_before(monitor, files, was_running):
+                with undoing(partial(_as_before, monitor, files, was_running)):
                     _write(monitor, record, files, cancel, emit)
         except QmpConnectFailed as error:
             if handle is not None and wait_for_exit(handle, Deadline(_EXIT_S)):
-                raise QemuExited("QEMU ended while its state was being saved", evidence=_qemu_log(files)) from error
+                raise QemuExited("QEMU ended while its state was being saved", evidence=qemu_log(files)) from error
             raise
         if handle is not None:
             make_exit(files.home, record.name, handle, emit)
@@ -118,34 +121,23 @@ def _otherwise(name: str, error: MigrationFailed) -> MigrationFailed:
 def _stand_still(monitor: Monitor) -> bool:
     """Stop the vCPUs; whether they ran."""
     abandon_migration(monitor)
-    status = monitor.execute("query-status")
-    word = status.get("status") if isinstance(status, dict) else None
-    if word == "postmigrate":
+    state = monitor.run_state()
+    if state == "postmigrate":
         # A save that was killed at its very end: QEMU migrates again only after it has run.
         monitor.execute("cont")
     monitor.execute("stop")
-    return word == "running"
+    return state == "running"
 
 
-@contextmanager
-def _as_before(monitor: Monitor, files: InstanceFiles, was_running: bool) -> Iterator[None]:
-    """Let the machine be as it was, with nothing saved, when the block fails."""
-    try:
-        yield
-    except BaseException as error:
-        try:
-            with os_errors(files.saved_state):
-                # If this fails the machine must not run on: there would be a state that it has left behind.
-                for path in (files.saved_state, files.saved_state_part, files.saved_state_needs):
-                    path.unlink(missing_ok=True)
-            abandon_migration(monitor)
-            if was_running:
-                monitor.execute("cont")
-        except VmError as second:
-            if isinstance(error, VmError) and not isinstance(error, QmpConnectFailed):
-                error.enrich(notes=(f"the machine could not be let run on: {second}",))
-            _log.info("after a failed save: %s", second)
-        raise
+def _as_before(monitor: Monitor, files: InstanceFiles, was_running: bool) -> None:
+    """Let the machine be as it was, with nothing saved."""
+    with os_errors(files.saved_state):
+        # If this fails the machine must not run on: there would be a state that it has left behind.
+        for path in (files.saved_state, files.saved_state_part, files.saved_state_needs):
+            path.unlink(missing_ok=True)
+    abandon_migration(monitor)
+    if was_running:
+        monitor.execute("cont")
 
 
 def _write(
@@ -153,10 +145,9 @@ def _write(
 ) -> None:
     with os_errors(files.saved_state), open(files.saved_state_part, "w+b", opener=private) as file:
         announce(monitor)
-        monitor.send_descriptor(_FD, file.fileno())
         moved = lambda current, total: emit(Progressed(record.name, "save", current, total, "bytes"))  # noqa: E731
         with monitor.listening(EVENT) as next_event, _named(files):
-            monitor.execute("migrate", {"uri": f"fd:{_FD}"})
+            send_state(monitor, file.fileno())
             follow_outgoing(monitor, next_event, cancel, moved)
         os.fsync(file.fileno())
         needs = Needs.of_running(monitor, lock_owner(files.pid), *_measure(file))
@@ -173,7 +164,7 @@ def _named(files: InstanceFiles) -> Iterator[None]:
         yield
     except MigrationFailed as failure:
         if not failure.diagnostic.evidence:
-            failure.enrich(evidence=_qemu_log(files))
+            failure.enrich(evidence=qemu_log(files))
         then = ("the VM is as it was; its memory is saved once there is space",)
         raise_if_full(files.saved_state, failure, then=then)
         raise
@@ -188,20 +179,16 @@ def _load(
     emit: EventSink,
     keep: Keep,
 ) -> QemuData:
-    data = launch(record, files, cancel, keep, composed=composed, waiting=_INCOMING)
-    try:
-        with process_handle(files) as handle, Monitor(files.home) as monitor:
-            require_same_version(needs, monitor)
-            with os_errors(files.saved_state), files.saved_state.open("rb") as file:
-                assert handle is not None, "it has just answered"
-                _read(monitor, record, file, handle, files, cancel, emit)
-                if _measure(file) != (needs.size_bytes, needs.sha256):
-                    raise MigrationFailed("the saved state is not the one that was written", evidence=_qemu_log(files))
-            _run_on(monitor, files)
-            correct_clock(files.home, monitor)
-    except BaseException:
-        end_at_once(files.home)
-        raise
+    data = launch(record, files, cancel, keep, composed=composed, waiting=INCOMING)
+    with ended_on_failure(files.home), process_handle(files) as handle, Monitor(files.home) as monitor:
+        require_same_version(needs, monitor)
+        with os_errors(files.saved_state), files.saved_state.open("rb") as file:
+            assert handle is not None, "it has just answered"
+            _read(monitor, record, file, handle, files, cancel, emit)
+            if _measure(file) != (needs.size_bytes, needs.sha256):
+                raise MigrationFailed("the saved state is not the one that was written", evidence=qemu_log(files))
+        _run_on(monitor, files)
+        correct_clock(files.home, monitor)
     return data
 
 
@@ -220,15 +207,14 @@ def _read(
     moved = lambda current, _: emit(Progressed(record.name, "restore", current, total, "bytes"))  # noqa: E731
     try:
         announce(monitor)
-        monitor.send_descriptor(_FD, file.fileno())
         with monitor.listening(EVENT) as next_event:
-            monitor.execute("migrate-incoming", {"uri": f"fd:{_FD}"})
+            receive_state(monitor, file.fileno())
             follow_incoming(monitor, next_event, files.home, handle, cancel, position, moved)
     except (MigrationFailed, QmpConnectFailed) as error:
         wait_for_exit(handle, Deadline(_EXIT_S))
         if isinstance(error, MigrationFailed):
-            raise error.enrich(evidence=_qemu_log(files)) from error.__cause__
-        raise MigrationFailed("QEMU could not load the saved state", evidence=_qemu_log(files)) from error
+            raise error.enrich(evidence=qemu_log(files)) from error.__cause__
+        raise MigrationFailed("QEMU could not load the saved state", evidence=qemu_log(files)) from error
 
 
 def _run_on(monitor: Monitor, files: InstanceFiles) -> None:
@@ -287,8 +273,3 @@ def _resident_bytes(pid: int | None) -> int | None:
         return None
     figures = [int(line.split()[1]) * 1024 for line in lines if line.startswith(("VmRSS:", "VmSwap:"))]
     return sum(figures) or None
-
-
-def _qemu_log(files: InstanceFiles) -> tuple[Evidence, ...]:
-    log = quoted_log(files.qemu_log, kind="qemu_log", title="QEMU's log")
-    return (log,) if log else ()

@@ -6,9 +6,11 @@ ACPI power button → QMP quit → SIGTERM → SIGKILL; each stage gets a share 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from vm_manager.backends.qemu.migration import abandon_migration
+from vm_manager.backends.qemu.migration import let_run
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.process import kill, process_handle, wait_for_exit
 from vm_manager.diagnostics.errors import QemuError
@@ -59,15 +61,24 @@ def end_at_once(home: Path) -> None:
             wait_for_exit(handle, Deadline(_FORCED_STAGE_S))
 
 
+@contextmanager
+def ended_on_failure(home: Path) -> Iterator[None]:
+    """End the QEMU that has been started for the block at once when that fails."""
+    try:
+        yield
+    except BaseException:
+        end_at_once(home)
+        raise
+
+
 def _press_power_button(home: Path, handle: int, deadline: Deadline) -> bool:
     try:
         with Monitor(home, connect_timeout_s=deadline.within(_PRESS_EVERY_S)) as monitor:
-            status = _status(monitor)
+            status = monitor.run_state()
             if status in _DEAD:
                 return False
             if status in _STANDING:
-                abandon_migration(monitor)
-                monitor.execute("cont")
+                let_run(monitor)
             while not deadline.expired:
                 monitor.execute("system_powerdown")
                 if wait_for_exit(handle, Deadline(deadline.within(_PRESS_EVERY_S), deadline.cancel)):
@@ -76,11 +87,6 @@ def _press_power_button(home: Path, handle: int, deadline: Deadline) -> bool:
         # A monitor that is silent because QEMU is just exiting is what we want; otherwise the next stage does it.
         return wait_for_exit(handle, Deadline(deadline.within(_PRESS_EVERY_S), deadline.cancel))
     return False
-
-
-def _status(monitor: Monitor) -> str:
-    answer = monitor.execute("query-status")
-    return str(answer.get("status")) if isinstance(answer, dict) else "unknown"
 
 
 def _quit(home: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from vm_manager.backends.qemu.agent import correct_clock
+from vm_manager.backends.qemu.answers import mapping, mappings
 from vm_manager.backends.qemu.disks import writable_disks
 from vm_manager.backends.qemu.jobs import run_job
 from vm_manager.backends.qemu.launch import Keep, compose_as_before, launch
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.section import QemuData
-from vm_manager.backends.qemu.shutdown import end_at_once
+from vm_manager.backends.qemu.shutdown import ended_on_failure
 from vm_manager.diagnostics.errors import QemuJobFailed
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.instance import InstanceRecord, Snapshot
@@ -46,7 +47,7 @@ def create(files: InstanceFiles, tag: str, cancel: CancelToken) -> None:
         _on_all_disks(files, "-c", tag)
         return
     with Monitor(files.home) as monitor:
-        ran = _status(monitor) == "running"
+        ran = monitor.run_state() == "running"
         try:
             run_job(monitor, files, "snapshot-save", _job(monitor, tag))
         except QemuJobFailed as failure:
@@ -66,11 +67,8 @@ def restore(record: InstanceRecord, files: InstanceFiles, tag: str, cancel: Canc
         _load(files, tag)
         return QemuData.of(record)
     data = launch(record, files, cancel, keep, composed=compose_as_before(record, files), waiting=("-S",))
-    try:
+    with ended_on_failure(files.home):
         _load(files, tag)
-    except BaseException:
-        end_at_once(files.home)
-        raise
     return data
 
 
@@ -86,7 +84,7 @@ def delete(files: InstanceFiles, tag: str, cancel: CancelToken) -> None:
 
 def _load(files: InstanceFiles, tag: str) -> None:
     with Monitor(files.home) as monitor:
-        ran = _status(monitor) == "running"
+        ran = monitor.run_state() == "running"
         try:
             run_job(monitor, files, "snapshot-load", _job(monitor, tag))
         except QemuJobFailed:
@@ -102,19 +100,13 @@ def _job(monitor: Monitor, tag: str) -> dict[str, object]:
 
 def _nodes(monitor: Monitor) -> list[str]:
     """The nodes of all writable disks of the machine: one that is left out would silently not be in the snapshot."""
-    found = monitor.execute("query-block")
-    media = [disk.get("inserted") for disk in found] if isinstance(found, list) else []
-    return [medium["node-name"] for medium in media if medium and not medium.get("ro")]
-
-
-def _status(monitor: Monitor) -> str:
-    answer = monitor.execute("query-status")
-    return str(answer.get("status")) if isinstance(answer, dict) else "unknown"
+    media = [mapping(disk.get("inserted")) for disk in mappings(monitor.execute("query-block"))]
+    return [str(medium["node-name"]) for medium in media if medium and not medium.get("ro")]
 
 
 def _let_run(monitor: Monitor, wanted: bool) -> None:
     """After a job, be it done or failed, QEMU may have left the vCPUs standing (`restore-vm`, `save-vm`)."""
-    if wanted and _status(monitor) != "running":
+    if wanted and monitor.run_state() != "running":
         monitor.execute("cont")
 
 
