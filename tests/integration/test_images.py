@@ -279,7 +279,7 @@ def test_on_a_terminal_a_bar_shows_the_rate_and_the_time_left(vmctl: Vmctl, www:
             encoding="utf-8",
         )
         child.expect(r"fetch \d+ of \d+ MiB")
-        child.expect(r"\[=+ +\] \d+\.\d MiB/s \d+ s left")
+        child.expect(r"━(?:\x1b\[[\d;]*m|[━╸╺ ])* (?:\x1b\[[\d;]*m)*\d+\.\d MiB/s(?:\x1b\[[\d;]*m| )+00:\d\d")
         child.expect("disk.qcow2: fetched")
         child.expect(pexpect.EOF)
         child.close()

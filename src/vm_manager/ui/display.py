@@ -22,12 +22,14 @@ from vm_manager.domain.events import (
 from vm_manager.ui.formats import ErrorFormat
 from vm_manager.ui.guest_lines import GuestLines, Output, Piece
 from vm_manager.ui.ndjson import event_line
-from vm_manager.ui.rate import Rate, bar, duration
 from vm_manager.ui.terminal import Terminal
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from vm_manager.ui.bar import Bar
 
 _REFRESH_PER_S = 10
 _NARROWEST = 20
@@ -212,7 +214,7 @@ class LiveDisplay:
             self._print([self._noticed(event)])
             return
         with self._lock:
-            lines = self._take_in(event, self._rows.setdefault(event.vm, _Row()))
+            lines = self._take_in(event, self._rows.setdefault(event.vm, _Row(self._terminal.err)))
         # Not while we hold our lock: Rich's refresh holds its own while it asks us for the table.
         self._print(lines)
 
@@ -271,18 +273,19 @@ class LiveDisplay:
         with self._lock:
             for vm, row in self._rows.items():
                 mark = Text(row.mark, row.style) if row.mark else spinner
-                table.add_row(mark, vm, Text(row.text), f"{row.elapsed_s(now):.0f}s", Text(row.detail))
+                table.add_row(mark, vm, Text(row.text), f"{row.elapsed_s(now):.0f}s", row.bar or Text(row.detail))
         return table
 
 
 class _Row:
     """What the live display knows of a VM."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console) -> None:
         self.text, self.detail, self.mark, self.style = "", "", "", ""
+        self.bar: Bar | None = None
+        self._console = console
         self._started = time.monotonic()
         self._ended: float | None = None
-        self._rate = Rate()
 
     def elapsed_s(self, now: float) -> float:
         return (self._ended or now) - self._started
@@ -290,27 +293,25 @@ class _Row:
     def update(self, event: Event) -> None:
         match event:
             case StepStarted(title=title):
-                self.text, self.detail, self.mark = title, "", ""
-                self._rate = Rate()
+                self.text, self.detail, self.mark, self.bar = title, "", "", None
             case PhaseReached(phase=phase, waiting_for=waiting_for):
-                self.text = f"{phase}, waiting for {waiting_for}"
+                self.text, self.bar = f"{phase}, waiting for {waiting_for}", None
             case Progressed():
-                self.text, self.detail = f"{event.step} {_amount(event)}", self._pace(event)
+                self.text = f"{event.step} {_amount(event)}"
+                self._moved(event)
             case StepFinished(outcome=outcome):
-                self.text, self.detail, self.mark, self.style = outcome, "", "✔", "green"
+                self.text, self.detail, self.mark, self.style, self.bar = outcome, "", "✔", "green", None
             case StepFailed(step=step):
-                self.text, self.mark, self.style = f"{step} failed", "✘", "red"
+                self.text, self.mark, self.style, self.bar = f"{step} failed", "✘", "red", None
                 self._ended = time.monotonic()
 
-    def _pace(self, event: Progressed) -> str:
-        """A bar, the rate, and how long it will still take, as far as each can be told."""
-        self._rate.add(time.monotonic(), event.current)
-        parts = [bar(event.current, event.total)] if event.total else []
-        if event.unit == "bytes" and (per_s := self._rate.per_s) is not None:
-            parts.append(f"{per_s / _MIB:.1f} MiB/s")
-        if event.total and (left_s := self._rate.left_s(event.total)) is not None:
-            parts.append(f"{duration(left_s)} left")
-        return " ".join(parts)
+    def _moved(self, event: Progressed) -> None:
+        if self.bar is None:
+            # Only what takes its time has one.
+            from vm_manager.ui.bar import Bar
+
+            self.bar = Bar(self._console)
+        self.bar.move(event)
 
 
 def _amount(event: Progressed) -> str:
