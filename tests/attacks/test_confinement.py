@@ -17,12 +17,12 @@ from proofs import prove
 from unit.samples import record, spec
 from vm_manager.backends.qemu.confinement import qemu_sandbox
 from vm_manager.backends.qemu.disks import base_disk
+from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.diagnostics.errors import BaseChanged
 from vm_manager.domain.instance import BaseImage, InstanceRecord
 from vm_manager.host.landlock import landlock_version
 from vm_manager.host.process import ProcessFailed, run
 from vm_manager.host.sandbox import Sandbox, spawn
-from vm_manager.state.layout import InstanceFiles
 
 _WITHOUT = (sys.executable, str(Path(__file__).parents[1] / "without_landlock.py"))
 _NO_SANDBOX = "vm_manager::host::no_sandbox"
@@ -33,9 +33,9 @@ pytestmark = pytest.mark.skipif(landlock_version() == 0, reason="the kernel has 
 
 
 @pytest.fixture
-def victim(tmp_path: Path) -> tuple[InstanceRecord, InstanceFiles, Path]:
+def victim(tmp_path: Path) -> tuple[InstanceRecord, QemuFiles, Path]:
     """A VM's record and files, and a secret of the user's beside them."""
-    secret, base, files = tmp_path / "secret", tmp_path / "base.qcow2", InstanceFiles(tmp_path / "home")
+    secret, base, files = tmp_path / "secret", tmp_path / "base.qcow2", QemuFiles(tmp_path / "home")
     secret.write_bytes(b"-----BEGIN OPENSSH PRIVATE KEY-----\n".ljust(1 << 20, b"\0"))
     files.home.mkdir()
     for file in (files.pid, files.record, files.user_key, *files.machine_logs):
@@ -45,7 +45,7 @@ def victim(tmp_path: Path) -> tuple[InstanceRecord, InstanceFiles, Path]:
     return replace(record(spec()), base_image=image), files, secret
 
 
-def _open_disk(victim: tuple[InstanceRecord, InstanceFiles, Path], sandbox: Sandbox | None) -> tuple[int, str]:
+def _open_disk(victim: tuple[InstanceRecord, QemuFiles, Path], sandbox: Sandbox | None) -> tuple[int, str]:
     """How a QEMU ends that opens the VM's disk with all that it names, and then quits; and what it says."""
     _, files, _ = victim
     argv = [
@@ -70,7 +70,7 @@ def _open_disk(victim: tuple[InstanceRecord, InstanceFiles, Path], sandbox: Sand
 
 
 def test_a_disk_that_names_a_file_of_the_users_is_not_opened(
-    victim: tuple[InstanceRecord, InstanceFiles, Path],
+    victim: tuple[InstanceRecord, QemuFiles, Path],
 ) -> None:
     vm, files, secret = victim
     _overlay(files, "qcow2", Path(vm.base_image.path))
@@ -82,7 +82,7 @@ def test_a_disk_that_names_a_file_of_the_users_is_not_opened(
     assert (status, f"Could not open '{secret}': Permission denied" in said) == (1, True), said
 
 
-def test_what_takes_the_place_of_a_base_is_not_opened(victim: tuple[InstanceRecord, InstanceFiles, Path]) -> None:
+def test_what_takes_the_place_of_a_base_is_not_opened(victim: tuple[InstanceRecord, QemuFiles, Path]) -> None:
     vm, files, _ = victim
     base = Path(vm.base_image.path)
     _overlay(files, "qcow2", base)
@@ -96,7 +96,7 @@ def test_what_takes_the_place_of_a_base_is_not_opened(victim: tuple[InstanceReco
 
 
 def test_what_took_the_place_of_a_base_after_it_was_checked_is_not_granted(
-    victim: tuple[InstanceRecord, InstanceFiles, Path],
+    victim: tuple[InstanceRecord, QemuFiles, Path],
 ) -> None:
     vm, _, secret = victim
     base = Path(vm.base_image.path)
@@ -107,7 +107,7 @@ def test_what_took_the_place_of_a_base_after_it_was_checked_is_not_granted(
 
 
 def test_a_base_that_names_files_of_the_users_as_its_extents_is_not_opened(
-    victim: tuple[InstanceRecord, InstanceFiles, Path],
+    victim: tuple[InstanceRecord, QemuFiles, Path],
 ) -> None:
     vm, files, secret = victim
     base = Path(vm.base_image.path)
@@ -128,7 +128,7 @@ def test_an_image_whose_extents_are_files_of_the_users_cannot_be_looked_at(tmp_p
     assert "denied" in str(caught.value.evidence)
 
 
-def _overlay(files: InstanceFiles, format: str, below: Path) -> None:
+def _overlay(files: QemuFiles, format: str, below: Path) -> None:
     files.overlay.unlink(missing_ok=True)
     argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", str(below), str(files.overlay)]
     subprocess.run(argv, check=True)
@@ -204,7 +204,7 @@ _REFUSED = {"Permission denied", "Operation not permitted", "No such file or dir
 
 
 def test_a_program_in_qemus_place_gets_at_nothing_of_the_users(
-    victim: tuple[InstanceRecord, InstanceFiles, Path], monkeypatch: pytest.MonkeyPatch
+    victim: tuple[InstanceRecord, QemuFiles, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vm, files, secret = victim
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")

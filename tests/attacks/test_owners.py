@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from inspect import getmembers
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,14 @@ from vm_manager.app.fleet import Outcome
 from vm_manager.app.log import Log
 from vm_manager.app.manager import Manager
 from vm_manager.backends.qemu import verdicts
+from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.sockets import SOCKETS
 from vm_manager.diagnostics.errors import StateForeign, StateUntrusted, VmError
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.owners import others_may_write
 from vm_manager.images.cache import ImageCache
 from vm_manager.state.files import private, write_atomically
-from vm_manager.state.layout import DataDir, ImageFiles, InstanceFiles
+from vm_manager.state.layout import DataDir, ImageFiles
 from vm_manager.state.lock import if_unlocked, locked, wait_locked
 from vm_manager.state.store import InstanceStore
 
@@ -354,8 +356,8 @@ def test_a_temporary_name_that_was_taken_is_taken_back(
 
 def _names() -> list[str]:
     """Every name that a file of a VM may have."""
-    files = InstanceFiles(Path("."))
-    found = [getattr(files, name) for name, value in vars(InstanceFiles).items() if isinstance(value, property)]
+    files = QemuFiles(Path("."))
+    found = [getattr(files, name) for name, _ in getmembers(QemuFiles, lambda member: isinstance(member, property))]
     names = {path.name for value in found for path in (value if isinstance(value, tuple) else (value,))}
     return sorted({*names, *SOCKETS, "id_ed25519_generated.pub", "machine", ".vm.json.1.tmp", "console.log.1"})
 

@@ -11,10 +11,10 @@ from driver import SavedGuest, Vmctl, qemu_processes, small_file_system
 from integration.saver import Saver
 from integration.test_proofs import execute, qmp
 from proofs import prove
+from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.jobs import run_job
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.diagnostics.errors import QemuJobFailed
-from vm_manager.state.layout import InstanceFiles
 
 _TO_DISK = "printf %-512s {} | dd of=/dev/vda bs=512 seek=130000 oflag=direct 2>/dev/null"
 _FROM_DISK = "dd if=/dev/vda bs=512 skip=130000 count=1 iflag=direct 2>/dev/null | tr -d ' '"
@@ -129,7 +129,7 @@ def test_an_unknown_node_is_qemus_own_reason_and_no_job_is_left(running: Saver) 
         with pytest.raises(QemuJobFailed) as caught:
             run_job(
                 monitor,
-                InstanceFiles(running.home),
+                QemuFiles(running.home),
                 "snapshot-save",
                 {"tag": "one", "vmstate": "nope", "devices": ["root"]},
             )

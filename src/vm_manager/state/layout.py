@@ -1,4 +1,4 @@
-"""Every file name of the data directory, in one place."""
+"""Every file name of the data directory, in one place; those that a hypervisor alone knows are its backend's."""
 
 from __future__ import annotations
 
@@ -137,29 +137,9 @@ class InstanceFiles:
         return self.home / "qemu.log"
 
     @property
-    def events_log(self) -> Path:
-        """QEMU's trace of the events it announced, with their times."""
-        return self.home / "events.log"
-
-    @property
-    def end(self) -> Path:
-        """When QEMU ended, in seconds since the epoch, by its keeper; empty before."""
-        return self.home / "end"
-
-    @property
-    def machine_logs(self) -> tuple[Path, ...]:
-        """The logs that the hypervisor writes while the guest runs."""
-        return (self.console_log, self.qemu_log, self.events_log)
-
-    @property
     def provision_log(self) -> Path:
         """What the provisioners wrote."""
         return self.home / "provision.log"
-
-    @property
-    def pid(self) -> Path:
-        """QEMU's pid file, which QEMU keeps locked while it lives."""
-        return self.home / "pid"
 
     @property
     def saved_state(self) -> Path:
@@ -167,21 +147,6 @@ class InstanceFiles:
         return self.home / "saved-state"
 
     @property
-    def saved_state_part(self) -> Path:
-        """The same while it is being written; what a killed command leaves of it is cleared away."""
-        return self.home / ".saved-state.tmp"
-
-    @property
-    def saved_state_used(self) -> Path:
-        """The same once a machine goes on from it: never to be loaded again."""
-        return self.home / ".saved-state.used.tmp"
-
-    @property
     def saved_state_needs(self) -> Path:
         """What the saved state needs to be loaded."""
         return self.home / "saved-state.json"
-
-    @property
-    def life_line(self) -> Path:
-        """Empty; locked from before QEMU's first instruction until its end."""
-        return self.home / "life-line"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vm_manager.backends.qemu.accelerator import Choice
 from vm_manager.backends.qemu.disks import BaseDisk
+from vm_manager.backends.qemu.files import NAMES
 from vm_manager.backends.qemu.history import TRACED
 from vm_manager.backends.qemu.sockets import (
     AGENT_SOCKET,
@@ -67,7 +68,7 @@ def _root_disk(base: BaseDisk) -> list[str]:
     return [
         "-blockdev", _json(driver="file", node_name=f"{BASE_NODE}-file", filename=base.path, read_only=True),
         "-blockdev", _json(driver=base.format, node_name=BASE_NODE, file=f"{BASE_NODE}-file", read_only=True, **end),
-        "-blockdev", _json(driver="file", node_name="root-file", filename="overlay.qcow2", discard="unmap"),
+        "-blockdev", _json(driver="file", node_name="root-file", filename=str(NAMES.overlay), discard="unmap"),
         "-blockdev", _json(driver="qcow2", node_name="root", file="root-file", discard="unmap", backing=BASE_NODE),
         "-device", "virtio-blk-pci,id=disk0,drive=root,bootindex=1",
     ]  # fmt: skip
@@ -76,7 +77,7 @@ def _root_disk(base: BaseDisk) -> list[str]:
 def _seed() -> list[str]:
     # On virtio-scsi: Debian's cloud kernel has no AHCI driver and would never see a CD-ROM on q35's own bus.
     return [
-        "-blockdev", _json(driver="file", node_name="seed-file", filename="seed.iso", read_only=True),
+        "-blockdev", _json(driver="file", node_name="seed-file", filename=str(NAMES.seed), read_only=True),
         "-blockdev", _json(driver="raw", node_name="seed", file="seed-file", read_only=True),
         "-device", "virtio-scsi-pci,id=scsi0",
         "-device", "scsi-cd,id=cd0,bus=scsi0.0,drive=seed",
@@ -101,7 +102,7 @@ def _devices() -> list[str]:
         "-device", "virtio-serial-pci,id=serial0",
         "-chardev", _socket("agent", AGENT_SOCKET),
         "-device", "virtserialport,id=agent0,bus=serial0.0,chardev=agent,name=org.qemu.guest_agent.0",
-        "-chardev", f"{_socket(CONSOLE_CHARDEV, CONSOLE_SOCKET)},logfile=console.log,logappend=on",
+        "-chardev", f"{_socket(CONSOLE_CHARDEV, CONSOLE_SOCKET)},logfile={NAMES.console_log},logappend=on",
         "-serial", f"chardev:{CONSOLE_CHARDEV}",
         "-vga", "std",
         "-display", "none",
@@ -116,7 +117,7 @@ def _control() -> list[str]:
         "-mon", "chardev=qmp,mode=control",
         "-chardev", _socket("query", QUERY_SOCKET),
         "-mon", "chardev=query,mode=control",
-        "-pidfile", "pid",
+        "-pidfile", str(NAMES.pid),
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         # A panicked guest stays to be looked at; by default QEMU would exit with 0.
         "-action", "panic=pause",
@@ -128,7 +129,7 @@ def _control() -> list[str]:
 
 def _traces() -> list[str]:
     *others, last = TRACED
-    return [word for event in (*others, f"{last},file=events.log") for word in ("-trace", event)]
+    return [word for event in (*others, f"{last},file={NAMES.events_log}") for word in ("-trace", event)]
 
 
 def _socket(name: str, path: str) -> str:

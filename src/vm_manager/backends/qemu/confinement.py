@@ -9,18 +9,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.kvm_device import KVM_DEVICE
 from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.spec import NetworkMode
 from vm_manager.host.landlock import FileId
 from vm_manager.host.sandbox import Sandbox
-from vm_manager.state.layout import InstanceFiles
 
 _NAME_SERVERS = Path("/etc/resolv.conf")
 _ANY_PORT = 0
 
 
-def qemu_sandbox(record: InstanceRecord, files: InstanceFiles, ssh_port: int, base: FileId | None = None) -> Sandbox:
+def qemu_sandbox(record: InstanceRecord, files: QemuFiles, ssh_port: int, base: FileId | None = None) -> Sandbox:
     """The sandbox of a VM's QEMU.
 
     ssh_port: what leads to the guest's sshd; 0: one that the kernel picks. base: which file the image has to be.

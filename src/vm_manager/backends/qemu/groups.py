@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.pid_file import lock_owner
-from vm_manager.state.layout import InstanceFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ class _Group:
     """An optional group of a machine's methods."""
 
     def __init__(self, record: InstanceRecord, home: Path, children: Children) -> None:
-        self._record, self._home, self._files, self._children = record, home, InstanceFiles(home), children
+        self._record, self._home, self._files, self._children = record, home, QemuFiles(home), children
 
 
 class QemuSavedState(_Group):
@@ -89,7 +89,7 @@ class QemuMigration(_Group):
         from vm_manager.backends.qemu.disks import prepare_disks
         from vm_manager.backends.qemu.move import move
 
-        files = InstanceFiles(staging)
+        files = QemuFiles(staging)
         prepare_disks(target.spec, target.base_image, files)
         with self._children.dropping_ended(staging):
             move(self._record, self._files, target, files, switch, cancel, emit, self._children.keeper_of(staging))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vm_manager.backends.qemu.evidence import qemu_log
+from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.history import in_words, read_history
 from vm_manager.diagnostics.errors import GuestPanicked, QemuExited, QemuInternalError, QemuIoError
 from vm_manager.diagnostics.model import Evidence
@@ -18,12 +19,11 @@ from vm_manager.host.facts import booted_at
 from vm_manager.host.kernel_log import out_of_memory_kill
 from vm_manager.host.process import describe_status
 from vm_manager.host.text import quoted_log
-from vm_manager.state.layout import InstanceFiles
 
 _MIB = 1024 * 1024
 
 
-def living_incident(name: str, files: InstanceFiles) -> Incident | None:
+def living_incident(name: str, files: QemuFiles) -> Incident | None:
     """Why QEMU, which lives, has stopped the machine by itself; None when it has not."""
     history = read_history(files.events_log)
     match history.state:
@@ -50,7 +50,7 @@ def living_incident(name: str, files: InstanceFiles) -> Incident | None:
     return None
 
 
-def ending(name: str, files: InstanceFiles, status: int | None = None) -> Incident | None:
+def ending(name: str, files: QemuFiles, status: int | None = None) -> Incident | None:
     """How QEMU, which is gone, ended; None when its guest powered itself off, or it was asked to end by its monitor.
 
     status: its exit status, where this process was its parent.
@@ -72,7 +72,7 @@ def ending(name: str, files: InstanceFiles, status: int | None = None) -> Incide
     return _vanished(name, files, logs)
 
 
-def exited(name: str, files: InstanceFiles, status: int | None) -> QemuExited:
+def exited(name: str, files: QemuFiles, status: int | None) -> QemuExited:
     """The failure of whoever waited for a machine that is gone. status: see `ending`."""
     if read_history(files.events_log).ended_by_guest:
         return QemuExited(
@@ -86,13 +86,13 @@ def exited(name: str, files: InstanceFiles, status: int | None) -> QemuExited:
     return QemuExited("QEMU was told to quit by its monitor", evidence=log_evidence(files))
 
 
-def log_evidence(files: InstanceFiles) -> tuple[Evidence, ...]:
+def log_evidence(files: QemuFiles) -> tuple[Evidence, ...]:
     """The ends of QEMU's log and of the guest's console."""
     console = quoted_log(files.console_log, kind="console", title="the guest's console")
     return (*qemu_log(files), *((console,) if console else ()))
 
 
-def _io_error(name: str, files: InstanceFiles) -> QemuIoError:
+def _io_error(name: str, files: QemuFiles) -> QemuIoError:
     free = free_bytes(files.home)
     space = f"{free // _MIB} MiB are free where the VM's disk is" if free is not None else "the disk's space is unknown"
     return QemuIoError(
@@ -102,7 +102,7 @@ def _io_error(name: str, files: InstanceFiles) -> QemuIoError:
     )
 
 
-def _vanished(name: str, files: InstanceFiles, logs: tuple[Evidence, ...]) -> Incident:
+def _vanished(name: str, files: QemuFiles, logs: tuple[Evidence, ...]) -> Incident:
     """Without a word: only what saw it end, what it last wrote, and what the kernel says tell anything."""
     killed, kernel = _killed_by_kernel(files)
     if killed is not None:
@@ -133,7 +133,7 @@ def _vanished(name: str, files: InstanceFiles, logs: tuple[Evidence, ...]) -> In
     return Incident(_iso(last), error)
 
 
-def _end_seen(files: InstanceFiles) -> float | None:
+def _end_seen(files: QemuFiles) -> float | None:
     """When its keeper saw QEMU end; None when that was killed, too."""
     try:
         return float(files.end.read_text())
@@ -141,7 +141,7 @@ def _end_seen(files: InstanceFiles) -> float | None:
         return None
 
 
-def _killed_by_kernel(files: InstanceFiles) -> tuple[float | None, tuple[Evidence, ...]]:
+def _killed_by_kernel(files: QemuFiles) -> tuple[float | None, tuple[Evidence, ...]]:
     try:
         # QEMU that is killed leaves its pid file behind.
         pid, started = int(files.pid.read_text()), files.pid.stat().st_mtime
@@ -156,7 +156,7 @@ def _killed_by_kernel(files: InstanceFiles) -> tuple[float | None, tuple[Evidenc
     return found[0], (Evidence("kernel_log", "the kernel's log", (found[1],)),)
 
 
-def _last_sign(files: InstanceFiles) -> float:
+def _last_sign(files: QemuFiles) -> float:
     """When QEMU is known to have lived last: it writes to these, and nobody else does while the machine is off."""
     return max(_mtime(path) for path in (files.overlay, files.console_log, files.qemu_log, files.events_log))
 

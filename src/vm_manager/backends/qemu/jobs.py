@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vm_manager.backends.qemu.answers import mapping, mappings
 from vm_manager.backends.qemu.evidence import qemu_log, reason
+from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.monitor import LOOK_EVERY_S, Monitor, NextEvent
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.process import process_handle, wait_for_exit
@@ -15,7 +16,6 @@ from vm_manager.backends.qemu.query import ask, look_up
 from vm_manager.backends.qemu.stall import Stall
 from vm_manager.diagnostics.errors import QemuExited, QemuJobFailed
 from vm_manager.domain.deadline import Deadline
-from vm_manager.state.layout import InstanceFiles
 
 #: Tells that a job has come further.
 JOB_EVENT = "JOB_STATUS_CHANGE"
@@ -24,7 +24,7 @@ _PREFIX = "vmctl-"
 _CHECK_EVERY_S = 5.0
 
 
-def run_job(monitor: Monitor, files: InstanceFiles, command: str, arguments: dict[str, object]) -> None:
+def run_job(monitor: Monitor, files: QemuFiles, command: str, arguments: dict[str, object]) -> None:
     """Run a job to its end, which cannot be interrupted, and dismiss it.
 
     While QEMU works at a snapshot it answers no command, so only its events are listened to, and its process is looked at.
@@ -63,7 +63,7 @@ def _dismiss_old(monitor: Monitor) -> None:
             monitor.execute("job-dismiss", {"id": entry["id"]})
 
 
-def _wait(monitor: Monitor, files: InstanceFiles, handle: int, next_event: NextEvent, job: str) -> None:
+def _wait(monitor: Monitor, files: QemuFiles, handle: int, next_event: NextEvent, job: str) -> None:
     stall, check = Stall(None, failure=QemuJobFailed), Deadline(_CHECK_EVERY_S)
     # An event that got lost would be waited for in vain: as soon as QEMU answers again, it is asked, too.
     while not (_has_concluded(next_event(LOOK_EVERY_S), job) or _is_concluded(files.home, job)):
@@ -89,7 +89,7 @@ def _has_concluded(event: Mapping[str, object] | None, job: str) -> bool:
     return data.get("id") == job and data.get("status") == "concluded"
 
 
-def _moved_bytes(files: InstanceFiles) -> int:
+def _moved_bytes(files: QemuFiles) -> int:
     """How much QEMU has read and written so far. Source: proc_pid_io(5)."""
     try:
         lines = Path(f"/proc/{lock_owner(files.pid)}/io").read_text().splitlines()

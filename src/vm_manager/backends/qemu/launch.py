@@ -22,6 +22,7 @@ from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.confinement import qemu_sandbox
 from vm_manager.backends.qemu.disks import base_disk
 from vm_manager.backends.qemu.evidence import qemu_log
+from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.probes import probe_start
@@ -38,7 +39,6 @@ from vm_manager.host.process import describe_status
 from vm_manager.host.sandbox import Sandbox, confinement, sandbox_finding
 from vm_manager.host.tools import find_tool
 from vm_manager.state.files import write_private
-from vm_manager.state.layout import InstanceFiles
 from vm_manager.state.log_rotation import rotate
 
 _log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Composed:
     sandbox: Sandbox
 
 
-def compose(record: InstanceRecord, files: InstanceFiles, choice: Choice | None = None) -> Composed:
+def compose(record: InstanceRecord, files: QemuFiles, choice: Choice | None = None) -> Composed:
     """The command line that a VM would be started with now.
 
     choice: of the accelerator; default: as the VM's spec wants it.
@@ -101,7 +101,7 @@ def compose(record: InstanceRecord, files: InstanceFiles, choice: Choice | None 
     return Composed(tuple(argv), choice, qemu_sandbox(record, files, port, base.file))
 
 
-def compose_as_before(record: InstanceRecord, files: InstanceFiles) -> Composed:
+def compose_as_before(record: InstanceRecord, files: QemuFiles) -> Composed:
     """The same with the accelerator of the last start, whether or not that works now: a machine's state goes with no other.
 
     Raises: as `compose`.
@@ -131,7 +131,7 @@ def distrust_kvm(record: InstanceRecord, finding: KvmUnusable) -> None:
 
 
 def start(
-    record: InstanceRecord, files: InstanceFiles, cancel: CancelToken, keep: Keep, warn: Callable[[HostError], None]
+    record: InstanceRecord, files: QemuFiles, cancel: CancelToken, keep: Keep, warn: Callable[[HostError], None]
 ) -> QemuData:
     """Start QEMU for a machine that boots. Where KVM may be done without, what it turns out not to run is emulated.
 
@@ -152,7 +152,7 @@ def start(
 
 def _start_without_kvm(
     record: InstanceRecord,
-    files: InstanceFiles,
+    files: QemuFiles,
     cancel: CancelToken,
     keep: Keep,
     warn: Callable[[HostError], None],
@@ -187,7 +187,7 @@ def _start_without_kvm(
 
 def launch(
     record: InstanceRecord,
-    files: InstanceFiles,
+    files: QemuFiles,
     cancel: CancelToken,
     keep: Keep,
     *,
@@ -230,7 +230,7 @@ def launch(
 
 
 def _until_it_answers(
-    record: InstanceRecord, files: InstanceFiles, child: subprocess.Popen[bytes], deadline: Deadline
+    record: InstanceRecord, files: QemuFiles, child: subprocess.Popen[bytes], deadline: Deadline
 ) -> int | None:
     """Wait for the monitor; the port on which the guest's sshd is reached."""
     while child.poll() is None and not deadline.expired:
@@ -255,14 +255,14 @@ def _ends(child: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _ask_for_port(record: InstanceRecord, files: InstanceFiles) -> int | None:
+def _ask_for_port(record: InstanceRecord, files: QemuFiles) -> int | None:
     with Monitor(files.home) as monitor:
         monitor.execute("query-status")
         usernet = monitor.execute("human-monitor-command", {"command-line": "info usernet"})
     return forwarded_port(str(usernet), record.spec.access.port)
 
 
-def _spawn_failed(spec: VmSpec, files: InstanceFiles, child: subprocess.Popen[bytes]) -> QemuSpawnFailed:
+def _spawn_failed(spec: VmSpec, files: QemuFiles, child: subprocess.Popen[bytes]) -> QemuSpawnFailed:
     status = child.poll()
     found = probe_start(spec, files)
     return QemuSpawnFailed(
@@ -287,7 +287,7 @@ def _free_or_any(preferred: int | None) -> int:
     return preferred
 
 
-def _fresh_logs(files: InstanceFiles) -> None:
+def _fresh_logs(files: QemuFiles) -> None:
     """Keep the logs of the runs before, and make the new ones private before QEMU opens them."""
     with os_errors(files.home):
         for log in files.machine_logs:

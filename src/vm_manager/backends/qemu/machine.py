@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.domain.instance import Acceleration, Confinement, Endpoint, Observation, SandboxKind, Vitals, VmState
 from vm_manager.domain.spec import Accelerator
-from vm_manager.state.layout import InstanceFiles
 
 if TYPE_CHECKING:
     import socket
@@ -50,7 +50,7 @@ class QemuRemnant:
     """See `Remnant` for the contract of each method."""
 
     def __init__(self, name: str, home: Path, children: Children) -> None:
-        self._name, self._home, self._files, self._children = name, home, InstanceFiles(home), children
+        self._name, self._home, self._files, self._children = name, home, QemuFiles(home), children
 
     def stop(self, deadline: Deadline, emit: EventSink) -> None:
         from vm_manager.backends.qemu.shutdown import shut_down

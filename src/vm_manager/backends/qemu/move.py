@@ -19,6 +19,7 @@ from functools import partial
 
 from vm_manager.backends.qemu.answers import mappings
 from vm_manager.backends.qemu.evidence import qemu_log, reason
+from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.jobs import JOB_EVENT, jobs
 from vm_manager.backends.qemu.launch import Keep, compose_as_before, launch
 from vm_manager.backends.qemu.migration import (
@@ -53,7 +54,6 @@ from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.spec import Accelerator
 from vm_manager.host.disk_space import raise_if_full, require_free
 from vm_manager.state.files import written_bytes
-from vm_manager.state.layout import InstanceFiles
 
 _JOB, _NODE, _DISK = "vmctl-move", "vmctl-there", "root"
 _NBD_SOCKET = "move.sock"
@@ -66,9 +66,9 @@ Switch = Callable[[BackendData], AbstractContextManager[None]]
 
 def move(
     record: InstanceRecord,
-    files: InstanceFiles,
+    files: QemuFiles,
     there: InstanceRecord,
-    there_files: InstanceFiles,
+    there_files: QemuFiles,
     switch: Switch,
     cancel: CancelToken,
     emit: EventSink,
@@ -119,7 +119,7 @@ class _Pair:
         self._name, self._here, self._there, self._handle = name, here, there, handle
         self._cancel, self._emit = cancel, emit
 
-    def copy_disk(self, there_files: InstanceFiles) -> None:
+    def copy_disk(self, there_files: QemuFiles) -> None:
         """Mirror the disk, and return when both are alike; from then on what is written goes to both."""
         self._emit(PhaseReached(self._name, "disk", "the disk to be copied while the VM runs"))
         _end_mirror(self._here)
@@ -227,7 +227,7 @@ def _end_mirror(monitor: Monitor) -> None:
 
 
 @contextmanager
-def _named(files: InstanceFiles, there: InstanceFiles, here_handle: int | None) -> Iterator[None]:
+def _named(files: QemuFiles, there: QemuFiles, here_handle: int | None) -> Iterator[None]:
     """Probe what is behind a failure, and add what both QEMUs said. Raises: `qemu::exited`, `host::disk_full`."""
     try:
         yield
@@ -241,7 +241,7 @@ def _named(files: InstanceFiles, there: InstanceFiles, here_handle: int | None) 
         raise MigrationFailed(_FAILED, evidence=error.diagnostic.evidence) from error
 
 
-def _logs(files: InstanceFiles, there: InstanceFiles) -> tuple[Evidence, ...]:
+def _logs(files: QemuFiles, there: QemuFiles) -> tuple[Evidence, ...]:
     # The other one's file is about to be removed.
     there_log = (replace(log, path=None) for log in qemu_log(there, "the log of QEMU there"))
     return (*qemu_log(files, "the log of QEMU here"), *there_log)

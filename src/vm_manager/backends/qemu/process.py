@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.history import read_history
 from vm_manager.backends.qemu.log_keeper import keeper_command
 from vm_manager.backends.qemu.pid_file import lock_owner
@@ -26,7 +27,6 @@ from vm_manager.host.environment import clean_environment
 from vm_manager.host.sandbox import Sandbox
 from vm_manager.host.sandbox import spawn as start_program
 from vm_manager.state.files import private
-from vm_manager.state.layout import InstanceFiles
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _SETTLE_S = 30.0
 _SETTLE_POLL_S = 0.02
 
 
-def spawn(argv: Sequence[str], files: InstanceFiles, sandbox: Sandbox) -> subprocess.Popen[bytes]:
+def spawn(argv: Sequence[str], files: QemuFiles, sandbox: Sandbox) -> subprocess.Popen[bytes]:
     """Start QEMU in a session of its own, so that neither Ctrl-C nor a closed terminal reaches it.
 
     Its output goes to qemu.log from the first byte: -daemonize would throw away what it says after it forked.
@@ -59,7 +59,7 @@ def spawn(argv: Sequence[str], files: InstanceFiles, sandbox: Sandbox) -> subpro
         )
 
 
-def spawn_keeper(child: subprocess.Popen[bytes], files: InstanceFiles) -> subprocess.Popen[bytes]:
+def spawn_keeper(child: subprocess.Popen[bytes], files: QemuFiles) -> subprocess.Popen[bytes]:
     """Start the keeper of the logs of a QEMU that is our child. Raises: `OSError`."""
     # A new file: the keeper of the run before may still be about to write.
     files.end.unlink(missing_ok=True)
@@ -82,7 +82,7 @@ def spawn_keeper(child: subprocess.Popen[bytes], files: InstanceFiles) -> subpro
 
 
 @contextmanager
-def _life_line(files: InstanceFiles) -> Iterator[int]:
+def _life_line(files: QemuFiles) -> Iterator[int]:
     """A locked descriptor for QEMU to inherit: the lock lasts exactly as long as that process, from its fork on.
 
     The lock on the pid file comes some time later; should vmctl be killed in between, this one tells that somebody is there.
@@ -92,7 +92,7 @@ def _life_line(files: InstanceFiles) -> Iterator[int]:
         yield file.fileno()
 
 
-def settle(files: InstanceFiles) -> None:
+def settle(files: QemuFiles) -> None:
     """Wait until a QEMU that a killed vmctl had just started holds its pid file, or has ended. Mostly returns at once."""
     ends = time.monotonic() + _SETTLE_S
     while lock_owner(files.pid) is None and _is_held(files.life_line) and time.monotonic() < ends:
@@ -110,7 +110,7 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def clear_leftovers(files: InstanceFiles) -> tuple[str, ...]:
+def clear_leftovers(files: QemuFiles) -> tuple[str, ...]:
     """Remove the pid file and the sockets of a QEMU that is gone; says so when it had not done that itself.
 
     Raises: `host::permission_denied`, `io`.
@@ -122,8 +122,8 @@ def clear_leftovers(files: InstanceFiles) -> tuple[str, ...]:
     # after a move, it does not find the pid file.
     killed = _was_held(files.pid) and read_history(files.events_log).ended is None
     with os_errors(files.home):
-        for name in ("pid", *SOCKETS):
-            (files.home / name).unlink(missing_ok=True)
+        for path in (files.pid, *(files.home / name for name in SOCKETS)):
+            path.unlink(missing_ok=True)
     return ("QEMU had ended without cleaning up: removed its pid file and sockets",) if killed else ()
 
 
@@ -136,7 +136,7 @@ def _was_held(pid_file: Path) -> bool:
 
 
 @contextmanager
-def process_handle(files: InstanceFiles) -> Iterator[int | None]:
+def process_handle(files: QemuFiles) -> Iterator[int | None]:
     """A pidfd_open(2) descriptor of the running QEMU, or None: it keeps meaning that process, whatever pids are reused."""
     settle(files)
     pid = lock_owner(files.pid)

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from vm_manager.backends.qemu.agent import correct_clock
 from vm_manager.backends.qemu.evidence import qemu_log
+from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.launch import Composed, Keep, compose_as_before, launch, require_accelerator
 from vm_manager.backends.qemu.migration import (
     EVENT,
@@ -61,7 +62,6 @@ from vm_manager.domain.events import EventSink, Progressed
 from vm_manager.domain.instance import InstanceRecord
 from vm_manager.host.disk_space import raise_if_full, require_free
 from vm_manager.state.files import private, sync_directory, written_bytes
-from vm_manager.state.layout import InstanceFiles
 
 _EXIT_S = 5.0
 _MIB = 1024 * 1024
@@ -69,7 +69,7 @@ _MIB = 1024 * 1024
 _DEVICES_BYTES = 64 * _MIB
 
 
-def save(record: InstanceRecord, files: InstanceFiles, cancel: CancelToken, emit: EventSink) -> None:
+def save(record: InstanceRecord, files: QemuFiles, cancel: CancelToken, emit: EventSink) -> None:
     """Save the machine and end its QEMU; see `Backend.save`. Raises: `qemu::exited`, and what is said there."""
     with process_handle(files) as handle:
         try:
@@ -86,7 +86,7 @@ def save(record: InstanceRecord, files: InstanceFiles, cancel: CancelToken, emit
             make_exit(files.home, record.name, handle, emit)
 
 
-def restore(record: InstanceRecord, files: InstanceFiles, cancel: CancelToken, emit: EventSink, keep: Keep) -> QemuData:
+def restore(record: InstanceRecord, files: QemuFiles, cancel: CancelToken, emit: EventSink, keep: Keep) -> QemuData:
     """Go on from the saved state; see `Backend.restore`."""
     try:
         needs = read_needs(files)
@@ -129,7 +129,7 @@ def _stand_still(monitor: Monitor) -> bool:
     return state == "running"
 
 
-def _as_before(monitor: Monitor, files: InstanceFiles, was_running: bool) -> None:
+def _as_before(monitor: Monitor, files: QemuFiles, was_running: bool) -> None:
     """Let the machine be as it was, with nothing saved."""
     with os_errors(files.saved_state):
         # If this fails the machine must not run on: there would be a state that it has left behind.
@@ -140,9 +140,7 @@ def _as_before(monitor: Monitor, files: InstanceFiles, was_running: bool) -> Non
         monitor.execute("cont")
 
 
-def _write(
-    monitor: Monitor, record: InstanceRecord, files: InstanceFiles, cancel: CancelToken, emit: EventSink
-) -> None:
+def _write(monitor: Monitor, record: InstanceRecord, files: QemuFiles, cancel: CancelToken, emit: EventSink) -> None:
     with os_errors(files.saved_state), open(files.saved_state_part, "w+b", opener=private) as file:
         announce(monitor)
         moved = lambda current, total: emit(Progressed(record.name, "save", current, total, "bytes"))  # noqa: E731
@@ -158,7 +156,7 @@ def _write(
 
 
 @contextmanager
-def _named(files: InstanceFiles) -> Iterator[None]:
+def _named(files: QemuFiles) -> Iterator[None]:
     """Probe what is behind a failure. Raises: `host::disk_full`."""
     try:
         yield
@@ -172,7 +170,7 @@ def _named(files: InstanceFiles) -> Iterator[None]:
 
 def _load(
     record: InstanceRecord,
-    files: InstanceFiles,
+    files: QemuFiles,
     needs: Needs,
     composed: Composed,
     cancel: CancelToken,
@@ -197,7 +195,7 @@ def _read(
     record: InstanceRecord,
     file: BufferedRandom | BufferedReader,
     handle: int,
-    files: InstanceFiles,
+    files: QemuFiles,
     cancel: CancelToken,
     emit: EventSink,
 ) -> None:
@@ -217,7 +215,7 @@ def _read(
         raise MigrationFailed("QEMU could not load the saved state", evidence=qemu_log(files)) from error
 
 
-def _run_on(monitor: Monitor, files: InstanceFiles) -> None:
+def _run_on(monitor: Monitor, files: QemuFiles) -> None:
     """Use the state up, then let the vCPUs run: in this order, see above."""
     with os_errors(files.saved_state):
         files.saved_state.rename(files.saved_state_used)
@@ -232,7 +230,7 @@ def _run_on(monitor: Monitor, files: InstanceFiles) -> None:
         files.saved_state_needs.unlink(missing_ok=True)
 
 
-def end_leftover(files: InstanceFiles) -> tuple[str, ...]:
+def end_leftover(files: QemuFiles) -> tuple[str, ...]:
     """End a QEMU whose state is on disk: what a killed command left; says so."""
     if not files.saved_state.exists() or lock_owner(files.pid) is None:
         return ()
@@ -240,7 +238,7 @@ def end_leftover(files: InstanceFiles) -> tuple[str, ...]:
     return ("ended a QEMU that an interrupted command had left beside the saved state",)
 
 
-def discard(files: InstanceFiles) -> int:
+def discard(files: QemuFiles) -> int:
     """Remove the saved state of a machine. Returns its size in bytes. Idempotent. Raises: `host::permission_denied`, `io`."""
     with os_errors(files.saved_state):
         size = written_bytes(files.saved_state)
@@ -258,7 +256,7 @@ def _measure(file: BufferedRandom | BufferedReader) -> tuple[int, str]:
     return os.fstat(file.fileno()).st_size, digest
 
 
-def _require_space(record: InstanceRecord, files: InstanceFiles) -> None:
+def _require_space(record: InstanceRecord, files: QemuFiles) -> None:
     """Raises: `host::disk_full` when the pages that the guest has touched cannot fit."""
     most = record.spec.memory_mib * _MIB + _DEVICES_BYTES
     needed = min(most, _resident_bytes(lock_owner(files.pid)) or most)

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.migration import let_run
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.process import kill, process_handle, wait_for_exit
 from vm_manager.diagnostics.errors import QemuError
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import EventSink, PhaseReached
-from vm_manager.state.layout import InstanceFiles
 
 # A power button pressed while the guest is still booting is lost, so it is pressed again.
 _PRESS_EVERY_S = 5.0
@@ -29,7 +29,7 @@ _STANDING = ("paused", "postmigrate", "finish-migrate", "restore-vm", "save-vm")
 
 def shut_down(home: Path, name: str, deadline: Deadline, emit: EventSink) -> None:
     """Power off; returns as QEMU exits. Raises: `vmctl::interrupted`, leaving the guest as it is then."""
-    with process_handle(InstanceFiles(home)) as handle:
+    with process_handle(QemuFiles(home)) as handle:
         if handle is None:
             return
         if not deadline.expired:
@@ -55,7 +55,7 @@ def make_exit(home: Path, name: str, handle: int, emit: EventSink, cancel: Cance
 
 def end_at_once(home: Path) -> None:
     """End QEMU without asking the guest; for a VM whose disk is about to be removed."""
-    with process_handle(InstanceFiles(home)) as handle:
+    with process_handle(QemuFiles(home)) as handle:
         if handle is not None:
             kill(handle, signal.SIGKILL)
             wait_for_exit(handle, Deadline(_FORCED_STAGE_S))

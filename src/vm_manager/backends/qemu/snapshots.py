@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from vm_manager.backends.qemu.agent import correct_clock
 from vm_manager.backends.qemu.answers import mapping, mappings
 from vm_manager.backends.qemu.disks import writable_disks
+from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.jobs import run_job
 from vm_manager.backends.qemu.launch import Keep, compose_as_before, launch
 from vm_manager.backends.qemu.monitor import Monitor
@@ -19,13 +20,12 @@ from vm_manager.domain.instance import InstanceRecord, Snapshot
 from vm_manager.host.disk_space import raise_if_full
 from vm_manager.host.process import ProcessFailed
 from vm_manager.host.qemu_img import change_snapshot, kept_snapshots
-from vm_manager.state.layout import InstanceFiles
 
 # The state of memory and devices is kept in the root disk.
 _ROOT = "root"
 
 
-def snapshots(files: InstanceFiles) -> tuple[Snapshot, ...]:
+def snapshots(files: QemuFiles) -> tuple[Snapshot, ...]:
     """What every disk of the VM has a part of, oldest first."""
     first, *others = (kept_snapshots(path) for path in writable_disks(files).values())
     everywhere = {kept.tag for kept in first}.intersection(*({kept.tag for kept in disk} for disk in others))
@@ -40,7 +40,7 @@ def snapshots(files: InstanceFiles) -> tuple[Snapshot, ...]:
     )
 
 
-def create(files: InstanceFiles, tag: str, cancel: CancelToken) -> None:
+def create(files: QemuFiles, tag: str, cancel: CancelToken) -> None:
     """See `Backend.create_snapshot`. A job that has begun is not interrupted: it is short, and half of one would be left."""
     cancel.raise_if_cancelled()
     if lock_owner(files.pid) is None:
@@ -57,7 +57,7 @@ def create(files: InstanceFiles, tag: str, cancel: CancelToken) -> None:
             _let_run(monitor, ran)
 
 
-def restore(record: InstanceRecord, files: InstanceFiles, tag: str, cancel: CancelToken, keep: Keep) -> QemuData:
+def restore(record: InstanceRecord, files: QemuFiles, tag: str, cancel: CancelToken, keep: Keep) -> QemuData:
     """See `Backend.restore_snapshot`."""
     with_memory = any(kept.tag == tag and kept.memory_bytes for kept in snapshots(files))
     if not with_memory:
@@ -72,7 +72,7 @@ def restore(record: InstanceRecord, files: InstanceFiles, tag: str, cancel: Canc
     return data
 
 
-def delete(files: InstanceFiles, tag: str, cancel: CancelToken) -> None:
+def delete(files: QemuFiles, tag: str, cancel: CancelToken) -> None:
     """See `Backend.delete_snapshot`."""
     cancel.raise_if_cancelled()
     if lock_owner(files.pid) is None:
@@ -82,7 +82,7 @@ def delete(files: InstanceFiles, tag: str, cancel: CancelToken) -> None:
         run_job(monitor, files, "snapshot-delete", {"tag": tag, "devices": _nodes(monitor)})
 
 
-def _load(files: InstanceFiles, tag: str) -> None:
+def _load(files: QemuFiles, tag: str) -> None:
     with Monitor(files.home) as monitor:
         ran = monitor.run_state() == "running"
         try:
@@ -110,7 +110,7 @@ def _let_run(monitor: Monitor, wanted: bool) -> None:
         monitor.execute("cont")
 
 
-def _on_all_disks(files: InstanceFiles, option: str, tag: str) -> None:
+def _on_all_disks(files: QemuFiles, option: str, tag: str) -> None:
     """Change every disk, or, when one cannot be, none."""
     done = []
     try:

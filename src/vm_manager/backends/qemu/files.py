@@ -1,0 +1,50 @@
+"""The files in a VM's directory that QEMU and this backend alone know of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vm_manager.state.layout import InstanceFiles
+
+
+class QemuFiles(InstanceFiles):
+    """The files of a VM that QEMU runs. Its sockets: `sockets`."""
+
+    @property
+    def events_log(self) -> Path:
+        """QEMU's trace of the events it announced, with their times."""
+        return self.home / "events.log"
+
+    @property
+    def machine_logs(self) -> tuple[Path, ...]:
+        """The logs that QEMU writes while the guest runs."""
+        return (self.console_log, self.qemu_log, self.events_log)
+
+    @property
+    def pid(self) -> Path:
+        """QEMU's pid file, which QEMU keeps locked while it lives."""
+        return self.home / "pid"
+
+    @property
+    def life_line(self) -> Path:
+        """Empty; locked from before QEMU's first instruction until its end."""
+        return self.home / "life-line"
+
+    @property
+    def end(self) -> Path:
+        """When QEMU ended, in seconds since the epoch, by its keeper; empty before."""
+        return self.home / "end"
+
+    @property
+    def saved_state_part(self) -> Path:
+        """The saved state while it is being written; what a killed command leaves of it is cleared away."""
+        return self.home / ".saved-state.tmp"
+
+    @property
+    def saved_state_used(self) -> Path:
+        """The saved state once a machine goes on from it: never to be loaded again."""
+        return self.home / ".saved-state.used.tmp"
+
+
+#: The same by their names alone: QEMU runs in the VM's directory.
+NAMES = QemuFiles(Path())
