@@ -24,6 +24,10 @@ class Accelerator(StrEnum):
     TCG = "tcg"
 
 
+#: How long a guest may take to be ready where its VMFile does not say, in seconds.
+BOOT_TIMEOUT_S = {Accelerator.KVM: 600, Accelerator.TCG: 1800}
+
+
 class NetworkMode(StrEnum):
     """USER: QEMU's own NAT, reached through a port on 127.0.0.1. TAP: on a bridge of the host. VNIC: an illumos VNIC.
     NONE: no network card.

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from vm_manager.domain.spec import Accelerator, NetworkMode, OnError, ProvisionerKind
+from vm_manager.domain.spec import (
+    BOOT_TIMEOUT_S,
+    Accelerator,
+    CloudInit,
+    NetworkMode,
+    OnError,
+    ProvisionerKind,
+    SshAccess,
+    VmSpec,
+)
 from vm_manager.vmfile import forms
 from vm_manager.vmfile.grammar import Argument, Choice, Complaint, Entry, Flag, Number, Size, Text, Type, Word, Written
 
@@ -13,11 +22,24 @@ _PORT = Number(low=1, high=65535)
 DISK = Size(unit_bytes=GIB, low=MIB, high=64 * KIB * GIB)
 VCPUS = Number(low=1, high=512)
 MEMORY = Size(unit_bytes=MIB, low=16 * MIB, high=16 * KIB * GIB)
+#: Of a step's `run`; by default a step is run always.
+RUN_ONCE = "once"
+_BOOT_TIMEOUT = f"{BOOT_TIMEOUT_S[Accelerator.KVM]} under KVM, {BOOT_TIMEOUT_S[Accelerator.TCG]} under TCG"
 _ONE_TOO_MANY = "one too many"
 
 
 def _one(kind: Type, name: str = "value") -> tuple[Argument, ...]:
     return (Argument(name=name, type=kind),)
+
+
+def _default(value: str | int | bool) -> str:
+    """A default as it would be written."""
+    match value:
+        case bool():
+            return "#true" if value else "#false"
+        case int():
+            return str(value)
+    return f'"{value}"'
 
 
 def _property(
@@ -69,12 +91,12 @@ NETWORK = Entry(
     help="a network card; without one, as with \"user\", where the guest reaches the host's own 127.0.0.1 as 10.0.2.2",
     arguments=_one(Word(words=tuple(NetworkMode), later=frozenset({NetworkMode.TAP, NetworkMode.VNIC})), "mode"),
     many=True,
-    default='"user"',
+    default=_default(VmSpec.network),
     also=("net", "nic"),
     entries=(
         FORWARD,
         _property("isolated", Flag(), "whether the guest reaches neither the host nor the internet; SSH into it works",
-                  default="#false", only=(NetworkMode.USER,)),
+                  default=_default(VmSpec.isolated), only=(NetworkMode.USER,)),
         Entry(name="bridge", help="the bridge of the host", arguments=_one(Text(form=forms.INTERFACE)),
               written=Written.EITHER, only=(NetworkMode.TAP,), works=False, default='"br0"'),
         Entry(name="name", help="the VNIC", arguments=_one(Text(form=forms.INTERFACE)),
@@ -116,7 +138,7 @@ CLOUD_INIT = Entry(
         Entry(name="user-data", help="raw user-data instead of vmctl's own", arguments=_one(Text(), "file")),
         Entry(name="network-config", help="cloud-init's network configuration", arguments=_one(Text(), "file")),
         Entry(name="on-error", help="what a module that fails does to `up`",
-              arguments=_one(Word(words=tuple(OnError))), default='"fail"'),
+              arguments=_one(Word(words=tuple(OnError))), default=_default(CloudInit.on_error)),
     ),
 )  # fmt: skip
 
@@ -125,10 +147,10 @@ SSH = Entry(
     help="how the guest is reached",
     entries=(
         Entry(name="user", help="the account, made by cloud-init", arguments=_one(Text(form=forms.USER)),
-              default='"vm"', also=("username", "login")),
+              default=_default(SshAccess.user), also=("username", "login")),
         Entry(name="private-key", help="the key to log in with", arguments=_one(Text(), "file"),
               default="the generated one", also=("identity", "identity-file")),
-        Entry(name="port", help="the port in the guest", arguments=_one(_PORT), default="22"),
+        Entry(name="port", help="the port in the guest", arguments=_one(_PORT), default=_default(SshAccess.port)),
     ),
 )  # fmt: skip
 
@@ -145,7 +167,7 @@ PROVISION = Entry(
               arguments=(Argument(name="name", type=Text(form=forms.VARIABLE)),
                          Argument(name="value", type=Text(empty=True)))),
         Entry(name="run", help="whether it is run again once it has succeeded", only=_SHELL,
-              arguments=_one(Word(words=("always", "once"))), default='"always"'),
+              arguments=_one(Word(words=("always", RUN_ONCE))), default='"always"'),
         Entry(name="source", help="a file or a directory of the host", arguments=_one(Text(), "file"), only=_FILE, required=True,
               also=("src",)),
         Entry(name="destination", help="where it goes in the guest", arguments=_one(Text(form=forms.GUEST_PATH)),
@@ -180,20 +202,20 @@ VM = Entry(
         IMAGE_URL,
         Entry(name="arch", help="the guest's architecture; another one than the host's runs under TCG",
               arguments=_one(Word(words=("x86_64", "aarch64"))), works=False, default="the host's"),
-        Entry(name="vcpus", help="virtual CPUs", arguments=_one(VCPUS), default="1",
+        Entry(name="vcpus", help="virtual CPUs", arguments=_one(VCPUS), default=_default(VmSpec.vcpus),
               also=("cpus", "cores")),
-        Entry(name="memory", help="main memory", default="1024", also=("ram", "mem"),
+        Entry(name="memory", help="main memory", default=_default(VmSpec.memory_mib), also=("ram", "mem"),
               arguments=_one(MEMORY)),
         Entry(name="disk", help="the size of the VM's own disk; it grows, never shrinks", arguments=_one(DISK),
               default="as large as the image"),
         Entry(name="firmware", help="what boots the guest",
               arguments=_one(Word(words=("bios", "uefi"), later=frozenset({"uefi"}))), default='"bios"'),
         Entry(name="accel", help="how guest code is executed", arguments=_one(Word(words=tuple(Accelerator))),
-              default='"auto"', also=("accelerator",)),
+              default=_default(VmSpec.accelerator), also=("accelerator",)),
         Entry(name="cpu", help="QEMU's name of a CPU model", arguments=_one(Text()),
               default='"host" under KVM, "max" under TCG'),
         Entry(name="boot-timeout", help="how long the guest may take to be ready",
-              arguments=_one(Number(low=1, high=24 * 3600, unit="seconds")), default="600 under KVM, 1800 under TCG"),
+              arguments=_one(Number(low=1, high=24 * 3600, unit="seconds")), default=_BOOT_TIMEOUT),
         Entry(name="depends-on", help="VMs that must be ready before this one starts", many=True,
               arguments=(Argument(name="vm", type=Text(), many=True),), also=("depends", "needs", "after")),
         NETWORK, DRIVE, MOUNT, CLOUD_INIT, SSH, PROVISION,

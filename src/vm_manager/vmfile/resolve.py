@@ -1,4 +1,7 @@
-"""Blocks → specs: defaults filled in, paths made absolute. Only of VMFiles without problems."""
+"""Blocks → specs: defaults filled in, which are those of the specs' classes, and paths made absolute.
+
+Only of VMFiles without problems.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from vm_manager.domain.spec import (
     VmSpec,
 )
 from vm_manager.vmfile.blocks import Block
+from vm_manager.vmfile.language import RUN_ONCE
 from vm_manager.vmfile.paths import absolute
 
 _MIB = 1024**2
@@ -35,14 +39,14 @@ class _Resolver:
         return VmSpec(
             name=vm.text,
             image=self._image(vm),
-            vcpus=vm.value("vcpus", int, 1),
-            memory_mib=vm.value("memory", int, 1024 * _MIB) // _MIB,
+            vcpus=vm.value("vcpus", int, VmSpec.vcpus),
+            memory_mib=vm.value("memory", int, VmSpec.memory_mib * _MIB) // _MIB,
             disk_bytes=_number(vm, "disk"),
-            accelerator=Accelerator(vm.value("accel", str, Accelerator.AUTO)),
+            accelerator=Accelerator(vm.value("accel", str, VmSpec.accelerator)),
             cpu=_text(vm, "cpu"),
             boot_timeout_s=_number(vm, "boot-timeout"),
-            network=NetworkMode(network.text) if network else NetworkMode.USER,
-            isolated=network.value("isolated", bool, False) if network else False,
+            network=NetworkMode(network.text) if network else VmSpec.network,
+            isolated=network.value("isolated", bool, VmSpec.isolated) if network else VmSpec.isolated,
             cloud_init=self._cloud_init(cloud_init, vm.text) if cloud_init else None,
             ssh=self._ssh(ssh) if ssh else None,
             provisioners=tuple(map(self._provisioner, vm.all("provision"))),
@@ -67,14 +71,14 @@ class _Resolver:
             ssh_key=self._path(block, "ssh-key"),
             user_data=self._path(block, "user-data"),
             network_config=self._path(block, "network-config"),
-            on_error=OnError(block.value("on-error", str, OnError.FAIL)),
+            on_error=OnError(block.value("on-error", str, CloudInit.on_error)),
         )
 
     def _ssh(self, block: Block) -> SshAccess:
         return SshAccess(
-            user=block.value("user", str, "vm"),
+            user=block.value("user", str, SshAccess.user),
             private_key=self._path(block, "private-key"),
-            port=block.value("port", int, 22),
+            port=block.value("port", int, SshAccess.port),
         )
 
     def _provisioner(self, step: Block) -> Provisioner:
@@ -85,7 +89,7 @@ class _Resolver:
             source=self._path(step, "source"),
             destination=_text(step, "destination"),
             env=tuple(map(_variable, step.all("env"))),
-            once=step.value("run", str, "always") == "once",
+            once=step.value("run", str, "") == RUN_ONCE,
             mode=_mode(step),
             owner=_text(step, "owner"),
             span=step.span,

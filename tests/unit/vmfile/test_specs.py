@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from string import digits
 
 import pytest
 
@@ -19,6 +20,8 @@ from vm_manager.domain.spec import (
     SshAccess,
     VmSpec,
 )
+from vm_manager.vmfile.grammar import Entry
+from vm_manager.vmfile.language import VM
 
 _MIB = 1024**2
 _GIB = 1024**3
@@ -220,3 +223,27 @@ def test_a_name_that_the_file_does_not_define_is_not_found(tmp_path: Path) -> No
     with pytest.raises(VmNotFound) as caught:
         project.select(["mailserver"])
     assert caught.value.diagnostic.help == ("it defines web, db",)
+
+
+def test_the_defaults_that_the_reference_names_are_those_that_hold(tmp_path: Path) -> None:
+    plain = f'vm "web" {{ {IMAGE}; network "user"; cloud-init; ssh; provision "shell" {{ inline "true" }} }}'
+    blocks = {entry.name: entry for entry in VM.entries}
+
+    def written(block: Entry, *but: str) -> str:
+        """The lines and properties of a block that say what holds without them."""
+        given = [entry for entry in block.entries if entry.works and entry.default.startswith(("#", '"', *digits))]
+        return "; ".join(f"{entry.name} {entry.default}" for entry in given if entry.name not in but)
+
+    said = f"""
+        vm "web" {{
+            {IMAGE}
+            {written(VM, "network", "boot-timeout", "cpu")}
+            network {blocks["network"].default} isolated={blocks["network"].entries[1].default}
+            cloud-init {{ {written(blocks["cloud-init"])} }}
+            ssh {{ {written(blocks["ssh"])} }}
+            provision "shell" {{ inline "true"; {written(blocks["provision"])} }}
+        }}
+    """
+    for word in ("vcpus 1", "memory 1024", 'accel "auto"', 'user "vm"', "port 22", 'on-error "fail"', 'run "always"'):
+        assert word in said
+    assert loaded(tmp_path, said).specs == loaded(tmp_path, plain).specs

@@ -8,7 +8,7 @@ from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.domain.instance import Acceleration, Confinement, Endpoint, Observation, SandboxKind, Vitals, VmState
-from vm_manager.domain.spec import Accelerator
+from vm_manager.domain.spec import BOOT_TIMEOUT_S, Accelerator
 
 if TYPE_CHECKING:
     import socket
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from vm_manager.domain.instance import Execution, Incident, InstanceRecord
 
 _LOOPBACK = "127.0.0.1"
-_BOOT_TIMEOUT_S = {Accelerator.KVM: 600, Accelerator.TCG: 1800}
 _STALL_LIMIT_S = {Accelerator.KVM: 120, Accelerator.TCG: 300}
 # RunStates of QEMU's QAPI in which the vCPUs do not run, and what vmctl calls the instance then.
 _STATES = {
@@ -209,7 +208,7 @@ class QemuMachine(QemuRemnant):
         return _STALL_LIMIT_S[QemuData.of(self._record).accelerator or Accelerator.TCG]
 
     def boot_timeout_s(self) -> int:
-        return _BOOT_TIMEOUT_S[QemuData.of(self._record).accelerator or Accelerator.TCG]
+        return BOOT_TIMEOUT_S[QemuData.of(self._record).accelerator or Accelerator.TCG]
 
     def check_section(self) -> None:
         QemuData.of(self._record)
