@@ -56,13 +56,13 @@ class NewVm:
     image_url: str | None = None
     sha256: str | None = None
     sha512: str | None = None
-    vcpus: int | str = 1
-    memory: int | str = 1024
+    vcpus: int | str = VmSpec.vcpus
+    memory: int | str = VmSpec.memory_mib
     disk: int | str | None = None
     user_data: StrPath | None = None
     ssh_key: StrPath | None = None
-    user: str = "vm"
-    accelerator: Accelerator | str = Accelerator.AUTO
+    user: str = SshAccess.user
+    accelerator: Accelerator | str = VmSpec.accelerator
 
 
 def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outcome, ...]:

@@ -9,6 +9,7 @@ import typer
 
 from vm_manager.cli.session import JsonOption, accel_option, work
 from vm_manager.diagnostics.errors import Usage
+from vm_manager.domain.spec import Accelerator, SshAccess, VmSpec
 
 
 def create(
@@ -25,10 +26,10 @@ def create(
     sha512: Annotated[
         str | None, typer.Option("--sha512", metavar="DIGITS", help="The checksum of what is fetched.")
     ] = None,
-    vcpus: Annotated[str, typer.Option("--vcpus", metavar="NUMBER", help="Virtual CPUs.")] = "1",
+    vcpus: Annotated[str, typer.Option("--vcpus", metavar="NUMBER", help="Virtual CPUs.")] = str(VmSpec.vcpus),
     memory: Annotated[
         str, typer.Option("--memory", metavar="SIZE", help="Memory, in MiB or as a size such as 2GiB.")
-    ] = "1024",
+    ] = str(VmSpec.memory_mib),
     disk: Annotated[
         str | None,
         typer.Option("--disk", metavar="SIZE", help="Its disk, in GiB or as a size. Default: as large as the image."),
@@ -49,7 +50,7 @@ def create(
             help="The public key that may log in. Default: a new pair.",
         ),
     ] = None,
-    user: Annotated[str, typer.Option("--user", metavar="USER", help="The account to log in to.")] = "vm",
+    user: Annotated[str, typer.Option("--user", metavar="USER", help="The account to log in to.")] = SshAccess.user,
     bridge: Annotated[
         str | None, typer.Option("--bridge", metavar="NAME", help="A bridge of this host; not in this version.")
     ] = None,
@@ -66,7 +67,6 @@ def create(
             )
 
     from vm_manager.app.options import NewVm
-    from vm_manager.domain.spec import Accelerator
 
     with work(json=json, starts=True, accel=accel) as command:
         new = NewVm(
@@ -81,6 +81,6 @@ def create(
             user_data=cloud_init,
             ssh_key=ssh_key,
             user=user,
-            accelerator=Accelerator(accel or Accelerator.AUTO),
+            accelerator=Accelerator(accel or VmSpec.accelerator),
         )
         command.done(command.vms.create(new, start=start))
