@@ -16,6 +16,7 @@ from vm_manager.app.holding import Vm
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
 from vm_manager.diagnostics.errors import CloudInitFailed, GuestError, KvmUnusable, SshError, VmError
+from vm_manager.domain.deadline import STOP_TIMEOUT_S as STOP_TIMEOUT_S
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import CREATED_BY_HAND, Instance, InstanceRecord
@@ -28,8 +29,6 @@ from vm_manager.state.journal import record_begun, record_success
 if TYPE_CHECKING:
     from vm_manager.vmfile.load import Project
 
-#: How long a guest may take to shut down by itself, in seconds, where nothing else is said.
-STOP_TIMEOUT_S = 30.0
 _MIB = 1024 * 1024
 
 

@@ -16,6 +16,7 @@ from vm_manager.cli.session import (
     selected,
     work,
 )
+from vm_manager.domain.deadline import STOP_TIMEOUT_S
 
 
 def down(
@@ -26,7 +27,7 @@ def down(
     orphans: Annotated[
         bool, typer.Option("--orphans", help="Also VMs of this VMFile that it defines no more.")
     ] = False,
-    timeout: StopTimeoutOption = 30.0,
+    timeout: StopTimeoutOption = STOP_TIMEOUT_S,
     json: JsonOption = False,
 ) -> None:
     """Stop the VMs of the VMFile; their disks are kept, unless they are to be destroyed."""

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vm_manager.cli.session import AccelOption, JsonOption, StopTimeoutOption, VmsArgument, work
+from vm_manager.domain.deadline import STOP_TIMEOUT_S
 
 
 def start(
@@ -29,14 +30,14 @@ def start(
         command.done(command.vms.start(names, timeout_s=timeout, discard_saved_state=discard))
 
 
-def stop(names: VmsArgument, timeout: StopTimeoutOption = 30.0, json: JsonOption = False) -> None:
+def stop(names: VmsArgument, timeout: StopTimeoutOption = STOP_TIMEOUT_S, json: JsonOption = False) -> None:
     """Shut VMs down; one that does not react in time is made to stop."""
     with work(json=json) as command:
         command.done(command.vms.stop(names, timeout_s=timeout))
 
 
 def restart(
-    names: VmsArgument, timeout: StopTimeoutOption = 30.0, accel: AccelOption = None, json: JsonOption = False
+    names: VmsArgument, timeout: StopTimeoutOption = STOP_TIMEOUT_S, accel: AccelOption = None, json: JsonOption = False
 ) -> None:
     """Stop VMs and start them again."""
     with work(json=json, starts=True, accel=accel) as command:

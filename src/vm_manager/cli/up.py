@@ -21,6 +21,7 @@ from vm_manager.cli.session import (
     selected,
     work,
 )
+from vm_manager.domain.deadline import STOP_TIMEOUT_S
 from vm_manager.domain.plan import WaitFor
 
 _Wait = Annotated[
@@ -74,7 +75,7 @@ def reload(
     file: FileOption = None,
     name: NameOption = None,
     no_provision: NoProvisionOption = False,
-    timeout: StopTimeoutOption = 30.0,
+    timeout: StopTimeoutOption = STOP_TIMEOUT_S,
     accel: AccelOption = None,
     json: JsonOption = False,
 ) -> None:

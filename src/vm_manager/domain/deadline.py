@@ -9,6 +9,9 @@ from contextlib import contextmanager
 
 from vm_manager.diagnostics.errors import Interrupted
 
+#: How long a guest may take to shut down by itself, in seconds, where nothing else is said.
+STOP_TIMEOUT_S = 30.0
+
 
 class CancelToken:
     """Ends every wait that was given it; set once, by Ctrl-C or a termination signal."""
