@@ -19,10 +19,10 @@ import pytest
 
 from vm_manager.app.fleet import Outcome
 from vm_manager.app.manager import Manager
+from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.needs import read_needs
 from vm_manager.diagnostics.errors import StateCorrupt, VmError
 from vm_manager.images.cache import ImageCache
-from vm_manager.state.layout import InstanceFiles
 
 _RECORDS = int(os.environ.get("VMCTL_FUZZ_DOCUMENTS", "2000")) // 2
 _MAX_S = 2.0
@@ -166,7 +166,7 @@ def test_a_journal_of_any_form_keeps_nobody_from_looking(tmp_path: Path, content
 
 @pytest.mark.parametrize("content", [pytest.param(content, id=name) for name, content in _HOSTILE.items()])
 def test_what_a_saved_state_needs_is_read_or_damaged(tmp_path: Path, content: bytes) -> None:
-    files = InstanceFiles(tmp_path)
+    files = QemuFiles(tmp_path)
     files.saved_state_needs.write_bytes(content)
     (error,) = _in_time(lambda: read_needs(files))
     assert error.code == StateCorrupt.code

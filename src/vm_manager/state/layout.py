@@ -145,8 +145,3 @@ class InstanceFiles:
     def saved_state(self) -> Path:
         """The memory and devices of a machine that was saved; while it stands here, that machine has not run since."""
         return self.home / "saved-state"
-
-    @property
-    def saved_state_needs(self) -> Path:
-        """What the saved state needs to be loaded."""
-        return self.home / "saved-state.json"

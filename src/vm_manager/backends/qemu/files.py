@@ -45,6 +45,11 @@ class QemuFiles(InstanceFiles):
         """The saved state once a machine goes on from it: never to be loaded again."""
         return self.home / ".saved-state.used.tmp"
 
+    @property
+    def saved_state_needs(self) -> Path:
+        """What the saved state needs to be loaded."""
+        return self.home / "saved-state.json"
+
 
 #: The same by their names alone: QEMU runs in the VM's directory.
 NAMES = QemuFiles(Path())

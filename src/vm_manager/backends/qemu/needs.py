@@ -15,6 +15,7 @@ import msgspec
 
 from vm_manager.backends.qemu.answers import mapping
 from vm_manager.backends.qemu.command import BASE_NODE
+from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.diagnostics.errors import MigrationFailed, StateCorrupt
 from vm_manager.diagnostics.model import Evidence
@@ -22,7 +23,6 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.bounded_json import Unreadable, parse
 from vm_manager.domain.owners import read_own
 from vm_manager.state.files import write_atomically
-from vm_manager.state.layout import InstanceFiles
 
 _READ_BYTES = 1024 * 1024
 _WORD_CHARS = 64 * 1024
@@ -87,12 +87,12 @@ def version(monitor: Monitor) -> str:
     return f"{numbers.get('major')}.{numbers.get('minor')}"
 
 
-def write_needs(files: InstanceFiles, needs: Needs) -> None:
+def write_needs(files: QemuFiles, needs: Needs) -> None:
     """Raises: `host::disk_full`, `io`."""
     write_atomically(files.saved_state_needs, msgspec.json.format(msgspec.json.encode(needs), indent=2) + b"\n")
 
 
-def read_needs(files: InstanceFiles) -> Needs:
+def read_needs(files: QemuFiles) -> Needs:
     """Raises: `state::corrupt`."""
     path = files.saved_state_needs
     try:
