@@ -16,7 +16,7 @@ from vm_manager.app.looking import look
 from vm_manager.app.services import Services
 from vm_manager.backends.registry import DEFAULT_BACKEND
 from vm_manager.diagnostics.errors import VmError
-from vm_manager.domain.deadline import STOP_TIMEOUT_S, CancelToken
+from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.instance import Instance
 from vm_manager.host.paths import data_home
 from vm_manager.state.layout import DataDir
@@ -150,7 +150,7 @@ class Manager:
         *,
         destroy: bool = False,
         with_orphans: bool = False,
-        timeout_s: float = STOP_TIMEOUT_S,
+        timeout_s: float = 30.0,
     ) -> tuple[Outcome, ...]:
         """Stop, and with `destroy` remove. with_orphans: also what the VMFile made and defines no more.
 
@@ -203,11 +203,11 @@ class Manager:
         """
         return self._lifecycle("start --discard-saved-state" if discard_saved_state else "start", names, timeout_s)
 
-    def stop(self, names: Names, *, timeout_s: float = STOP_TIMEOUT_S) -> tuple[Outcome, ...]:
+    def stop(self, names: Names, *, timeout_s: float = 30.0) -> tuple[Outcome, ...]:
         """Power off; timeout_s: for the guest to do that itself. Raises: `vm::not_found`, `state::locked`."""
         return self._lifecycle("stop", names, timeout_s)
 
-    def restart(self, names: Names, *, timeout_s: float = STOP_TIMEOUT_S) -> tuple[Outcome, ...]:
+    def restart(self, names: Names, *, timeout_s: float = 30.0) -> tuple[Outcome, ...]:
         """Stop and start; timeout_s: for the guest to shut down by itself. Raises: `vm::not_found`, `state::locked`."""
         return self._lifecycle("restart", names, timeout_s)
 
