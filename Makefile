@@ -79,6 +79,7 @@ clean:
 bench: venv
 	@$(BIN)/python benchmarks/startup.py
 	@$(BIN)/python benchmarks/boot.py
+	@$(BIN)/python benchmarks/sandbox.py
 	@$(BIN)/python benchmarks/resume.py
 	@$(BIN)/python benchmarks/upload.py
 	@$(BIN)/python benchmarks/images.py
