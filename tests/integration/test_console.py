@@ -81,7 +81,7 @@ def is_raw(child: Any) -> bool:
 def test_keys_and_answers_pass_through_and_ctrl_bracket_leaves_the_terminal_as_it_was(echo: Vmctl) -> None:
     with terminal(echo, str(VMCTL), "console", "vm") as child:
         before = settings(child)
-        child.expect_exact(b"at the console of VM 'vm'; Ctrl+] leaves")
+        child.expect_exact(b"connected to the console of VM 'vm'; press Ctrl+] to leave")
         wait_for(lambda: is_raw(child), "the raw terminal")
         child.send(b"first\x03\x1a\x1c")
         child.expect_exact(b"first\x03\x1a\x1c")
@@ -113,7 +113,7 @@ def test_qemus_death_ends_it_and_the_terminal_is_as_it_was(echo: Vmctl) -> None:
         before = settings(child)
         wait_for(lambda: is_raw(child), "the raw terminal")
         os.kill(qemu_processes(echo.data)[0], signal.SIGKILL)
-        child.expect_exact(b"VM 'vm' has closed its console")
+        child.expect_exact(b"VM 'vm' closed its console")
         child.wait()
         assert child.exitstatus == 0
         assert settings(child) == before
@@ -244,7 +244,7 @@ def test_a_followed_log_goes_on_over_a_restart_and_ends_with_ctrl_c(echo: Vmctl)
             )
 
         assert follower.stderr is not None
-        follower.stderr.readline()  # "is empty so far": it follows
+        follower.stderr.readline()  # "is empty": it follows
         say(b"before \x1b[31m the restart\n")
         assert follower.stdout.readline() == "before  the restart\n"
         echo("down", "--timeout", "0")

@@ -79,7 +79,7 @@ def vm(name: str, image: str, more: str = "") -> str:
 def test_an_image_is_pulled_listed_inspected_and_removed(vmctl: Vmctl, www: Path, image: bytes, tmp_path: Path) -> None:
     with nginx(www, tmp_path / "nginx") as url:
         pulled = vmctl("image", "pull", f"{url}/disk.qcow2", "--sha512", sha512(image))
-        assert re.fullmatch(r"disk\.qcow2: fetched, \d+\.\d MiB\n", pulled.stdout)
+        assert re.fullmatch(r"disk\.qcow2: downloaded, \d+\.\d MiB\n", pulled.stdout)
         assert vmctl("image", "pull", f"{url}/disk.qcow2").stdout == "disk.qcow2: already in the cache\n"
         (found,) = cached(vmctl)
         assert (found["name"], found["format"], found["virtual_size_bytes"]) == ("disk.qcow2", "qcow2", 7 * _MIB)

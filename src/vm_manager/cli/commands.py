@@ -46,34 +46,26 @@ class LazyCommand(TyperCommand):
 def commands() -> tuple[LazyCommand, ...]:
     """All commands, in the order in which the help shows them."""
     return (
-        LazyCommand("up", "Create, start, wait for and provision the VMs of the VMFile.", "up:up"),
-        LazyCommand(
-            "down", "Stop the VMs of the VMFile; their disks are kept, unless they are to be destroyed.", "down:down"
-        ),
-        LazyCommand("reload", "Replace the VMs of the VMFile by new ones, and bring these up.", "up:reload"),
-        LazyCommand("plan", "Show what `vmctl up` would do, and why; nothing is changed.", "plan:plan"),
+        LazyCommand("up", "Create, start and provision the VMs in the VMFile.", "up:up"),
+        LazyCommand("down", "Stop the VMs in the VMFile and keep their disks.", "down:down"),
+        LazyCommand("reload", "Replace the VMs in the VMFile with new ones.", "up:reload"),
+        LazyCommand("plan", "Show what `vmctl up` would do, without doing it.", "plan:plan"),
         LazyCommand("provision", "Run the provisioners of running VMs again.", "provision:provision"),
-        LazyCommand("validate", "Check the VMFile, and show every problem at once.", "validate:validate"),
-        LazyCommand("create", "Make one VM from options, without a VMFile.", "create:create"),
-        LazyCommand("start", "Start VMs, or let suspended ones go on.", "lifecycle:start"),
-        LazyCommand("stop", "Shut VMs down; one that does not react in time is made to stop.", "lifecycle:stop"),
+        LazyCommand("validate", "Check the VMFile and report all problems at once.", "validate:validate"),
+        LazyCommand("create", "Create a VM from options, without a VMFile.", "create:create"),
+        LazyCommand("start", "Start VMs, or resume suspended ones.", "lifecycle:start"),
+        LazyCommand("stop", "Shut VMs down, by force after a timeout.", "lifecycle:stop"),
         LazyCommand("restart", "Stop VMs and start them again.", "lifecycle:restart"),
-        LazyCommand("suspend", "Pause VMs: their virtual CPUs stand still, their memory stays.", "lifecycle:suspend"),
-        LazyCommand("resume", "Let suspended VMs go on, also those that were saved to disk.", "lifecycle:resume"),
-        LazyCommand("migrate", "Move a running VM to another data directory of this host.", "migrate:migrate"),
-        LazyCommand("destroy", "Remove VMs, with their disks and keys, wherever they came from.", "lifecycle:destroy"),
-        LazyCommand("list", "List all VMs. With --quiet: their names only.", "list:list_vms"),
-        LazyCommand("status", "Show everything known of a VM, with its last failure.", "status:status"),
-        LazyCommand(
-            "ssh", "Open a shell in a VM, or run one command there and exit with its status.", "ssh:ssh", RemoteCommand
-        ),
-        LazyCommand("console", "Be at a VM's serial console; Ctrl+] leaves it.", "console:console"),
-        LazyCommand(
-            "log", "Show a VM's logs: those that are named, else the console's and the provisioners'.", "log:log"
-        ),
-        LazyCommand(
-            "explain", "Explain a code: what it means, what is usually behind it, and what to do.", "explain:explain"
-        ),
+        LazyCommand("suspend", "Pause VMs, in memory or to disk.", "lifecycle:suspend"),
+        LazyCommand("resume", "Resume suspended VMs, from memory or from disk.", "lifecycle:resume"),
+        LazyCommand("migrate", "Move a running VM to another data directory on this host.", "migrate:migrate"),
+        LazyCommand("destroy", "Remove VMs, their disks and keys.", "lifecycle:destroy"),
+        LazyCommand("list", "List all VMs. With --quiet, names only.", "list:list_vms"),
+        LazyCommand("status", "Show the details of a VM and its last failure.", "status:status"),
+        LazyCommand("ssh", "Open a shell in a VM, or run a command in it.", "ssh:ssh", RemoteCommand),
+        LazyCommand("console", "Open the serial console of a VM.", "console:console"),
+        LazyCommand("log", "Show the logs of a VM.", "log:log"),
+        LazyCommand("explain", "Explain an error code: what it means, likely causes, what to do.", "explain:explain"),
     )
 
 
@@ -102,40 +94,28 @@ class CommandGroup(VmctlGroup):
 def image_commands() -> tuple[LazyCommand, ...]:
     """The commands behind `vmctl image`."""
     return (
-        LazyCommand(
-            "pull",
-            "Fetch an image into the cache, unless it is there; compressed ones (.zst, .xz, .gz) are decompressed.",
-            "image:pull",
-        ),
-        LazyCommand("list", "List the images of the cache, with the VMs whose disks stand on them.", "image:images"),
-        LazyCommand("inspect", "Show what an image is, where it came from and which VMs use it.", "image:inspect"),
-        LazyCommand(
-            "convert", "Write an image, or the disk of a VM with the image below it, as a new file.", "image:convert"
-        ),
-        LazyCommand("rm", "Remove images from the cache, unless a VM's disk stands on one of them.", "image:remove"),
-        LazyCommand(
-            "prune",
-            "Remove the images that no VM's disk stands on, and what broken off downloads have left.",
-            "image:prune",
-        ),
+        LazyCommand("pull", "Download an image into the cache.", "image:pull"),
+        LazyCommand("list", "List cached images and the VMs that use them.", "image:images"),
+        LazyCommand("inspect", "Show the details of an image.", "image:inspect"),
+        LazyCommand("convert", "Convert an image, or a VM's disk, to a new file.", "image:convert"),
+        LazyCommand("rm", "Remove images from the cache, unless a VM uses one of them.", "image:remove"),
+        LazyCommand("prune", "Remove unused images and leftovers of failed downloads.", "image:prune"),
     )
 
 
 def snapshot_commands() -> tuple[LazyCommand, ...]:
     """The commands behind `vmctl snapshot`."""
     return (
-        LazyCommand(
-            "create", "Keep the disks of a VM as they are, and while it runs its memory, too.", "snapshot:create"
-        ),
+        LazyCommand("create", "Take a snapshot of a VM.", "snapshot:create"),
         LazyCommand("list", "List the snapshots of a VM, oldest first.", "snapshot:list_snapshots"),
-        LazyCommand("restore", "Go back to a snapshot: one with memory runs on from there.", "snapshot:restore"),
-        LazyCommand("delete", "Remove a snapshot.", "snapshot:delete"),
+        LazyCommand("restore", "Restore a VM to a snapshot.", "snapshot:restore"),
+        LazyCommand("delete", "Delete a snapshot.", "snapshot:delete"),
     )
 
 
 def groups() -> tuple[CommandGroup, ...]:
     """The words that have commands behind them."""
     return (
-        CommandGroup("snapshot", "Keep states of a VM, and go back to them.", snapshot_commands()),
-        CommandGroup("image", "Images: fetch them into the cache, look at them, remove them.", image_commands()),
+        CommandGroup("snapshot", "Manage snapshots of a VM.", snapshot_commands()),
+        CommandGroup("image", "Manage the image cache.", image_commands()),
     )

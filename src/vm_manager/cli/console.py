@@ -10,21 +10,22 @@ from vm_manager.cli.settings import current
 from vm_manager.diagnostics.os_errors import diagnosed
 from vm_manager.ui.terminal import OutputClosed
 
-_ENDS = {"left": "left the console of VM '{name}'", "closed": "VM '{name}' has closed its console"}
+_ENDS = {"left": "left the console of VM '{name}'", "closed": "VM '{name}' closed its console"}
 
 
 def console(name: VmArgument) -> None:
-    """Be at a VM's serial console; Ctrl+] leaves it.
+    """Open the serial console of a VM.
 
-    Without a terminal it works in a pipe: standard input is given to the guest, and at its end the console goes on until the
-    guest has been quiet for two seconds.
+    Press Ctrl+] to leave. The console also works in a pipe: vmctl sends
+    standard input to the guest and, at its end, exits once the guest has been
+    silent for two seconds.
     """
     from vm_manager.ui.serial_console import attach
 
     terminal = current.terminal
     with Manager().console(name) as connect:
         if sys.stdin.isatty() and not current.quiet:
-            terminal.tell(f"at the console of VM '{name}'; Ctrl+] leaves")
+            terminal.tell(f"connected to the console of VM '{name}'; press Ctrl+] to leave")
         try:
             left = attach(connect)
         except BrokenPipeError as error:
@@ -32,7 +33,7 @@ def console(name: VmArgument) -> None:
         except OSError as error:
             raise diagnosed(error, "standard output") from error
     if left.dropped_bytes and not current.quiet:
-        terminal.tell(f"standard output was too slow: {left.dropped_bytes} bytes are left out")
+        terminal.tell(f"standard output was too slow: dropped {left.dropped_bytes} bytes")
     ending = _ENDS.get(left.end)
     if ending and not current.quiet:
         terminal.tell(ending.format(name=name))

@@ -13,31 +13,27 @@ from vm_manager.domain.spec import Accelerator, SshAccess, VmSpec
 
 
 def create(
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The VM's name.")],
-    image: Annotated[
-        Path | None, typer.Option("--image", metavar="PATH", help="The disk image that it starts from.")
-    ] = None,
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the VM.")],
+    image: Annotated[Path | None, typer.Option("--image", metavar="PATH", help="Base image of its disk.")] = None,
     image_url: Annotated[
-        str | None, typer.Option("--image-url", metavar="URL", help="An image to fetch instead.")
+        str | None, typer.Option("--image-url", metavar="URL", help="Download the base image instead.")
     ] = None,
-    sha256: Annotated[
-        str | None, typer.Option("--sha256", metavar="DIGITS", help="The checksum of what is fetched.")
-    ] = None,
-    sha512: Annotated[
-        str | None, typer.Option("--sha512", metavar="DIGITS", help="The checksum of what is fetched.")
-    ] = None,
-    vcpus: Annotated[str, typer.Option("--vcpus", metavar="NUMBER", help="Virtual CPUs.")] = str(VmSpec.vcpus),
+    sha256: Annotated[str | None, typer.Option("--sha256", metavar="DIGEST", help="Checksum of the download.")] = None,
+    sha512: Annotated[str | None, typer.Option("--sha512", metavar="DIGEST", help="Checksum of the download.")] = None,
+    vcpus: Annotated[str, typer.Option("--vcpus", metavar="NUMBER", help="Number of virtual CPUs.")] = str(VmSpec.vcpus),
     memory: Annotated[
-        str, typer.Option("--memory", metavar="SIZE", help="Memory, in MiB or as a size such as 2GiB.")
+        str, typer.Option("--memory", metavar="SIZE", help="Memory: MiB, or a size such as 2GiB.")
     ] = str(VmSpec.memory_mib),
     disk: Annotated[
         str | None,
-        typer.Option("--disk", metavar="SIZE", help="Its disk, in GiB or as a size. Default: as large as the image."),
+        typer.Option(
+            "--disk", metavar="SIZE", help=r"Disk size: GiB, or a size such as 20GiB \[default: as in the image]."
+        ),
     ] = None,
     cloud_init: Annotated[
         Path | None,
         typer.Option(
-            "--cloud-init", metavar="PATH", exists=True, dir_okay=False, help="User-data instead of vmctl's own."
+            "--cloud-init", metavar="PATH", exists=True, dir_okay=False, help="User-data to use instead of vmctl's."
         ),
     ] = None,
     ssh_key: Annotated[
@@ -47,24 +43,22 @@ def create(
             metavar="PATH",
             exists=True,
             dir_okay=False,
-            help="The public key that may log in. Default: a new pair.",
+            help=r"Public key allowed to log in \[default: a new key pair].",
         ),
     ] = None,
-    user: Annotated[str, typer.Option("--user", metavar="USER", help="The account to log in to.")] = SshAccess.user,
+    user: Annotated[str, typer.Option("--user", metavar="USER", help="User to log in as.")] = SshAccess.user,
     bridge: Annotated[
-        str | None, typer.Option("--bridge", metavar="NAME", help="A bridge of this host; not in this version.")
+        str | None, typer.Option("--bridge", metavar="NAME", help="Host bridge to attach to (not supported yet).")
     ] = None,
-    uefi: Annotated[bool, typer.Option("--uefi", help="Boot by UEFI; not in this version.")] = False,
-    accel: Annotated[str | None, accel_option("What executes the guest, from now on. Default: auto.")] = None,
-    start: Annotated[bool, typer.Option("--start", help="Start it, and wait until it is ready.")] = False,
+    uefi: Annotated[bool, typer.Option("--uefi", help="Boot with UEFI firmware (not supported yet).")] = False,
+    accel: Annotated[str | None, accel_option(r"Accelerator of the VM \[default: auto].")] = None,
+    start: Annotated[bool, typer.Option("--start", help="Start the VM and wait until it is ready.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Make one VM from options, without a VMFile."""
+    """Create a VM from options, without a VMFile."""
     for option, given in (("--bridge", bridge), ("--uefi", uefi)):
         if given:
-            raise Usage(
-                "`{option}` does not work in this version of vmctl yet", {"option": option}, help=("leave it out",)
-            )
+            raise Usage("`{option}` is not supported yet", {"option": option}, help=("remove the option",))
 
     from vm_manager.app.options import NewVm
 

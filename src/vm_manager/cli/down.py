@@ -23,14 +23,12 @@ def down(
     names: NamesArgument = None,
     file: FileOption = None,
     name: NameOption = None,
-    destroy: Annotated[bool, typer.Option("--destroy", help="Remove the VMs, with their disks and keys.")] = False,
-    orphans: Annotated[
-        bool, typer.Option("--orphans", help="Also VMs of this VMFile that it defines no more.")
-    ] = False,
+    destroy: Annotated[bool, typer.Option("--destroy", help="Remove the VMs, their disks and keys.")] = False,
+    orphans: Annotated[bool, typer.Option("--orphans", help="Include VMs that the VMFile no longer defines.")] = False,
     timeout: StopTimeoutOption = STOP_TIMEOUT_S,
     json: JsonOption = False,
 ) -> None:
-    """Stop the VMs of the VMFile; their disks are kept, unless they are to be destroyed."""
+    """Stop the VMs in the VMFile and keep their disks."""
     with work(json=json) as command:
         project = load_project(command.vms, file)
         command.done(

@@ -23,14 +23,16 @@ def _complete_codes(incomplete: str) -> list[str]:
 def explain(
     code: Annotated[
         str | None,
-        typer.Argument(metavar="CODE|NUMBER", help="A code, its end, or its number.", autocompletion=_complete_codes),
+        typer.Argument(
+            metavar="CODE|NUMBER", help="An error code, the end of one, or its number.", autocompletion=_complete_codes
+        ),
     ] = None,
-    list_all: Annotated[bool, typer.Option("--list", help="All codes, with their exit statuses.")] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="List all codes with their exit statuses.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Explain a code: what it means, what is usually behind it, and what to do."""
+    """Explain an error code: what it means, likely causes, what to do."""
     if list_all == (code is not None):
-        raise Usage("explain takes either a code or --list", help=("for example `vmctl explain vm::not_found`",))
+        raise Usage("give either a code or --list", help=("for example `vmctl explain vm::not_found`",))
     entries = tuple(CODES.values()) if code is None else (_find(code),)
     if json:
         items = [{**code_item(entry), "example": example_of(entry.code)} for entry in entries]
@@ -49,10 +51,12 @@ def _find(wanted: str) -> Code:
     if len(ends) == 1:
         return CODES[ends[0]]
     if ends:
-        raise Usage("several codes end with '{code}'", {"code": wanted}, help=(f"say which: {', '.join(ends)}",))
+        raise Usage("more than one code ends with '{code}'", {"code": wanted}, help=(f"use one of {', '.join(ends)}",))
     # What people remember of a code is its end: compare with each code from each of its words on.
     tails = {"::".join(code.split("::")[start:]): code for code in reversed(CODES) for start in range(3)}
     tail = closest(wanted, tuple(tails))
     near = tails[tail] if tail else None
     meant = (f"did you mean `{near}`?",) if near else ()
-    raise Usage("there is no code '{code}'", {"code": wanted}, help=(*meant, "`vmctl explain --list` shows all codes"))
+    raise Usage(
+        "no such code: '{code}'", {"code": wanted}, help=(*meant, "run `vmctl explain --list` to see all codes")
+    )

@@ -35,27 +35,32 @@ def _complete_images(incomplete: str) -> list[str]:
 ImageArgument = Annotated[
     str,
     typer.Argument(
-        metavar="IMAGE", help="A file, or a name, URL or digest of the cache.", autocompletion=_complete_images
+        metavar="IMAGE", help="A file, or the name, URL or digest of a cached image.", autocompletion=_complete_images
     ),
 ]
 
 
 def pull(
-    url: Annotated[str, typer.Argument(metavar="URL", help="https, http, oci or file; or the path of a file.")],
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="What to call it. Default: as its file.")] = "",
-    sha256: Annotated[str | None, typer.Option("--sha256", metavar="DIGITS", help="The file's checksum.")] = None,
-    sha512: Annotated[str | None, typer.Option("--sha512", metavar="DIGITS", help="The file's checksum.")] = None,
+    url: Annotated[str, typer.Argument(metavar="URL", help="An https, http, oci or file URL, or a path.")],
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help=r"Name in the cache \[default: name of the file].")
+    ] = "",
+    sha256: Annotated[str | None, typer.Option("--sha256", metavar="DIGEST", help="Expected checksum.")] = None,
+    sha512: Annotated[str | None, typer.Option("--sha512", metavar="DIGEST", help="Expected checksum.")] = None,
     max_size: Annotated[
         str | None,
         typer.Option(
             "--max-size",
             metavar="SIZE",
-            help="How large it may be. Default: 64GiB, for a disk of 2TiB. [env: VMCTL_MAX_IMAGE_SIZE]",
+            help=r"Maximum size \[default: 64GiB, for a disk of 2TiB] \[env: VMCTL_MAX_IMAGE_SIZE].",
         ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Fetch an image into the cache, unless it is there; compressed ones (.zst, .xz, .gz) are decompressed."""
+    """Download an image into the cache.
+
+    Compressed images (.zst, .xz, .gz) are decompressed. An image that is already
+    cached is not downloaded again."""
     from vm_manager.ui.images import image_item, size
 
     with _document_of_failure(json, image=None), manager(current.max_image_bytes(max_size)) as vms:
@@ -64,14 +69,14 @@ def pull(
     if json:
         _print(image={**image_item(found), "fetched": pulled.fetched})
     elif not current.quiet:
-        how = f"fetched, {size(found.size_bytes)}" if pulled.fetched else "already in the cache"
+        how = f"downloaded, {size(found.size_bytes)}" if pulled.fetched else "already in the cache"
         current.terminal.say(f"{name or found.name}: {how}")
 
 
 def images(json: JsonOption = False) -> None:
-    """List the images of the cache, with the VMs whose disks stand on them.
+    """List cached images and the VMs that use them.
 
-    With --quiet: their names only.
+    With --quiet, names only.
     """
     from vm_manager.ui.images import image_item, image_list_lines
 
@@ -90,9 +95,9 @@ def images(json: JsonOption = False) -> None:
 
 
 def inspect(image: ImageArgument, json: JsonOption = False) -> None:
-    """Show what an image is, where it came from and which VMs use it.
+    """Show the details of an image.
 
-    Its format, its sizes and the files below it, too.
+    Its format, size, backing files and source, and the VMs that use it.
     """
     from vm_manager.ui.images import report_item, report_lines
 
@@ -107,12 +112,14 @@ def inspect(image: ImageArgument, json: JsonOption = False) -> None:
 
 def convert(
     image: ImageArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The new file.")],
-    format: Annotated[ImageFormat, typer.Option("--format", help="The new file's format.")] = ImageFormat.QCOW2,
-    compress: Annotated[bool, typer.Option("--compress", help="Compress it; qcow2 only.")] = False,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Output file.")],
+    format: Annotated[ImageFormat, typer.Option("--format", help="Output format.")] = ImageFormat.QCOW2,
+    compress: Annotated[bool, typer.Option("--compress", help="Compress the output (qcow2 only).")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write an image, or the disk of a VM with the image below it, as a new file."""
+    """Convert an image, or a VM's disk, to a new file.
+
+    The new file is a complete image: it needs no backing file."""
     from vm_manager.ui.images import report_item, size
 
     with _document_of_failure(json, image=None), manager() as vms:
@@ -127,12 +134,12 @@ def remove(
     images: Annotated[
         list[str],
         typer.Argument(
-            metavar="IMAGE...", help="Names, URLs or digests of the cache.", autocompletion=_complete_images
+            metavar="IMAGE...", help="Names, URLs or digests of cached images.", autocompletion=_complete_images
         ),
     ],
     json: JsonOption = False,
 ) -> None:
-    """Remove images from the cache, unless a VM's disk stands on one of them."""
+    """Remove images from the cache, unless a VM uses one of them."""
     from vm_manager.ui.images import image_item
 
     with _document_of_failure(json, images=[]):
@@ -145,10 +152,10 @@ def remove(
 
 
 def prune(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed and exit.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Remove the images that no VM's disk stands on, and what broken off downloads have left."""
+    """Remove unused images and leftovers of failed downloads."""
     from vm_manager.ui.images import image_item, size
 
     with _document_of_failure(json, images=[]):

@@ -14,24 +14,27 @@ def start(
     names: VmsArgument,
     timeout: Annotated[
         float | None,
-        typer.Option("--timeout", metavar="SECONDS", min=1, max=86400, help="For the guest to get ready."),
+        typer.Option(
+            "--timeout", metavar="SECONDS", min=1, max=86400, help="How long to wait for the guest to be ready."
+        ),
     ] = None,
     discard: Annotated[
-        bool, typer.Option("--discard-saved-state", help="Boot VMs that were saved to disk without their memory.")
+        bool,
+        typer.Option("--discard-saved-state", help="Boot saved VMs instead of restoring them. Their memory is lost."),
     ] = False,
     accel: AccelOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Start VMs, or let suspended ones go on.
+    """Start VMs, or resume suspended ones.
 
-    Returns when they are as ready as they have been before.
+    Waits until each VM is as ready as it was before.
     """
     with work(json=json, starts=True, accel=accel) as command:
         command.done(command.vms.start(names, timeout_s=timeout, discard_saved_state=discard))
 
 
 def stop(names: VmsArgument, timeout: StopTimeoutOption = STOP_TIMEOUT_S, json: JsonOption = False) -> None:
-    """Shut VMs down; one that does not react in time is made to stop."""
+    """Shut VMs down, by force after a timeout."""
     with work(json=json) as command:
         command.done(command.vms.stop(names, timeout_s=timeout))
 
@@ -47,25 +50,25 @@ def restart(
 def suspend(
     names: VmsArgument,
     to_disk: Annotated[
-        bool, typer.Option("--to-disk", help="Save memory and devices to disk, and let QEMU exit.")
+        bool, typer.Option("--to-disk", help="Save memory and device state to disk, and exit QEMU.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Pause VMs: their virtual CPUs stand still, their memory stays.
+    """Pause VMs, in memory or to disk.
 
-    With --to-disk they take no memory any more and survive a restart of this host.
+    VMs suspended to disk use no host memory and survive a reboot of the host.
     """
     with work(json=json) as command:
         command.done(command.vms.suspend(names, to_disk=to_disk))
 
 
 def resume(names: VmsArgument, json: JsonOption = False) -> None:
-    """Let suspended VMs go on, also those that were saved to disk."""
+    """Resume suspended VMs, from memory or from disk."""
     with work(json=json) as command:
         command.done(command.vms.resume(names))
 
 
 def destroy(names: VmsArgument, json: JsonOption = False) -> None:
-    """Remove VMs, with their disks and keys, wherever they came from."""
+    """Remove VMs, their disks and keys."""
     with work(json=json) as command:
         command.done(command.vms.destroy(names))

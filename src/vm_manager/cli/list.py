@@ -11,7 +11,7 @@ from vm_manager.ui.tables import list_lines
 
 
 def list_vms(json: JsonOption = False) -> None:
-    """List all VMs. With --quiet: their names only."""
+    """List all VMs. With --quiet, names only."""
     vms, terminal = Manager(), current.terminal
     if current.quiet and not json:
         for name in vms.names():

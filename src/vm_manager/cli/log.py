@@ -13,15 +13,17 @@ from vm_manager.cli.settings import current
 
 def log(
     name: VmArgument,
-    console: Annotated[bool, typer.Option("--console", help="What the guest wrote to its serial console.")] = False,
-    provision: Annotated[bool, typer.Option("--provision", help="What the provisioners wrote.")] = False,
-    qemu: Annotated[bool, typer.Option("--qemu", help="What QEMU itself wrote.")] = False,
+    console: Annotated[bool, typer.Option("--console", help="Output of the serial console.")] = False,
+    provision: Annotated[bool, typer.Option("--provision", help="Output of the provisioners.")] = False,
+    qemu: Annotated[bool, typer.Option("--qemu", help="Output of QEMU itself.")] = False,
     tail: Annotated[
-        int | None, typer.Option("--tail", "-n", metavar="N", min=0, help="Only the last lines of each.")
+        int | None, typer.Option("--tail", "-n", metavar="N", min=0, help="Show only the last N lines of each log.")
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is added, until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log output until Ctrl-C.")] = False,
 ) -> None:
-    """Show a VM's logs: those that are named, else the console's and the provisioners'."""
+    """Show the logs of a VM.
+
+    By default those of its console and its provisioners."""
     from vm_manager.app.log import Log, LogLine
     from vm_manager.diagnostics.safe_text import safe_lines
 
@@ -31,7 +33,7 @@ def log(
     for item in Manager().log(name, logs, lines=tail, follow=follow):
         if not isinstance(item, LogLine):
             if not current.quiet:
-                terminal.tell(f"the {item.log} log of VM '{name}' is empty so far")
+                terminal.tell(f"the {item.log} log of VM '{name}' is empty")
             continue
         if item.log is not shown and len(logs) > 1:
             # As tail(1) heads its files.

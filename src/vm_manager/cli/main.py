@@ -49,10 +49,10 @@ def _show_version(wanted: bool) -> None:
 def vmctl(
     ctx: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Docker compose for virtual machines: QEMU guests from a VMFile.kdl, explained when anything goes wrong."""
+    """Run virtual machines from a VMFile.kdl: docker compose for VMs, with clear diagnostics."""
     if ctx.invoked_subcommand is None:
         current.terminal.say_raw(ctx.get_help())
         raise typer.Exit(2)

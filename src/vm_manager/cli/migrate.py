@@ -12,14 +12,14 @@ from vm_manager.cli.session import JsonOption, VmArgument, work
 def migrate(
     name: VmArgument,
     to: Annotated[
-        str, typer.Option("--to", metavar="URI", help="The other data directory: file:///srv/vmctl, or /srv/vmctl.")
+        str, typer.Option("--to", metavar="URI", help="Target data directory: file:///srv/vmctl or /srv/vmctl.")
     ],
     json: JsonOption = False,
 ) -> None:
-    """Move a running VM to another data directory of this host.
+    """Move a running VM to another data directory on this host.
 
-    It runs on meanwhile: its disk is copied, its memory follows, and it stands still for a moment only. When that fails it is
-    still here, and runs.
+    The VM keeps running while its disk and memory are copied, and is paused
+    only briefly. If the migration fails, it keeps running here.
     """
     with work(json=json) as command:
         command.done(command.vms.migrate(name, to))

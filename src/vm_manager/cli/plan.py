@@ -29,7 +29,7 @@ def plan(
     no_provision: NoProvisionOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Show what `vmctl up` would do, and why; nothing is changed."""
+    """Show what `vmctl up` would do, without doing it."""
     show_plan(file, selected(names, name), UpOptions(provision=not no_provision), json=json)
 
 

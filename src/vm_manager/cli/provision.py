@@ -23,13 +23,15 @@ def provision(
     name: NameOption = None,
     step: Annotated[
         int | None,
-        typer.Option("--step", metavar="N", min=1, help="Only the N-th step, of a single VM, even if it runs once."),
+        typer.Option(
+            "--step", metavar="N", min=1, help="Run only step N of a single VM, even if it is a run-once step."
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Run the provisioners of running VMs again.
 
-    Those that run once and have succeeded are left out, unless --step names one.
+    Run-once steps that have succeeded are skipped, unless selected with --step.
     """
     with work(json=json) as command:
         project = load_project(command.vms, file)

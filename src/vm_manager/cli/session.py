@@ -27,24 +27,26 @@ def _complete_names(incomplete: str) -> list[str]:
 FileOption = Annotated[
     Path | None,
     typer.Option(
-        "--file", metavar="PATH", help="The VMFile. Default: your VMFile.kdl here, or in the nearest directory above."
+        "--file", metavar="PATH", help=r"Path to the VMFile \[default: VMFile.kdl here or in a parent directory]."
     ),
 ]
 NameOption = Annotated[
     list[str] | None,
-    typer.Option("--name", metavar="NAME", help="Only this VM; may be repeated.", autocompletion=_complete_names),
+    typer.Option("--name", metavar="NAME", help="Select a VM; can be repeated.", autocompletion=_complete_names),
 ]
 NamesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="Only these VMs. Default: all.", autocompletion=_complete_names),
+    typer.Argument(metavar="[NAME]...", help=r"Names of the VMs \[default: all].", autocompletion=_complete_names),
 ]
-VmArgument = Annotated[str, typer.Argument(metavar="NAME", help="The VM.", autocompletion=_complete_names)]
-VmsArgument = Annotated[list[str], typer.Argument(metavar="NAME...", help="The VMs.", autocompletion=_complete_names)]
+VmArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the VM.", autocompletion=_complete_names)]
+VmsArgument = Annotated[
+    list[str], typer.Argument(metavar="NAME...", help="Names of the VMs.", autocompletion=_complete_names)
+]
 StopTimeoutOption = Annotated[
     float,
-    typer.Option("--timeout", metavar="SECONDS", min=0, max=86400, help="For the guest to shut down by itself."),
+    typer.Option("--timeout", metavar="SECONDS", min=0, max=86400, help="How long the guest may take to shut down."),
 ]
-NoProvisionOption = Annotated[bool, typer.Option("--no-provision", help="Leave out the provisioners.")]
+NoProvisionOption = Annotated[bool, typer.Option("--no-provision", help="Skip the provisioners.")]
 
 
 def accel_option(help: str) -> Any:
@@ -55,8 +57,8 @@ def accel_option(help: str) -> Any:
     )
 
 
-AccelOption = Annotated[str | None, accel_option("What executes the guest, whatever the VM says. [env: VMCTL_ACCEL]")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+AccelOption = Annotated[str | None, accel_option(r"Override the VM's accelerator \[env: VMCTL_ACCEL].")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def one_of(words: Sequence[str]) -> Callable[[str], str]:
@@ -64,7 +66,7 @@ def one_of(words: Sequence[str]) -> Callable[[str], str]:
 
     def check(value: str) -> str:
         if value not in words:
-            raise typer.BadParameter(f"it is {', '.join(words[:-1])} or {words[-1]}")
+            raise typer.BadParameter(f"must be {', '.join(words[:-1])} or {words[-1]}")
         return value
 
     return check

@@ -31,7 +31,7 @@ _PEERS = {
     "logs": "log",
     "attach": "console",
 }
-_PANEL = "Options of every command"
+_PANEL = "Global options"
 
 
 @dataclass
@@ -65,9 +65,9 @@ class Settings:
             return Accelerator(word)
         except ValueError:
             raise Usage(
-                "VMCTL_ACCEL cannot be '{word}'",
+                "invalid VMCTL_ACCEL: '{word}'",
                 {"word": word},
-                help=(f"set it to {', '.join(Accelerator)}, or leave it out",),
+                help=(f"set it to {', '.join(Accelerator)}, or unset it",),
             ) from None
 
     def max_image_bytes(self, option: str | None = None) -> int | None:
@@ -80,7 +80,7 @@ class Settings:
         size = size_with_unit(word)
         if not size:
             raise Usage(
-                "{name} cannot be '{word}'",
+                "invalid {name}: '{word}'",
                 {"name": "--max-size" if option else "VMCTL_MAX_IMAGE_SIZE", "word": word},
                 help=("give a size with its unit, such as 100GiB",),
             )
@@ -134,7 +134,7 @@ class VmctlGroup(TyperGroup):
             near = peer if peer in self.commands else closest(cmd_name, tuple(self.commands))
             meant = (f"did you mean `{ctx.command_path} {near}`?",) if near else ()
             help = (*meant, f"run `{ctx.command_path} --help`")
-            raise Usage("there is no command '{name}'", {"name": cmd_name}, help=help)
+            raise Usage("no such command: '{name}'", {"name": cmd_name}, help=help)
         return command
 
     def invoke(self, ctx: Any) -> Any:
@@ -157,7 +157,7 @@ def _set(ctx: typer.Context, parameter: Any, value: Any) -> Any:
 def _one_of(words: Sequence[str]) -> Callable[[typer.Context, Any, str | None], Any]:
     def check(ctx: typer.Context, parameter: Any, value: str | None) -> Any:
         if value and value not in words:
-            raise typer.BadParameter(f"it is {', '.join(words[:-1])} or {words[-1]}")
+            raise typer.BadParameter(f"must be {', '.join(words[:-1])} or {words[-1]}")
         return _set(ctx, parameter, value)
 
     return check
@@ -167,25 +167,29 @@ def _global_options() -> list[TyperOption]:
     common: dict[str, Any] = {"expose_value": False, "rich_help_panel": _PANEL}
     text: dict[str, Any] = {"type": str, **common}
     return [
-        TyperOption(param_decls=["--quiet", "-q"], is_flag=True, callback=_set, help="Show failures only.", **common),
+        TyperOption(param_decls=["--quiet", "-q"], is_flag=True, callback=_set, help="Show only failures.", **common),
         TyperOption(
             param_decls=["--verbose", "-v"],
             count=True,
             callback=_set,
-            help="Show what is run; twice: the talk with QEMU, too.",
+            help="Log the commands that vmctl runs; -vv also logs QMP.",
             **common,
         ),
         TyperOption(
             param_decls=["--error-format"],
             callback=_one_of(list(ErrorFormat)),
             metavar="FORMAT",
-            help="fancy, plain, json or github. Default: what fits.",
+            help="Format of errors: fancy, plain, json or github.",
             **text,
         ),
         TyperOption(
-            param_decls=["--color"], callback=_one_of(_COLORS), metavar="WHEN", help="auto, always or never.", **text
+            param_decls=["--color"],
+            callback=_one_of(_COLORS),
+            metavar="WHEN",
+            help="Use color: auto, always or never.",
+            **text,
         ),
         TyperOption(
-            param_decls=["--backend"], callback=_set, metavar="NAME", help="For new VMs: qemu or noop.", **text
+            param_decls=["--backend"], callback=_set, metavar="NAME", help="Backend for new VMs: qemu or noop.", **text
         ),
     ]

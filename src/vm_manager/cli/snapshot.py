@@ -11,15 +11,19 @@ from vm_manager.cli.session import JsonOption, VmArgument, work
 from vm_manager.cli.settings import current
 from vm_manager.diagnostics.errors import VmError
 
-TagArgument = Annotated[str, typer.Argument(metavar="TAG", help="The snapshot.")]
+TagArgument = Annotated[str, typer.Argument(metavar="TAG", help="Tag of the snapshot.")]
 
 
 def create(
     name: VmArgument,
-    tag: Annotated[str | None, typer.Argument(metavar="[TAG]", help="Its name. Default: from the time.")] = None,
+    tag: Annotated[
+        str | None, typer.Argument(metavar="[TAG]", help=r"Tag of the snapshot \[default: the current time].")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Keep the disks of a VM as they are, and while it runs its memory, too."""
+    """Take a snapshot of a VM.
+
+    It holds the disks, and the memory if the VM is running."""
     with work(json=json) as command:
         command.done(command.vms.create_snapshot(name, tag))
 
@@ -44,15 +48,16 @@ def list_snapshots(name: VmArgument, json: JsonOption = False) -> None:
 
 
 def restore(name: VmArgument, tag: TagArgument, json: JsonOption = False) -> None:
-    """Go back to a snapshot: one with memory runs on from there.
+    """Restore a VM to a snapshot.
 
-    One without needs the VM stopped. What the VM has done since is lost, unless another snapshot holds it.
+    A snapshot with memory resumes where it was taken; one without requires the
+    VM to be stopped. Later changes are lost unless another snapshot holds them.
     """
     with work(json=json) as command:
         command.done(command.vms.restore_snapshot(name, tag))
 
 
 def delete(name: VmArgument, tag: TagArgument, json: JsonOption = False) -> None:
-    """Remove a snapshot."""
+    """Delete a snapshot."""
     with work(json=json) as command:
         command.done(command.vms.delete_snapshot(name, tag))

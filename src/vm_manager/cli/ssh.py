@@ -27,16 +27,17 @@ def ssh(
     ctx: typer.Context,
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME] [-- CMD...]", help="The VM, and a command to run in it instead of a shell."),
+        typer.Argument(metavar="[NAME] [-- CMD...]", help="The VM, and a command to run instead of a shell."),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The VM.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the VM.")] = None,
     user: Annotated[str | None, typer.Option("--user", metavar="USER", help="Log in as this user.")] = None,
-    key: Annotated[Path | None, typer.Option("--key", metavar="PATH", help="Log in with this private key.")] = None,
+    key: Annotated[Path | None, typer.Option("--key", metavar="PATH", help="Use this private key.")] = None,
     file: FileOption = None,
 ) -> None:
-    """Open a shell in a VM, or run one command there and exit with its status.
+    """Open a shell in a VM, or run a command in it.
 
-    The VM may be left out when the VMFile defines just one. The guest's host key is verified.
+    Exits with the status of the command. NAME can be omitted when the VMFile
+    defines a single VM. The guest's host key is verified.
     """
     given = list(words or ())
     with manager() as vms:

@@ -11,7 +11,7 @@ from vm_manager.ui.tables import status_lines
 
 
 def status(name: VmArgument, json: JsonOption = False) -> None:
-    """Show everything known of a VM, with its last failure."""
+    """Show the details of a VM and its last failure."""
     terminal = current.terminal
     try:
         instance = Manager().status(name)

@@ -27,17 +27,22 @@ from vm_manager.domain.plan import WaitFor
 _Wait = Annotated[
     str,
     typer.Option(
-        "--wait", metavar="ready|ssh|none", callback=one_of(tuple(WaitFor)), help="Until what is so. Default: ready."
+        "--wait",
+        metavar="ready|ssh|none",
+        callback=one_of(tuple(WaitFor)),
+        help="Wait until each VM is ready, accepts SSH, or not at all.",
     ),
 ]
-_Adopt = Annotated[bool, typer.Option("--adopt", help="Take over VMs that were made elsewhere.")]
+_Adopt = Annotated[bool, typer.Option("--adopt", help="Take over VMs created by another VMFile or by `vmctl create`.")]
 _Parallel = Annotated[
     int | None,
-    typer.Option("--parallel", metavar="N", min=1, max=1000, help="VMs at once. Default: what the host can take."),
+    typer.Option(
+        "--parallel", metavar="N", min=1, max=1000, help=r"VMs to work on at once \[default: as many as fit this host]."
+    ),
 ]
 _ReadyTimeout = Annotated[
     float | None,
-    typer.Option("--timeout", metavar="SECONDS", min=1, max=86400, help="For each guest to get ready."),
+    typer.Option("--timeout", metavar="SECONDS", min=1, max=86400, help="How long to wait for each guest to be ready."),
 ]
 
 
@@ -46,7 +51,7 @@ def up(
     file: FileOption = None,
     name: NameOption = None,
     no_provision: NoProvisionOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done, as `vmctl plan`.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and exit, like `vmctl plan`.")] = False,
     parallel: _Parallel = None,
     wait: _Wait = WaitFor.READY,
     timeout: _ReadyTimeout = None,
@@ -54,10 +59,10 @@ def up(
     accel: AccelOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Create, start, wait for and provision the VMs of the VMFile.
+    """Create, start and provision the VMs in the VMFile.
 
-    Those that others depend on come first. VMs that are up already are left as they are; one whose last `up` did not come to
-    its end goes on from there.
+    Dependencies start first. Running VMs are left alone. After a failure or an
+    interrupt, run `up` again to continue where it stopped.
     """
     options = UpOptions(
         provision=not no_provision, wait=WaitFor(wait), adopting=adopt, parallel=parallel, timeout_s=timeout
@@ -79,9 +84,9 @@ def reload(
     accel: AccelOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Replace the VMs of the VMFile by new ones, and bring these up.
+    """Replace the VMs in the VMFile with new ones.
 
-    A new VM is made completely before the old one is ended; what the old one's disk held is gone then.
+    Each new VM is created before the old one is removed. Data on the old disk is lost.
     """
     with work(json=json, starts=True, accel=accel) as command:
         project = load_project(command.vms, file, warn=True)

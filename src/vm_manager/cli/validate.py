@@ -18,9 +18,10 @@ _NAME = "VMFile.kdl"
 
 
 def validate(file: FileOption = None, json: JsonOption = False) -> None:
-    """Check the VMFile, and show every problem at once.
+    """Check the VMFile and report all problems at once.
 
-    Warnings are shown and change nothing; nothing is fetched, made or started.
+    Warnings do not affect the exit status. Nothing is downloaded, created or
+    started.
     """
     vms = Manager(backend=current.backend_name)
     try:

@@ -106,7 +106,7 @@ class OutputQueue:
         """What a terminal shows in place of what was dropped; in a file or a pipe it would pass for the guest's."""
         if not self._lost or not self._on_terminal:
             return b""
-        return f"\r\n[vmctl: the terminal was too slow, {self._lost} bytes are left out]\r\n".encode()
+        return f"\r\n[vmctl: the terminal was too slow: dropped {self._lost} bytes]\r\n".encode()
 
     def _write(self, data: bytes) -> bool:
         rest = memoryview(data)

@@ -21,5 +21,5 @@ def refuse_later(places: Sequence[Later], problems: Problems) -> None:
     """Note each of these places as a problem."""
     for place in places:
         problems.add(
-            place.span, f"{place.what} does not work in this version of vmctl yet", "not yet", "remove it for now"
+            place.span, f"{place.what} is not supported yet", "not yet", "remove it for now"
         )

@@ -103,7 +103,7 @@ def test_a_failure_exits_with_its_status_and_is_explained_on_standard_error(
 @pytest.mark.parametrize(
     ("args", "lines"),
     [
-        (["nosuch"], ["error[vmctl::usage]: there is no command 'nosuch'", "  = help: run `vmctl --help`"]),
+        (["nosuch"], ["error[vmctl::usage]: no such command: 'nosuch'", "  = help: run `vmctl --help`"]),
         (["status"], ["error[vmctl::usage]: missing argument 'NAME'", "  = help: run `vmctl status --help`"]),
         (
             ["down", "--timeout", "soon"],
@@ -196,7 +196,7 @@ def test_a_corrupt_vm_hides_no_other_one_in_the_list(vmctl: _Vmctl) -> None:
     assert [found["code"] for found in document["diagnostics"]] == ["vm_manager::state::corrupt"]
 
 
-# Options of every command
+# Global options
 
 
 @pytest.mark.parametrize(
@@ -236,6 +236,22 @@ def test_help_is_everywhere(vmctl: _Vmctl, args: list[str]) -> None:
     result = vmctl(*args)
     assert result.status == 0
     assert "Usage: vmctl" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "shown"),
+    [
+        (["up", "--help"], ["[env: VMCTL_ACCEL]", "[default: all]"]),
+        (["create", "--help"], ["[default: a new key pair]"]),
+        (["image", "pull", "--help"], ["[env: VMCTL_MAX_IMAGE_SIZE]"]),
+    ],
+    ids=lambda given: " ".join(given),
+)
+def test_help_shows_defaults_and_variables_rather_than_take_them_for_markup(
+    vmctl: _Vmctl, args: list[str], shown: list[str]
+) -> None:
+    text = " ".join(vmctl(*args).stdout.replace("│", " ").split())
+    assert [part for part in shown if part not in text] == []
 
 
 def test_the_version_is_told(vmctl: _Vmctl) -> None:
@@ -313,7 +329,7 @@ def test_validate_accepts_what_up_and_provision_refuse(vmctl: _Vmctl) -> None:
     for command in ("up", "provision"):
         result = vmctl(command)
         assert (result.status, result.stdout) == (3, "")
-        assert result.stderr.count("does not work in this version of vmctl yet") == 2
+        assert result.stderr.count("is not supported yet") == 2
     assert vmctl("up", "web").status == 0
     assert vmctl("down").status == 0
 
@@ -343,7 +359,7 @@ def test_provisioners_need_a_guest_that_is_waited_for(vmctl: _Vmctl, goal: str) 
 def test_a_word_that_nothing_waits_for_is_refused(vmctl: _Vmctl) -> None:
     refused = vmctl("up", "--wait", "soon")
     assert refused.status == 2
-    assert "it is ready, ssh or none" in refused.stderr
+    assert "must be ready, ssh or none" in refused.stderr
 
 
 def test_a_step_must_exist_and_be_of_one_vm(vmctl: _Vmctl) -> None:

@@ -67,7 +67,7 @@ def test_several_logs_are_headed_and_empty_ones_are_told_of(noop: Vmctl) -> None
     console_log(noop, b"a\nb\nc\n")
     both = noop("log", "web", "-n", "2")
     assert both.stdout == "==> console.log <==\nb\nc\n"
-    assert both.stderr == "the provision log of VM 'web' is empty so far\n"
+    assert both.stderr == "the provision log of VM 'web' is empty\n"
     assert noop("log", "web", "-q", "--qemu").stderr == ""
     assert noop("log", "web", "--console", "-n", "0").stdout == ""
 

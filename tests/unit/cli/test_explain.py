@@ -76,8 +76,8 @@ def test_every_end_of_a_code_finds_it_or_says_which_codes_end_so(explain: _Expla
                 assert explain(end).startswith(f"{code}  ")
             else:
                 message, help = _refused(explain, end)
-                assert message == f"several codes end with '{end}'"
-                assert help == f"say which: {', '.join(ends)}"
+                assert message == f"more than one code ends with '{end}'"
+                assert help == f"use one of {', '.join(ends)}"
 
 
 @pytest.mark.parametrize(
@@ -93,23 +93,23 @@ def test_every_end_of_a_code_finds_it_or_says_which_codes_end_so(explain: _Expla
 )
 def test_a_typing_mistake_is_noticed(explain: _Explain, wanted: str, meant: str) -> None:
     assert _refused(explain, wanted) == (
-        f"there is no code '{wanted}'",
+        f"no such code: '{wanted}'",
         f"did you mean `{meant}`?",
-        "`vmctl explain --list` shows all codes",
+        "run `vmctl explain --list` to see all codes",
     )
 
 
 @pytest.mark.parametrize("wanted", ["bananas", "0", "9999", "-1", "", "::", "²"])
 def test_what_is_like_no_code_gets_the_list_named(explain: _Explain, wanted: str) -> None:
     message, *help = _refused(explain, "--", wanted)
-    assert message == f"there is no code '{wanted}'"
-    assert help == ["`vmctl explain --list` shows all codes"]
+    assert message == f"no such code: '{wanted}'"
+    assert help == ["run `vmctl explain --list` to see all codes"]
 
 
 @pytest.mark.parametrize("args", [[], ["--list", "13"], ["13", "--list"], ["--json"], ["--list", "--json", "13"]])
 def test_it_takes_either_a_code_or_the_list(explain: _Explain, args: list[str]) -> None:
     assert _refused(explain, *args) == (
-        "explain takes either a code or --list",
+        "give either a code or --list",
         "for example `vmctl explain vm::not_found`",
     )
 

@@ -99,7 +99,7 @@ def test_all_that_cannot_run_yet_is_refused_at_once_for_the_selected_vms_only(tm
     with pytest.raises(VmFileInvalid) as caught:
         project.require_runnable(["web"])
     found = [caught.value.diagnostic, *caught.value.diagnostic.related]
-    assert all(one.message.endswith(" does not work in this version of vmctl yet") for one in found)
+    assert all(one.message.endswith(" is not supported yet") for one in found)
     marked = [one.labels[0].source.text[one.labels[0].span.start : one.labels[0].span.end] for one in found]
     assert marked == [
         "arch", '"uefi"', "forward", "forward", '"tap"', '"tap"', "drive", "mount",
