@@ -57,7 +57,7 @@ def test_a_vm_without_ssh_is_up_when_qemu_runs(blank: Vmctl) -> None:
 
 
 def test_down_is_idempotent_and_destroy_leaves_nothing(blank: Vmctl) -> None:
-    assert blank("down").stdout == "blank: already absent\n"
+    assert blank("down").stdout == "blank: does not exist\n"
     blank("up")
     assert blank("down", "--timeout", "0").stdout == "blank: stopped\n"
     assert qemu_processes(blank.data) == []

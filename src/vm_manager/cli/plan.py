@@ -34,18 +34,18 @@ def plan(
 
 
 def show_plan(file: Path | None, names: Sequence[str], options: UpOptions, *, json: bool) -> None:
-    """Print the operations, a line each or as one document."""
+    """Print the plan, as a table or as one document."""
     try:
         with manager() as vms:
             project = load_project(vms, file, warn=True)
-            operations = vms.plan(project, names, options).operations
+            plan = vms.plan(project, names, options)
     except VmError as error:
         if json:
             current.terminal.say_raw(document(operations=[], diagnostics=diagnostic_items([error.diagnostic])))
         raise
     if json:
-        items = [operation_item(operation, project.source) for operation in operations]
+        items = [operation_item(operation, project.source) for operation in plan.operations]
         current.terminal.say_raw(document(operations=items, diagnostics=diagnostic_items(project.warnings)))
         return
-    for line in plan_lines(operations, project.source):
+    for line in plan_lines(plan, project.source, width=current.terminal.width):
         current.terminal.say(line)

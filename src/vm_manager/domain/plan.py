@@ -59,7 +59,27 @@ class Operation:
         return self.action in (Action.CREATE, Action.REPLACE, Action.START)
 
     def __str__(self) -> str:
-        return f"instance {self.vm}: {self.action} — {self.cause}"
+        return f"{self.vm}: {self.action} ({self.cause})"
+
+
+# What alters a VM that exists. To wait for it does not, and an image that is downloaded is not a VM's yet.
+_CHANGING = frozenset(Action) - {
+    Action.FETCH,
+    Action.CREATE,
+    Action.REPLACE,
+    Action.DESTROY,
+    Action.WAIT,
+    Action.NOTHING,
+}
+
+
+@dataclass(frozen=True)
+class Totals:
+    """How many VMs a plan creates, changes and destroys. One that is replaced is destroyed and created, as in Terraform."""
+
+    create: int
+    change: int
+    destroy: int
 
 
 @dataclass(frozen=True)
@@ -76,3 +96,14 @@ class Plan:
     def vms(self) -> tuple[str, ...]:
         """The VMs of the plan, in the order of their first operation."""
         return tuple(dict.fromkeys(operation.vm for operation in self.operations))
+
+    @property
+    def totals(self) -> Totals:
+        """How many VMs it creates, changes and destroys. What follows the creation of a VM is a part of that."""
+        created = self._vms_with(Action.CREATE, Action.REPLACE)
+        destroyed = self._vms_with(Action.DESTROY, Action.REPLACE)
+        changed = self._vms_with(*_CHANGING) - created - destroyed
+        return Totals(len(created), len(changed), len(destroyed))
+
+    def _vms_with(self, *actions: Action) -> set[str]:
+        return {operation.vm for operation in self.operations if operation.action in actions}

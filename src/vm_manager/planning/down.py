@@ -17,13 +17,13 @@ def plan_down(names: Iterable[str], instances: Mapping[str, Instance], *, destro
 
 def _one(name: str, instance: Instance | None, destroy: bool) -> Iterable[Operation]:
     if instance is None:
-        yield Operation(name, Action.NOTHING, "already absent")
+        yield Operation(name, Action.NOTHING, "does not exist")
         return
     todo = cell(Verb.DOWN_DESTROY if destroy else Verb.DOWN, instance)
     if isinstance(todo, str):
         yield Operation(name, Action.NOTHING, todo)
         return
     saved = situation(instance) is Situation.SAVED
-    cause = "is to be destroyed" if destroy else "is saved to disk" if saved else "is running"
+    cause = "destroy requested" if destroy else "saved to disk" if saved else "running"
     for action in todo:
         yield Operation(name, action, cause, spec=instance.record.spec)

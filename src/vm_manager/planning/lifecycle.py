@@ -19,7 +19,7 @@ def plan_lifecycle(verb: Verb, instance: Instance, *, guests: bool) -> Plan:
     waits = guests and _can_get_ready(instance, booted=Action.START in todo)
     return Plan(
         tuple(
-            Operation(instance.name, action, f"is {instance.state}", spec=instance.record.spec)
+            Operation(instance.name, action, str(instance.state), spec=instance.record.spec)
             for action in todo
             if action is not Action.WAIT or waits
         )

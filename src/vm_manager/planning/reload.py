@@ -27,4 +27,4 @@ def plan_reload(
 def _replacing(operation: Operation, instances: Mapping[str, Instance]) -> Operation:
     if operation.action is not Action.CREATE or operation.vm not in instances:
         return operation
-    return replace(operation, action=Action.REPLACE, cause=f"is {instances[operation.vm].state}")
+    return replace(operation, action=Action.REPLACE, cause=str(instances[operation.vm].state))

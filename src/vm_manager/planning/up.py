@@ -43,7 +43,7 @@ def plan_up(
         todo: list[Operation] = []
         if instance is None:
             if spec.image.url and spec.image.url not in cached_urls:
-                todo.append(_operation(spec, Action.FETCH, "the image is not in the cache"))
+                todo.append(_operation(spec, Action.FETCH, "image not in the cache"))
             todo.append(_operation(spec, Action.CREATE, "does not exist"))
         todo += [*_run(wanted, instance, edited), *_reach(spec, instance, provision, wait)]
         if spec.name in without_guests:
@@ -57,21 +57,21 @@ def plan_up(
 def _run(spec: VmSpec, instance: Instance | None, edited: _Edited) -> Iterable[Operation]:
     """Power on."""
     if instance is None:
-        yield _operation(spec, Action.START, "is new")
+        yield _operation(spec, Action.START, "new")
         return
     todo = cell(Verb.UP, instance)
     for action in () if isinstance(todo, str) else todo:
         match action:
             case Action.RESTORE:
-                yield _operation(spec, action, f"is saved to disk{_changed(spec, instance, edited)}")
+                yield _operation(spec, action, f"saved to disk{_changed(spec, instance, edited)}")
             case Action.START:
                 yield _operation(spec, action, f"{_why_start(instance)}{_kept(spec, instance, edited)}")
             case Action.RESUME:
-                yield _operation(spec, action, "is suspended")
+                yield _operation(spec, action, "suspended")
 
 
 def _why_start(instance: Instance) -> str:
-    return "could not be started before" if instance.state is VmState.FAILED else f"is {instance.state}"
+    return "last start failed" if instance.state is VmState.FAILED else str(instance.state)
 
 
 def _reach(spec: VmSpec, instance: Instance | None, provision: bool, wait: WaitFor) -> Iterable[Operation]:
@@ -87,13 +87,13 @@ def _reach(spec: VmSpec, instance: Instance | None, provision: bool, wait: WaitF
     reached = instance.record.progress if instance else Progress()
     steps = steps_to_do(spec, reached if progress else replace(reached, steps_done=0))
     if provision and steps and wait is WaitFor.READY:
-        yield _operation(spec, Action.PROVISION, f"{len(steps)} of {len(spec.provisioners)} steps to do", steps)
+        yield _operation(spec, Action.PROVISION, f"{len(steps)} of {len(spec.provisioners)} steps to run", steps)
 
 
 def _why_wait(instance: Instance | None) -> str:
     if instance and instance.saved:
-        return "is being restored"
-    return "is not ready yet" if instance and instance.alive else "is being started"
+        return "resuming from disk"
+    return "not ready yet" if instance and instance.alive else "starting"
 
 
 def _already_running(spec: VmSpec, instance: Instance | None, edited: _Edited) -> str:
@@ -105,13 +105,13 @@ def _already_running(spec: VmSpec, instance: Instance | None, edited: _Edited) -
 def _changed(spec: VmSpec, instance: Instance, edited: _Edited) -> str:
     """What was changed and is not taken up by a VM that goes on."""
     changed = changed_at_start(instance.record.spec, spec)
-    restart = f"; {', '.join(changed)} changed: takes effect on restart (`vmctl down`, `vmctl up`)" if changed else ""
+    restart = f"; {', '.join(changed)} changed: takes effect after `vmctl down` and `vmctl up`" if changed else ""
     return f"{restart}{_kept(spec, instance, edited)}"
 
 
 def _kept(spec: VmSpec, instance: Instance, edited: _Edited) -> str:
     changed = dict.fromkeys((*changed_at_creation(instance.record.spec, spec), *edited.get(spec.name, ())))
-    return f"; {', '.join(changed)} changed: needs `vmctl reload`" if changed else ""
+    return f"; {', '.join(changed)} changed: takes effect after `vmctl reload`" if changed else ""
 
 
 def _operation(spec: VmSpec, action: Action, cause: str, steps: tuple[int, ...] = ()) -> Operation:

@@ -5,6 +5,7 @@ Standard error: progress, warnings and diagnostics, in one of four formats. Stan
 
 from __future__ import annotations
 
+import shutil
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -57,6 +58,11 @@ class Terminal:
         from vm_manager.ui.fancy import console
 
         return console(self.color)
+
+    @property
+    def width(self) -> int | None:
+        """The columns of standard output, when it is a terminal."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
     def say(self, line: str) -> None:
         """A line on standard output: what the command did. Raises: `OutputClosed`, `host::disk_full`."""

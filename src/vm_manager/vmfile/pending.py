@@ -20,6 +20,4 @@ def later_of(vm: Block) -> Iterator[Later]:
 def refuse_later(places: Sequence[Later], problems: Problems) -> None:
     """Note each of these places as a problem."""
     for place in places:
-        problems.add(
-            place.span, f"{place.what} is not supported yet", "not yet", "remove it for now"
-        )
+        problems.add(place.span, f"{place.what} is not supported yet", "not yet", "remove it for now")

@@ -61,7 +61,7 @@ def world(tmp_path: Path) -> _World:
 
 def test_a_life_from_nothing_to_nothing(world: _World) -> None:
     project = world.project(_ONE)
-    assert world.down(project) == {"web": "already absent"}
+    assert world.down(project) == {"web": "does not exist"}
     assert world.up(project) == {"web": "created, started"}
     assert world.states() == {"web": VmState.RUNNING}
     assert world.up(project) == {"web": "already running"}
@@ -70,7 +70,7 @@ def test_a_life_from_nothing_to_nothing(world: _World) -> None:
     assert world.states() == {"web": VmState.STOPPED}
     assert world.up(project) == {"web": "started"}
     assert world.down(project, destroy=True) == {"web": "destroyed"}
-    assert world.down(project, destroy=True) == {"web": "already absent"}
+    assert world.down(project, destroy=True) == {"web": "does not exist"}
     assert world.states() == {}
     assert list((world.data / "vms").iterdir()) == []
 
@@ -127,7 +127,7 @@ def test_changed_memory_is_taken_up_by_the_next_start(world: _World) -> None:
     world.up(world.project(_ONE))
     changed = world.project('vm "web" { image "../disk.img"; memory 128 }')
     assert world.up(changed) == {
-        "web": "already running; memory changed: takes effect on restart (`vmctl down`, `vmctl up`)"
+        "web": "already running; memory changed: takes effect after `vmctl down` and `vmctl up`"
     }
     assert world.vms.status("web").record.spec.memory_mib == 1024
     world.down(changed)

@@ -433,10 +433,13 @@ def test_a_plan_says_what_would_be_done_and_why_and_changes_nothing(vmctl: _Vmct
         shown = vmctl(*command)
         assert shown.status == 0
         assert shown.stdout.splitlines() == [
-            "web: create — does not exist  (VMFile.kdl:1)",
-            "web: start — is new  (VMFile.kdl:1)",
-            "db: create — does not exist  (VMFile.kdl:4)",
-            "db: start — is new  (VMFile.kdl:4)",
+            "VM   ACTION  LINE          REASON",
+            "web  create  VMFile.kdl:1  does not exist",
+            "web  start   VMFile.kdl:1  new",
+            "db   create  VMFile.kdl:4  does not exist",
+            "db   start   VMFile.kdl:4  new",
+            "",
+            "Plan: 2 to create, 0 to change, 0 to destroy",
         ]
     assert not (vmctl.data / "vms").exists()
     vmctl("up", "web")
@@ -448,7 +451,7 @@ def test_a_plan_says_what_would_be_done_and_why_and_changes_nothing(vmctl: _Vmct
         "file": "VMFile.kdl",
         "line": 1,
     }
-    assert vmctl("plan").stdout.splitlines()[0] == "web: nothing to do — already running  (VMFile.kdl:1)"
+    assert vmctl("plan").stdout.splitlines()[1] == "web  no change  VMFile.kdl:1  already running"
 
 
 def test_a_plan_names_what_was_edited_and_what_takes_it_up(vmctl: _Vmctl) -> None:
@@ -456,13 +459,13 @@ def test_a_plan_names_what_was_edited_and_what_takes_it_up(vmctl: _Vmctl) -> Non
     vmctl.vmfile('vm "web" { image "disk.img"; cloud-init { user-data "user-data"; } }\n')
     vmctl("up")
     (vmctl.directory / "user-data").write_text("#cloud-config\npackages: [nginx]\n")
-    assert "user-data changed: needs `vmctl reload`" in vmctl("plan").stdout
+    assert "user-data changed: takes effect after `vmctl reload`" in vmctl("plan").stdout
     vmctl.vmfile('vm "web" { image "disk.img"; memory 64; disk 1; cloud-init { user-data "user-data"; } }\n')
-    (line,) = vmctl("plan").stdout.splitlines()
-    assert "memory changed: takes effect on restart (`vmctl down`, `vmctl up`)" in line
-    assert "disk, user-data changed: needs `vmctl reload`" in line
+    _, line, _, _ = vmctl("plan").stdout.splitlines()
+    assert "memory changed: takes effect after `vmctl down` and `vmctl up`" in line
+    assert "disk, user-data changed: takes effect after `vmctl reload`" in line
     vmctl("reload")
-    assert vmctl("plan").stdout == "web: nothing to do — already running  (VMFile.kdl:1)\n"
+    assert vmctl("plan").stdout.splitlines()[1] == "web  no change  VMFile.kdl:1  already running"
 
 
 def test_a_plan_that_cannot_be_made_is_a_document_all_the_same(vmctl: _Vmctl) -> None:

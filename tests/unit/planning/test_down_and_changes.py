@@ -23,14 +23,14 @@ _PANICKED = {"web": instance(observed=Observation(VmState.FAILED, alive=True))}
 @pytest.mark.parametrize(
     ("instances", "destroy", "line"),
     [
-        (_RUNNING, False, "instance web: stop — is running"),
-        (_PANICKED, False, "instance web: stop — is running"),
-        (_STOPPED, False, "instance web: nothing — already stopped"),
-        ({}, False, "instance web: nothing — already absent"),
-        (_RUNNING, True, "instance web: destroy — is to be destroyed"),
-        (_SAVED, True, "instance web: destroy — is to be destroyed"),
-        (_STOPPED, True, "instance web: destroy — is to be destroyed"),
-        ({}, True, "instance web: nothing — already absent"),
+        (_RUNNING, False, "web: stop (running)"),
+        (_PANICKED, False, "web: stop (running)"),
+        (_STOPPED, False, "web: nothing (already stopped)"),
+        ({}, False, "web: nothing (does not exist)"),
+        (_RUNNING, True, "web: destroy (destroy requested)"),
+        (_SAVED, True, "web: destroy (destroy requested)"),
+        (_STOPPED, True, "web: destroy (destroy requested)"),
+        ({}, True, "web: nothing (does not exist)"),
     ],
 )
 def test_down_stops_what_runs_and_with_destroy_removes_what_exists(
@@ -42,8 +42,8 @@ def test_down_stops_what_runs_and_with_destroy_removes_what_exists(
 
 def test_down_does_not_throw_away_what_a_saved_vm_has_in_memory() -> None:
     assert [str(operation) for operation in plan_down(["web"], _SAVED, destroy=False).operations] == [
-        "instance web: restore — is saved to disk",
-        "instance web: stop — is saved to disk",
+        "web: restore (saved to disk)",
+        "web: stop (saved to disk)",
     ]
 
 

@@ -32,33 +32,33 @@ def _plan(wanted: VmSpec | list[VmSpec], *there: Instance, cached: Collection[st
 
 def test_a_new_vm_is_made_started_and_waited_for() -> None:
     assert _plan(spec()) == [
-        "instance web: create — does not exist",
-        "instance web: start — is new",
-        "instance web: wait — is being started",
+        "web: create (does not exist)",
+        "web: start (new)",
+        "web: wait (starting)",
     ]
 
 
 def test_its_provisioners_come_last() -> None:
     assert _plan(spec(provisioners=(SHELL, SHELL)))[2:] == [
-        "instance web: wait — is being started",
-        "instance web: provision — 2 of 2 steps to do",
+        "web: wait (starting)",
+        "web: provision (2 of 2 steps to run)",
     ]
 
 
 def test_an_image_that_is_not_in_the_cache_is_fetched_first() -> None:
     assert _plan(spec(image=ImageSource(url=_URL)))[:2] == [
-        "instance web: fetch — the image is not in the cache",
-        "instance web: create — does not exist",
+        "web: fetch (image not in the cache)",
+        "web: create (does not exist)",
     ]
 
 
 def test_a_cached_image_is_not_fetched() -> None:
-    assert _plan(spec(image=ImageSource(url=_URL)), cached={_URL})[0] == "instance web: create — does not exist"
+    assert _plan(spec(image=ImageSource(url=_URL)), cached={_URL})[0] == "web: create (does not exist)"
 
 
 def test_the_image_of_a_vm_that_exists_is_not_fetched() -> None:
     wanted = spec(image=ImageSource(url=_URL))
-    assert _plan(wanted, instance(wanted)) == ["instance web: nothing — already running"]
+    assert _plan(wanted, instance(wanted)) == ["web: nothing (already running)"]
 
 
 @pytest.mark.parametrize("state", [VmState.STOPPED, VmState.PREPARED])
@@ -66,9 +66,9 @@ def test_a_vm_that_does_not_run_is_started_and_provisioned_from_the_first_step(s
     wanted = spec(provisioners=(SHELL, SHELL))
     there = instance(wanted, state, progress=Progress(started=True, ready=True, steps_done=2))
     assert _plan(wanted, there) == [
-        f"instance web: start — is {state}",
-        "instance web: wait — is being started",
-        "instance web: provision — 2 of 2 steps to do",
+        f"web: start ({state})",
+        "web: wait (starting)",
+        "web: provision (2 of 2 steps to run)",
     ]
 
 
@@ -77,45 +77,45 @@ def test_a_saved_vm_is_restored_and_goes_on_with_its_provisioners_where_it_was()
     saved = Observation(VmState.SUSPENDED, saved=True)
     there = instance(wanted, saved, progress=Progress(started=True, ready=True, steps_done=1))
     assert _plan(wanted, there) == [
-        "instance web: restore — is saved to disk",
-        "instance web: wait — is being restored",
-        "instance web: provision — 1 of 2 steps to do",
+        "web: restore (saved to disk)",
+        "web: wait (resuming from disk)",
+        "web: provision (1 of 2 steps to run)",
     ]
     done = instance(wanted, saved, progress=Progress(started=True, ready=True, steps_done=2))
     assert _plan(wanted, done) == [
-        "instance web: restore — is saved to disk",
-        "instance web: wait — is being restored",
+        "web: restore (saved to disk)",
+        "web: wait (resuming from disk)",
     ]
 
 
 def test_what_was_changed_while_a_vm_was_saved_waits_for_its_next_start() -> None:
     there = instance(observed=Observation(VmState.SUSPENDED, saved=True), progress=Progress(started=True))
     assert _plan(spec(memory_mib=4096), there)[0] == (
-        "instance web: restore — is saved to disk; memory changed: takes effect on restart (`vmctl down`, `vmctl up`)"
+        "web: restore (saved to disk; memory changed: takes effect after `vmctl down` and `vmctl up`)"
     )
 
 
 def test_a_vm_whose_last_start_failed_is_started_again() -> None:
     there = instance(observed=VmState.STOPPED, failure=LastFailure("2026", "start", "code", "message"))
-    assert _plan(spec(), there)[0] == "instance web: start — could not be started before"
+    assert _plan(spec(), there)[0] == "web: start (last start failed)"
 
 
 def test_a_vm_that_is_up_is_left_alone() -> None:
     wanted = spec(provisioners=(SHELL,))
     there = instance(wanted, progress=Progress(started=True, ready=True, steps_done=1))
-    assert _plan(wanted, there) == ["instance web: nothing — already running"]
+    assert _plan(wanted, there) == ["web: nothing (already running)"]
 
 
 def test_a_vm_that_runs_but_is_not_ready_is_waited_for() -> None:
     there = instance(progress=Progress(started=True))
-    assert _plan(spec(), there) == ["instance web: wait — is not ready yet"]
+    assert _plan(spec(), there) == ["web: wait (not ready yet)"]
 
 
 def test_interrupted_provisioning_goes_on_from_where_it_stopped() -> None:
     wanted = spec(provisioners=(SHELL, SHELL, SHELL))
     there = instance(wanted, progress=Progress(started=True, ready=True, steps_done=1))
     plan = plan_up([wanted], {"web": there}, ())
-    assert [str(operation) for operation in plan.operations] == ["instance web: provision — 2 of 3 steps to do"]
+    assert [str(operation) for operation in plan.operations] == ["web: provision (2 of 3 steps to run)"]
     assert plan.operations[0].steps == (1, 2)
 
 
@@ -129,58 +129,58 @@ def test_steps_that_run_once_and_have_are_not_in_the_plan(state: VmState) -> Non
     plan = plan_up([wanted], {"web": instance(wanted, state, progress=progress)}, ())
     last = plan.operations[-1]
     assert last.steps == ((2,) if state is VmState.RUNNING else (0, 2))
-    assert last.cause == f"{len(last.steps)} of 3 steps to do"
+    assert last.cause == f"{len(last.steps)} of 3 steps to run"
 
 
 def test_a_vm_whose_only_steps_run_once_and_have_is_left_alone() -> None:
     wanted = spec(provisioners=(_ONCE,))
     progress = Progress(started=True, ready=True, once_done=(_ONCE.identity,))
-    assert _plan(wanted, instance(wanted, progress=progress)) == ["instance web: nothing — already running"]
+    assert _plan(wanted, instance(wanted, progress=progress)) == ["web: nothing (already running)"]
 
 
 def test_with_less_to_wait_for_less_is_done() -> None:
     wanted = spec(provisioners=(SHELL,))
     assert _plan(wanted, wait=WaitFor.SSH) == [
-        "instance web: create — does not exist",
-        "instance web: start — is new",
-        "instance web: wait — is being started",
+        "web: create (does not exist)",
+        "web: start (new)",
+        "web: wait (starting)",
     ]
-    assert _plan(wanted, wait=WaitFor.NONE)[-1] == "instance web: start — is new"
+    assert _plan(wanted, wait=WaitFor.NONE)[-1] == "web: start (new)"
     there = instance(wanted, progress=Progress(started=True))
-    assert _plan(wanted, there, wait=WaitFor.NONE) == ["instance web: nothing — already running"]
-    assert _plan(wanted, there)[0] == "instance web: wait — is not ready yet"
+    assert _plan(wanted, there, wait=WaitFor.NONE) == ["web: nothing (already running)"]
+    assert _plan(wanted, there)[0] == "web: wait (not ready yet)"
 
 
 def test_a_suspended_vm_is_resumed() -> None:
-    assert _plan(spec(), instance(observed=VmState.SUSPENDED)) == ["instance web: resume — is suspended"]
+    assert _plan(spec(), instance(observed=VmState.SUSPENDED)) == ["web: resume (suspended)"]
 
 
 def test_a_vm_that_was_suspended_before_it_was_ready_is_resumed_and_waited_for() -> None:
     there = instance(observed=VmState.SUSPENDED, progress=Progress(started=True))
     assert _plan(spec(), there) == [
-        "instance web: resume — is suspended",
-        "instance web: wait — is not ready yet",
+        "web: resume (suspended)",
+        "web: wait (not ready yet)",
     ]
 
 
 def test_provisioners_can_be_left_out() -> None:
     wanted = spec(provisioners=(SHELL,))
-    assert _plan(wanted, provision=False)[-1] == "instance web: wait — is being started"
-    assert _plan(wanted, instance(wanted), provision=False) == ["instance web: nothing — already running"]
+    assert _plan(wanted, provision=False)[-1] == "web: wait (starting)"
+    assert _plan(wanted, instance(wanted), provision=False) == ["web: nothing (already running)"]
 
 
 def test_without_a_seed_there_is_nothing_to_wait_for() -> None:
-    assert _plan(spec(ssh=None)) == ["instance web: create — does not exist", "instance web: start — is new"]
+    assert _plan(spec(ssh=None)) == ["web: create (does not exist)", "web: start (new)"]
 
 
 def test_without_a_network_there_is_nothing_to_wait_for() -> None:
-    assert _plan(spec(network=NetworkMode.NONE))[-1] == "instance web: start — is new"
+    assert _plan(spec(network=NetworkMode.NONE))[-1] == "web: start (new)"
 
 
 def test_a_backend_without_guests_neither_waits_nor_provisions() -> None:
     assert _plan(spec(provisioners=(SHELL,)), without_guests=["web"]) == [
-        "instance web: create — does not exist",
-        "instance web: start — is new",
+        "web: create (does not exist)",
+        "web: start (new)",
     ]
 
 
@@ -204,7 +204,7 @@ def test_several_vms_come_in_the_order_of_the_file() -> None:
 )
 def test_a_running_vm_says_what_a_restart_takes_up(changes: dict[str, Any], words: str) -> None:
     assert _plan(spec(**changes), instance()) == [
-        f"instance web: nothing — already running; {words} changed: takes effect on restart (`vmctl down`, `vmctl up`)"
+        f"web: nothing (already running; {words} changed: takes effect after `vmctl down` and `vmctl up`)"
     ]
 
 
@@ -217,14 +217,14 @@ def test_a_running_vm_says_what_a_restart_takes_up(changes: dict[str, Any], word
     ],
 )
 def test_what_is_fixed_at_creation_needs_a_new_vm(changes: dict[str, Any], words: str) -> None:
-    kept = f"{words} changed: needs `vmctl reload`"
+    kept = f"{words} changed: takes effect after `vmctl reload`"
     wanted = spec(**changes)
-    assert _plan(wanted, instance()) == [f"instance web: nothing — already running; {kept}"]
-    assert _plan(wanted, instance(observed=VmState.STOPPED))[0] == f"instance web: start — is stopped; {kept}"
+    assert _plan(wanted, instance()) == [f"web: nothing (already running; {kept})"]
+    assert _plan(wanted, instance(observed=VmState.STOPPED))[0] == f"web: start (stopped; {kept})"
 
 
 def test_a_stopped_vm_takes_up_new_memory_without_a_word() -> None:
-    assert _plan(spec(memory_mib=4096), instance(observed=VmState.STOPPED))[0] == "instance web: start — is stopped"
+    assert _plan(spec(memory_mib=4096), instance(observed=VmState.STOPPED))[0] == "web: start (stopped)"
 
 
 def test_a_vm_made_without_network_is_not_waited_for_when_the_file_now_wants_one() -> None:
