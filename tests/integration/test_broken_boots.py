@@ -81,7 +81,7 @@ def test_a_kernel_that_panics_before_it_could_tell_qemu(vmctl: Vmctl, tiny: Tiny
 
 def test_a_guest_that_restarts_again_and_again(vmctl: Vmctl) -> None:
     result = _up(vmctl, boot_sector(vmctl.directory / "disk.raw", RESTARTS))
-    assert "error[vm_manager::guest::boot_failed]: the guest restarts again and again" in result.stderr
+    assert "error[vm_manager::guest::boot_failed]: the guest keeps rebooting" in result.stderr
 
 
 def test_a_guest_that_comes_back_with_another_host_key(running: Vmctl) -> None:

@@ -227,7 +227,7 @@ class _Wait:
     def _restarting(self) -> BootFailed:
         phase = self._furthest
         return BootFailed(
-            "the guest restarts again and again: {number} times before it got further",
+            "the guest keeps rebooting: {number} times before it got further",
             {"number": self._progress.restarts},
             help=("its console, or its screen, shows how far it comes each time before it restarts",),
             evidence=(*self._screen(), Evidence("probe", "how far it came", (phase.value,))),
