@@ -119,7 +119,7 @@ def test_qemus_death_ends_it_and_the_terminal_is_as_it_was(echo: Vmctl) -> None:
         assert settings(child) == before
     stopped = echo("console", "vm", status=5)
     assert stopped.code == "vm_manager::vm::invalid_state"
-    assert "VM 'vm' is stopped; `vmctl console` needs it running" in stopped.stderr
+    assert "VM 'vm' is stopped; `vmctl console` requires a running VM" in stopped.stderr
 
 
 def test_a_second_console_is_refused_whoever_has_the_first(echo: Vmctl) -> None:

@@ -139,7 +139,7 @@ def test_what_cannot_be_moved_says_why(mover: Mover) -> None:
     mover.here("up")
     mover.here("stop", "blank", "--timeout", "0")
     refused = mover.here("migrate", "blank", *to, status=5)
-    assert "VM 'blank' is stopped; `vmctl migrate` needs it running" in refused.stderr
+    assert "VM 'blank' is stopped; `vmctl migrate` requires a running VM" in refused.stderr
     assert "`vmctl start blank`" in refused.stderr
     mover.here("snapshot", "create", "blank", "one")
     mover.here("start", "blank")
@@ -152,7 +152,7 @@ def test_what_cannot_be_moved_says_why(mover: Mover) -> None:
     ):
         assert mover.here("migrate", "blank", "--to", wrong, status=2).code == "vmctl::usage"
     refused = mover.here("migrate", "blank", *to, status=5)
-    assert "VM 'blank' has snapshots, which would not move with it" in refused.stderr
+    assert "VM 'blank' has snapshots, which cannot be migrated" in refused.stderr
     mover.here("stop", "blank", "--timeout", "0")
     mover.here("snapshot", "delete", "blank", "one")
     mover.here("start", "blank")

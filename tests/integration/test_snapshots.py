@@ -67,7 +67,7 @@ def test_a_stopped_vm_keeps_its_disks_alone(running: Saver) -> None:
     vmctl("start", "tiny")
     running.run(_TO_DISK.format("after"))
     refused = vmctl("snapshot", "restore", "tiny", "disks", status=5)
-    assert "holds no memory, and the VM is running" in refused.stderr
+    assert "has no memory, and the VM is running" in refused.stderr
     vmctl("stop", "tiny")
     assert vmctl("snapshot", "restore", "tiny", "disks").stdout == "tiny: went back to snapshot disks\n"
     assert running.vm()["state"] == "stopped"

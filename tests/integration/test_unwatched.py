@@ -49,7 +49,7 @@ def test_qemu_killed(blank: Vmctl) -> None:
     wait_for(lambda: (blank.home("blank") / "end").read_text() != "", "the keeper to see it")
     listed = blank("list")
     assert listed.stdout.splitlines()[1].split()[1] == "stopped!"
-    assert listed.stdout.splitlines()[-1] == "! a failure that still counts: see `vmctl status blank`"
+    assert listed.stdout.splitlines()[-1] == "! marks a failure: see `vmctl status blank`"
     status = _status(blank, "blank")
     failure = status["last_failure"]
     assert (status["state"], failure["operation"]) == ("stopped", "run")

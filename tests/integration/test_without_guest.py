@@ -41,7 +41,7 @@ def test_a_vm_that_is_suspended_is_not_waited_for(blank: Vmctl) -> None:
     blank("suspend", "blank")
     refused = blank("ssh", "blank", "--", "true", status=None)
     prove(refused, "vm_manager::vm::invalid_state", status=refused.status)
-    assert "VM 'blank' is suspended; `vmctl ssh` needs it running" in refused.stderr
+    assert "VM 'blank' is suspended; `vmctl ssh` requires a running VM" in refused.stderr
     (advised,) = re.findall("`vmctl (resume .*)`", refused.stderr)
     blank(*advised.split())
     assert "suspended" not in blank("ssh", "blank", "--", "true", status=None).stderr

@@ -17,10 +17,10 @@ def require_movable(instance: Instance, snapshots: Sequence[Snapshot]) -> None:
         name = instance.name
         # They are inside the disk's file; a mirror copies what the guest sees of it.
         raise InvalidState(
-            "VM '{name}' has snapshots, which would not move with it",
+            "VM '{name}' has snapshots, which cannot be migrated",
             {"name": name, "snapshots": len(snapshots)},
             help=(
-                f"`vmctl snapshot list {name}` shows them; remove each: `vmctl snapshot delete {name} {snapshots[0].tag}`",
+                f"`vmctl snapshot list {name}` lists them; delete each one: `vmctl snapshot delete {name} {snapshots[0].tag}`",
             ),
             subject=Subject(vm=name),
         )

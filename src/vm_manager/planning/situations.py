@@ -26,10 +26,10 @@ class Situation(StrEnum):
 WAYS_OUT = {
     Situation.OFF: "start it with `vmctl start {name}`",
     Situation.RUNNING: "stop it first: `vmctl stop {name}`",
-    Situation.SUSPENDED: "let it go on with `vmctl resume {name}`",
-    Situation.SAVED: "let it go on with `vmctl resume {name}`",
-    Situation.BLOCKED: "mend what stopped it (`vmctl status {name}` says what), then `vmctl resume {name}`",
-    Situation.CRASHED: "boot it anew with `vmctl restart {name}`",
+    Situation.SUSPENDED: "resume it with `vmctl resume {name}`",
+    Situation.SAVED: "resume it with `vmctl resume {name}`",
+    Situation.BLOCKED: "fix the cause (see `vmctl status {name}`), then run `vmctl resume {name}`",
+    Situation.CRASHED: "reboot it with `vmctl restart {name}`",
 }
 
 

@@ -19,9 +19,9 @@ def require_tag(tag: str) -> None:
     """Raises: `vmctl::usage` for what can be no tag."""
     if not _TAG.fullmatch(tag):
         raise Usage(
-            "'{tag}' cannot be a snapshot's tag",
+            "invalid snapshot tag: '{tag}'",
             {"tag": tag},
-            help=("a tag has up to 63 letters, digits, `.`, `_` and `-`, and begins with a letter",),
+            help=("use up to 63 letters, digits, `.`, `_` and `-`, starting with a letter",),
         )
 
 
@@ -33,9 +33,9 @@ def require_possible(verb: Verb, instance: Instance, snapshots: Sequence[Snapsho
         if tag in known:
             raise _refused(
                 instance,
-                "VM '{name}' has a snapshot '{tag}' already",
+                "VM '{name}' already has a snapshot '{tag}'",
                 tag,
-                f"choose another tag, or remove that one: `vmctl snapshot delete {name} {tag}`",
+                f"choose another tag, or delete the snapshot: `vmctl snapshot delete {name} {tag}`",
             )
     elif tag not in known:
         near = closest(tag, tuple(known))
@@ -45,13 +45,13 @@ def require_possible(verb: Verb, instance: Instance, snapshots: Sequence[Snapsho
             "VM '{name}' has no snapshot '{tag}'",
             tag,
             *meant,
-            f"`vmctl snapshot list {name}` shows those there are",
+            f"`vmctl snapshot list {name}` lists its snapshots",
         )
     cell(verb, instance)
     if verb is Verb.SNAPSHOT_RESTORE and instance.alive and not known[tag].memory_bytes:
         raise _refused(
             instance,
-            "snapshot '{tag}' of VM '{name}' holds no memory, and the VM is {state}",
+            "snapshot '{tag}' of VM '{name}' has no memory, and the VM is {state}",
             tag,
             f"stop it first: `vmctl stop {name}`",
         )

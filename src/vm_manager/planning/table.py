@@ -121,7 +121,7 @@ def refusal(verb: Verb, instance: Instance) -> InvalidState:
     """That a command can do nothing with an instance where it is, and what can be done first."""
     needs = verb in _NEED_IT_RUNNING
     return InvalidState(
-        "VM '{name}' is {state}; {command} needs it running" if needs else "VM '{name}' is {state}",
+        "VM '{name}' is {state}; {command} requires a running VM" if needs else "VM '{name}' is {state}",
         {"name": instance.name, "state": instance.state, "command": f"`vmctl {verb}`"},
         help=(WAYS_OUT[situation(instance)].format(name=instance.name),),
         subject=Subject(vm=instance.name),

@@ -23,7 +23,7 @@ def explain_lines(entry: Code, example: str | None) -> Iterable[str]:
     yield entry.meaning
     yield f"Fault: {_WHOSE[entry.fault.value]}. Kind: {entry.kind}."
     yield ""
-    yield "Likely causes, in the order in which to look:"
+    yield "Likely causes, most likely first:"
     yield from (f"  {number}. {cause}" for number, cause in enumerate(entry.causes, 1))
     yield ""
     yield f"What to do: {entry.help}"

@@ -26,7 +26,7 @@ def report_lines(report: ImageReport) -> list[str]:
         ("Format", report.format),
         ("Virtual size", f"{size(report.virtual_size_bytes)} ({report.virtual_size_bytes} bytes)"),
         ("Size on disk", size(report.size_bytes)),
-        *(("Stands on", path) for path in report.chain),
+        *(("Backing file", path) for path in report.chain),
         ("Digest", (cached.digest if cached else None) or "-"),
         *(
             ("Source", f"{origin.url} as {origin.name}{f', {origin.fetched_at}' if origin.fetched_at else ''}")

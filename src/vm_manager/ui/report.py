@@ -66,7 +66,7 @@ class _Layout:
             code = f" [{cause.code}]" if cause.code else ""
             kind = "" if cause.code else f"{cause.type}: "
             text = " ".join(f"{kind}{cause.message}".split())
-            yield from self.entry("caused by" if depth == 0 else "  and that by", f"{text}{code}")
+            yield from self.entry("caused by" if depth == 0 else "  caused by", f"{text}{code}")
         for evidence in diagnostic.evidence:
             yield from self.evidence(evidence)
         for note in diagnostic.notes:

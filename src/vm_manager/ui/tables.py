@@ -21,7 +21,7 @@ def list_lines(instances: Sequence[Instance]) -> list[str]:
     lines = ["  ".join(_cell(*cell) for cell in zip(_COLUMNS, row, widths, strict=True)).rstrip() for row in rows]
     failed = [instance.name for instance in instances if instance.last_failure]
     if failed:
-        lines += ["", f"! a failure that still counts: see `vmctl status {failed[0]}`"]
+        lines += ["", f"! marks a failure: see `vmctl status {failed[0]}`"]
     return lines
 
 
@@ -50,7 +50,7 @@ def status_lines(instance: Instance) -> list[str]:
         ("Sandbox", _sandbox(instance)),
         ("VCPUs", str(spec.vcpus)),
         ("Memory", f"{spec.memory_mib} MiB"),
-        ("Disk", f"{spec.disk_bytes / 1024**3:g} GiB" if spec.disk_bytes else "as the image"),
+        ("Disk", f"{spec.disk_bytes / 1024**3:g} GiB" if spec.disk_bytes else "size of the image"),
         ("Image", record.base_image.path),
         ("Network", f"{spec.network}, isolated" if spec.isolated else str(spec.network)),
         ("SSH", f"{spec.access.user}@{endpoint.host}:{endpoint.port}" if endpoint else "-"),
@@ -97,7 +97,7 @@ def _readiness(instance: Instance) -> str:
 
 
 def _during(operation: str) -> str:
-    return "while it ran," if operation == INCIDENT else operation
+    return "while running," if operation == INCIDENT else operation
 
 
 def _shown(evidence: Evidence) -> list[str]:

@@ -281,7 +281,7 @@ def test_snapshots_from_making_to_removing(world: _World) -> None:
     project = world.project(_ONE)
     world.up(project)
     assert _summaries(world.vms.create_snapshot("web", "one")) == ["kept snapshot one (0 MiB of memory)"]
-    assert "has a snapshot 'one' already" in _summaries(world.vms.create_snapshot("web", "one"))[0]
+    assert "already has a snapshot 'one'" in _summaries(world.vms.create_snapshot("web", "one"))[0]
     assert [kept.tag for kept in world.vms.snapshots("web")] == ["one"]
     world.down(project)
     assert _summaries(world.vms.restore_snapshot("web", "one")) == ["went back to snapshot one"]

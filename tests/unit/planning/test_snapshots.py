@@ -54,7 +54,7 @@ def test_every_cell(verb: str, where: str, tag: str) -> None:
 
 
 def test_a_tag_is_given_once() -> None:
-    with pytest.raises(InvalidState, match="has a snapshot 'disks' already"):
+    with pytest.raises(InvalidState, match="already has a snapshot 'disks'"):
         require_possible(Verb.SNAPSHOT_CREATE, _INSTANCES["running"], _KEPT, "disks")
 
 
@@ -64,7 +64,7 @@ def test_an_unknown_tag_is_named_with_the_one_that_was_meant(verb: Verb) -> None
         require_possible(verb, _INSTANCES["stopped"], _KEPT, "memroy")
     assert caught.value.diagnostic.help == (
         "did you mean 'memory'?",
-        "`vmctl snapshot list web` shows those there are",
+        "`vmctl snapshot list web` lists its snapshots",
     )
 
 

@@ -102,7 +102,7 @@ def test_causes_are_told_from_the_nearest_to_the_deepest() -> None:
     error.__cause__, middle.__cause__ = middle, OSError(28, "No space left on device")
     assert [line.text for line in report(error.diagnostic)][1:3] == [
         "  = caused by: no space left [vm_manager::host::disk_full]",
-        "  =   and that by: OSError: No space left on device",
+        "  =   caused by: OSError: No space left on device",
     ]
 
 

@@ -31,7 +31,7 @@ def test_without_vms_there_is_only_the_head() -> None:
 def test_a_failure_is_marked_and_leads_to_status() -> None:
     lines = list_lines([instance(), _BUSY])
     assert "running!" in lines[2]
-    assert lines[-1] == "! a failure that still counts: see `vmctl status web`"
+    assert lines[-1] == "! marks a failure: see `vmctl status web`"
 
 
 def test_status_tells_everything() -> None:
