@@ -141,7 +141,7 @@ def test_a_vmfile_that_others_may_write_or_replace_is_not_obeyed(
     assert result.code == "vm_manager::vmfile::untrusted"
     noop("validate", "--file", str(shared / "VMFile.kdl"))
     if "chmod" in result.stderr:
-        _obey(result.stderr, "keep the others out: `")
+        _obey(result.stderr, "remove write access for others: `")
         noop("validate")
 
 

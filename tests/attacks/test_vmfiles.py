@@ -167,7 +167,7 @@ def test_what_the_kernel_makes_up_and_pipes_are_no_input(bounded: Vmctl, line: s
     bounded.write(_vm(line.format(path)))
     refused = bounded("validate", status=3, env={"SECRET": _SECRET})
     assert _SECRET not in refused.stdout + refused.stderr
-    assert "hold no input" in refused.stderr or "not a regular file" in refused.stderr
+    assert "vmctl does not read" in refused.stderr or "not a regular file" in refused.stderr
 
 
 @pytest.mark.parametrize("path", ["/proc/self/environ", "/dev/zero", "pipe"])
@@ -232,7 +232,7 @@ def test_however_many_files_are_named_they_are_read_for_a_limited_time(bounded: 
     before = _children_s()
     refused = bounded("validate", status=3)
     assert _children_s() - before < _CPU_S
-    assert "all of it together may have 2 MiB" in refused.stderr
+    assert "the limit is 2 MiB for all files together" in refused.stderr
 
 
 def test_user_data_is_no_larger_than_can_be_meant(bounded: Vmctl) -> None:

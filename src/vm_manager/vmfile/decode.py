@@ -22,7 +22,7 @@ def decode(nodes: Sequence[Node], problems: Problems) -> tuple[Block, ...]:
     _Decoder(problems).contents(top, nodes, ())
     if "vm" not in top.written:
         problems.add(
-            Span(0, 0), "there is no vm in the file", "nothing here", 'write a block: vm "web" { image "disk.qcow2" }'
+            Span(0, 0), "the file defines no VM", "nothing here", 'add a block: vm "web" { image "disk.qcow2" }'
         )
     return tuple(top.blocks)
 
@@ -42,8 +42,8 @@ class _Decoder:
             if entry and entry.written is Written.PROPERTY:
                 block.written.add(entry.name)
                 self._problems.add(
-                    node.name_span, f"`{entry.name}` is a property of `{block.name}`", "stands in the block",
-                    f"write it behind the name: {block.name} … {entry.name}={_placeholder(entry.arguments[0])}",
+                    node.name_span, f"`{entry.name}` is a property of `{block.name}`", "in the block",
+                    f"write it after the name: {block.name} … {entry.name}={_placeholder(entry.arguments[0])}",
                 )  # fmt: skip
             elif entry and self._may_stand(block, entry, node.name_span):
                 block.blocks.append(self._node(block, entry, node))
@@ -58,8 +58,8 @@ class _Decoder:
             if known and known.written is Written.CHILD:
                 block.written.add(known.name)
                 self._problems.add(
-                    entry.span, f"`{known.name}` is no property of `{block.name}`", "stands behind the name",
-                    f"write it into the block, as a line of its own: {known.name} …",
+                    entry.span, f"`{known.name}` is not a property of `{block.name}`", "after the name",
+                    f"move it into the block, on its own line: {known.name} …",
                 )  # fmt: skip
             elif known is None and all(child.written is Written.CHILD for child in block.entry.entries):
                 self._problems.add(
@@ -103,8 +103,8 @@ class _Decoder:
         if not entry.fits(block.text or None):
             others = " or ".join(f'{block.name} "{word}"' for word in entry.only)
             self._problems.add(
-                span, f'`{entry.name}` does not go with {block.name} "{block.text}"', "not expected here",
-                f"remove it; it goes with {others}", related=((block.values[0].span, "with this one"),)
+                span, f'`{entry.name}` is not allowed with {block.name} "{block.text}"', "not expected here",
+                f"remove it; it is only allowed with {others}", related=((block.values[0].span, "with this one"),)
                 if block.values and block.values[0] else (),
             )  # fmt: skip
             return False
@@ -123,7 +123,7 @@ class _Decoder:
             return
         if entry.fits(block.text or None):
             value = _placeholder(entry.arguments[0])
-            behind = f"write it behind the name: {block.name} … {entry.name}={value}"
+            behind = f"write it after the name: {block.name} … {entry.name}={value}"
             line = f"add a line: {entry.name} {value}"
             kind = f' "{block.text}"' if entry.only else ""
             self._problems.add(
@@ -152,7 +152,7 @@ class _Decoder:
         if node.tag is not None:
             self._problems.add(
                 Span(node.span.start, node.name_span.end), f"`{entry.name}` with a type annotation",
-                f"({node.tag}) says nothing here", f"remove ({node.tag})",
+                f"({node.tag}) has no meaning here", f"remove ({node.tag})",
             )  # fmt: skip
         self._arguments(block, node)
         if node.has_block and not entry.takes_block and not any(entry.find(child.name) for child in node.children):
@@ -161,8 +161,8 @@ class _Decoder:
         elif entry.body and not node.has_block:
             self._properties(block, node.properties)
             self._problems.add(
-                block.span, f"a {entry.name} without a body", "no braces behind it",
-                f'write what it is: {entry.name} "…" {{ image "disk.qcow2" }}',
+                block.span, f"a {entry.name} without a block", "no braces after it",
+                f'add one: {entry.name} "…" {{ image "disk.qcow2" }}',
             )  # fmt: skip
         else:
             self.contents(block, node.children, node.properties)
@@ -189,8 +189,8 @@ class _Decoder:
         article = "an" if what[0] in "aeiou" else "a"
         shown = " ".join(map(_placeholder, block.entry.arguments))
         self._problems.add(
-            block.name_span, f"`{block.name}` without {article} {what}", f"{_kind(argument)} is missing behind it",
-            f"write it behind the name: {block.name} {shown}",
+            block.name_span, f"`{block.name}` without {article} {what}", f"{_kind(argument)} is missing after it",
+            f"write it after the name: {block.name} {shown}",
         )  # fmt: skip
 
     def _one_too_many(self, block: Block, value: Value) -> None:

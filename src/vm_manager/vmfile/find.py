@@ -46,19 +46,19 @@ def _require_trusted_file(path: Path, file: Path) -> None:
         raise _untrusted(path, "its directory belongs to {owner}", owner=user_name(directory.st_uid))
     # In a sticky directory such as /tmp nobody can put another file in the place of one that is not his.
     if others_may_write(directory) and not directory.st_mode & stat.S_ISVTX:
-        raise _untrusted(path, "other users may write to its directory", mend=file.parent)
+        raise _untrusted(path, "other users can write to its directory", mend=file.parent)
     if not stat.S_ISLNK(status.st_mode) and others_may_write(status):
-        raise _untrusted(path, "other users may write to it", mend=file)
+        raise _untrusted(path, "other users can write to it", mend=file)
 
 
 def _untrusted(path: Path, why: str, *, owner: str = "", mend: Path | None = None) -> VmFileUntrusted:
-    keep_out = (f"or keep the others out: `chmod go-w {shlex.quote(str(mend))}`",) if mend else ()
+    keep_out = (f"or remove write access for others: `chmod go-w {shlex.quote(str(mend))}`",) if mend else ()
     return VmFileUntrusted(
-        "{path} is not obeyed: " + why,
+        "{path} is not trusted: " + why,
         {"path": str(path), "owner": owner},
-        help=(f"read it, and if you trust it say so by naming it: `--file {shlex.quote(str(path))}`", *keep_out),
+        help=(f"read it; if you trust it, pass it explicitly: `--file {shlex.quote(str(path))}`", *keep_out),
         notes=(
-            "a VMFile decides which of your files go into a guest; one that was found is obeyed only if it is yours",
+            "a VMFile controls which of your files are copied into a guest, so vmctl only uses one it finds if it is yours",
         ),
     )
 
@@ -74,5 +74,5 @@ def _other_owner(directory: Path) -> str:
 
 def _not_found(start: Path, *notes: str) -> VmFileNotFound:
     return VmFileNotFound(
-        "there is no {file} in {directory} or above", {"file": FILE_NAME, "directory": str(start)}, notes=notes
+        "no {file} in {directory} or its parent directories", {"file": FILE_NAME, "directory": str(start)}, notes=notes
     )

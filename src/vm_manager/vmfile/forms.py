@@ -63,54 +63,58 @@ VM_NAME = Form(
     title="a host name label",
     complaint=Complaint(
         "'{value}' cannot be the name of a VM", "not a host name",
-        "use letters, digits and inner hyphens, 63 characters at most: the name becomes the host name",
+        "use at most 63 letters, digits and inner hyphens: the name becomes the host name",
     ),
 )  # fmt: skip
 HOSTNAME = Form(
     check=_is_hostname,
     title="a host name",
     complaint=Complaint(
-        "`{name}` cannot be that", "not a host name",
-        "use letters, digits and inner hyphens, in labels with dots between them",
+        "`{name}` is invalid", "not a host name",
+        "use letters, digits and inner hyphens, in labels separated by dots",
     ),
 )  # fmt: skip
 IMAGE_URL = Form(
     check=_is_image_url,
     title="an https, http or oci URL",
     complaint=Complaint(
-        "`{name}` is not a whole URL", "cannot be fetched",
-        'write it with scheme and host: {name} "https://…/disk.qcow2", or: {name} "oci://registry/repository:tag"',
+        "`{name}` is not a complete URL", "cannot be fetched",
+        'include the scheme and host: {name} "https://…/disk.qcow2", or: {name} "oci://registry/repository:tag"',
     ),
 )  # fmt: skip
 WEB_URL = Form(
     check=_is_web_url,
     title="an https or http URL",
-    complaint=Complaint("`{name}` is not an http or https URL", "cannot be fetched", "write a whole URL: https://…"),
+    complaint=Complaint("`{name}` is not an http or https URL", "cannot be fetched", "write a complete URL: https://…"),
 )
 GUEST_PATH = Form(
     check=lambda text: text.startswith("/") and is_plain(text),
     title="an absolute path in the guest",
     complaint=Complaint(
-        "a {name} that is not absolute", "does not begin with /", "write the whole path in the guest, such as /srv/…"
+        "a {name} that is not absolute", "does not start with /", "write the full path in the guest, such as /srv/…"
     ),
 )
 ADDRESS = Form(
     check=_is_address,
     title="an IPv4 address",
     complaint=Complaint(
-        "`{name}` is not an IPv4 address", "no such address", "write one of this host's: 127.0.0.1, or 0.0.0.0 for all"
+        "`{name}` is not an IPv4 address",
+        "invalid address",
+        "use an address of this host: 127.0.0.1, or 0.0.0.0 for all",
     ),
 )
 MAC = _pattern(
     "[0-9a-fA-F][02468aceACE](?::[0-9a-fA-F]{2}){5}",
     "a MAC address",
-    Complaint("`{name}` is not the MAC address of a card", "no such address", "write six pairs: 52:54:00:12:34:56"),
+    Complaint("`{name}` is not the MAC address of a card", "invalid address", "write six hex pairs: 52:54:00:12:34:56"),
 )
 INTERFACE = _pattern(
     # Linux takes any bytes but white space and slashes; nobody uses others on purpose.
     r"[!-.0-~]{1,15}",
     "the name of a network interface",
-    Complaint("`{name}` cannot be a network interface", "no such name", "use 15 characters at most, no space or slash"),
+    Complaint(
+        "`{name}` cannot be a network interface", "invalid name", "use at most 15 characters, without spaces or slashes"
+    ),
 )
 SHA256 = _pattern(
     "[0-9a-fA-F]{64}",
@@ -131,26 +135,28 @@ OWNER = _pattern(
     r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?(?::[A-Za-z0-9_][A-Za-z0-9_.-]*\$?)?",
     "user or user:group",
     Complaint(
-        "`{name}` is not a user and group", "no such name", 'write a user, or user and group: {name} "root:root"'
+        "`{name}` is not a user and group", "invalid name", 'write a user, or user and group: {name} "root:root"'
     ),
 )
 USER = _pattern(
     r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?",
     "the name of a user",
-    Complaint("`{name}` cannot be a user's name", "no such name", "use letters, digits, _, - and ., 32 at most"),
+    Complaint("`{name}` cannot be a user's name", "invalid name", "use at most 32 letters, digits, _, - and ."),
 )
 VARIABLE = _pattern(
     "[A-Za-z_][A-Za-z0-9_]*",
     "the name of an environment variable",
     Complaint(
-        "'{value}' cannot be an environment variable", "no such name", "use letters, digits and _, no digit first"
+        "'{value}' cannot be an environment variable",
+        "invalid name",
+        "use letters, digits and _, not starting with a digit",
     ),
 )
 DRIVE_NAME = _pattern(
     "[A-Za-z0-9](?:[A-Za-z0-9-]{0,18}[A-Za-z0-9])?",
-    "a name of 20 characters at most",
+    "a name of at most 20 characters",
     # virtio-blk's serial, by which the guest knows the disk, has 20 bytes.
     Complaint(
-        "'{value}' cannot be the name of a drive", "no such name", "use letters, digits and inner hyphens, 20 at most"
+        "'{value}' cannot be the name of a drive", "invalid name", "use at most 20 letters, digits and inner hyphens"
     ),
 )

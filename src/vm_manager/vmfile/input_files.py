@@ -29,7 +29,7 @@ def require_input(path: Path) -> None:
     """Refuse what the kernel or a device makes up, however it is reached. Raises: UnfitFile."""
     for name in (os.path.abspath(path), os.path.realpath(path)):
         if _is_below(name, _NO_INPUTS) and not _is_below(name, (_SHARED_MEMORY,)):
-            raise UnfitFile("lies in /proc, /sys or /dev, which hold no input")
+            raise UnfitFile("is in /proc, /sys or /dev, which vmctl does not read")
 
 
 def read_input(path: Path, most_bytes: int) -> bytes:

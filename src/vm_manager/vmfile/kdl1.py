@@ -37,7 +37,7 @@ def read(text: str) -> tuple[tuple[Node, ...], tuple[SyntaxProblem, ...]]:
     """The nodes of a KDL 1 document, or the one problem that kdl-py stops at."""
     if len(text) > MAX_LENGTH:
         message = f"more than {MAX_LENGTH // 1024} KiB of KDL 1"
-        return (), (SyntaxProblem(message, Span(0, 0), "write it in KDL 2, or make several files of it"),)
+        return (), (SyntaxProblem(message, Span(0, 0), "use KDL 2, or split it into several files"),)
     config = ParseConfig(
         nativeUntaggedValues=False,
         nativeTaggedValues=False,
@@ -51,7 +51,7 @@ def read(text: str) -> tuple[tuple[Node, ...], tuple[SyntaxProblem, ...]]:
     except _RefusedError as refused:
         return (), (refused.problem,)
     except (OverflowError, ValueError, RecursionError, InvalidOperation):
-        return (), (SyntaxProblem("a number or the nesting is beyond all measure", Span(0, 0)),)
+        return (), (SyntaxProblem("a number is too large, or the nesting too deep", Span(0, 0)),)
 
 
 def _value(text: str, value: Any, fragment: Any) -> Value:
@@ -62,7 +62,7 @@ def _value(text: str, value: Any, fragment: Any) -> Value:
     span = Span(start, end)
     if isinstance(value.value, str) and _SURROGATE.search(value.value):
         raise _RefusedError(
-            SyntaxProblem("half of a surrogate pair is no character", span, "write the character itself")
+            SyntaxProblem("half of a surrogate pair is not a character", span, "write the character itself")
         )
     return Value(_scalar(value.value, fragment.fragment), span, value.tag)
 

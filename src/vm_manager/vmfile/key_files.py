@@ -18,13 +18,15 @@ _PRIVATE = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
 def check_public_key(content: bytes, name: str) -> list[Flaw]:
     """What is wrong with the file of a public key."""
     if b"PRIVATE KEY" in content:
-        return [Flaw(problem="is a private one", help="name the .pub file beside it; a private key stays on the host")]
+        return [
+            Flaw(problem="is a private key", help="use the .pub file next to it; a private key must stay on the host")
+        ]
     lines = [line.strip() for line in content.splitlines()]
     keys = [line for line in lines if line and not line.startswith(b"#")]
     if len(keys) == 1 and (found := _PUBLIC.search(keys[0])) and _is_key(found[1], found[2]):
         return []
-    advice = "name a file with one line such as: ssh-ed25519 AAAA… you@host"
-    return [Flaw(problem="is not one in OpenSSH's format" if len(keys) < 2 else "has several lines", help=advice)]
+    advice = "use a file with a single line such as: ssh-ed25519 AAAA… you@host"
+    return [Flaw(problem="is not in OpenSSH format" if len(keys) < 2 else "has several lines", help=advice)]
 
 
 def check_private_key(content: bytes, name: str) -> list[Flaw]:
@@ -32,8 +34,8 @@ def check_private_key(content: bytes, name: str) -> list[Flaw]:
     if _PRIVATE.search(content):
         return []
     if _PUBLIC.search(content):
-        return [Flaw(problem="is a public one", help="name the file beside it, without .pub")]
-    return [Flaw(problem="is not one in OpenSSH's or PEM format", help="name a file as `ssh-keygen` writes it")]
+        return [Flaw(problem="is a public key", help="use the file next to it, without .pub")]
+    return [Flaw(problem="is not in OpenSSH or PEM format", help="use a file created by `ssh-keygen`")]
 
 
 def _is_key(kind: bytes, encoded: bytes) -> bool:

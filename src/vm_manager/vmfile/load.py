@@ -117,9 +117,9 @@ def _quotable(source: Source) -> Source:
     found = quotable(source)
     if found is None:
         raise VmFileParseFailed(
-            "{file} does not look like a VMFile: there is no vm in it",
+            "{file} does not look like a VMFile: it has no vm block",
             {"file": source.name},
-            help=('write a block: vm "web" { image "disk.qcow2" }, or name another file: --file',),
+            help=('add a block: vm "web" { image "disk.qcow2" }, or use another file with --file',),
         )
     return found
 
@@ -128,9 +128,7 @@ def _working_directory() -> Path:
     try:
         return Path.cwd()
     except FileNotFoundError as error:
-        raise VmFileNotFound(
-            "the working directory does not exist any more", help=("change to another one",)
-        ) from error
+        raise VmFileNotFound("the working directory no longer exists", help=("change to another directory",)) from error
 
 
 def _read(path: Path) -> str:
@@ -138,12 +136,12 @@ def _read(path: Path) -> str:
     try:
         content = read_input(path, _MAX_BYTES)
     except UnfitFile as error:
-        help = ("name a VMFile: a text file of 1 MiB at the most",)
+        help = ("use a VMFile: a text file of at most 1 MiB",)
         raise VmFileParseFailed("{path} {problem}", {**name, "problem": error.problem}, help=help) from None
     except FileNotFoundError as error:
         raise VmFileNotFound("{path} does not exist", name) from error
     except OSError as error:
-        raise VmFileParseFailed("{path} cannot be read", name, help=("name a file that you may read",)) from error
+        raise VmFileParseFailed("{path} cannot be read", name, help=("use a file that you can read",)) from error
     try:
         return content.decode()
     except UnicodeDecodeError as error:

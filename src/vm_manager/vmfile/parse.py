@@ -76,4 +76,4 @@ def _without_secrets(problem: SyntaxProblem, hidden: _Hidden) -> SyntaxProblem:
     if not any(word in secret or any(whole.startswith(word) for whole in cut) for word in _words(said)):
         return problem
     help = 'put the whole value in quotes: "…", and write \\\\ for a backslash in it'
-    return replace(problem, message="what is written here is no value", help=help)
+    return replace(problem, message="this is not a value", help=help)

@@ -113,7 +113,7 @@ class Problems:
     def _rest(self) -> Iterable[Diagnostic]:
         if self._more:
             what = "{count} more problem is not shown" if self._more == 1 else "{count} more problems are not shown"
-            yield VmFileInvalid(what, {"count": self._more}, help=("correct the first ones and try again",)).diagnostic
+            yield VmFileInvalid(what, {"count": self._more}, help=("fix the first ones and try again",)).diagnostic
 
 
 def _cut(text: str) -> str:

@@ -11,19 +11,19 @@ from vm_manager.vmfile.values import shown_size
 _INTRODUCTION = """\
 # VMFile.kdl
 
-This page is made from the description that vmctl reads VMFiles by. A whole file with comments is in
-[VMFile.kdl.example](../VMFile.kdl.example); `vmctl validate` checks a VMFile and shows every problem at once.
+This page is generated from the grammar that vmctl uses to read VMFiles. For a complete file with comments, see
+[VMFile.kdl.example](../VMFile.kdl.example). `vmctl validate` checks a VMFile and reports all problems at once.
 
-The file is [KDL](https://kdl.dev), version 2 or 1; `/- kdl-version 1` in its first line decides, where that is needed. It is
-looked for in the working directory and in those above it. Relative paths start from the directory of the VMFile, and `~` is
-the home directory. A VM without `cloud-init`, `ssh` and `provision` gets no cloud-init seed.
+The file is [KDL](https://kdl.dev), version 2 or 1; use `/- kdl-version 1` on the first line to force a version. vmctl looks for
+it in the working directory and its parents. Relative paths are relative to the directory of the VMFile, and `~` is the home
+directory. A VM without `cloud-init`, `ssh` and `provision` gets no cloud-init seed.
 
-A VMFile has 1 MiB at the most, and 100,000 nodes and values; 128 KiB in KDL 1. The files that it names are regular ones outside
-of /proc, /sys and /dev: user-data and network configurations of 1 MiB, and 2 MiB together; keys of 64 KiB; scripts of 16 MiB.
-YAML that unfolds to more than 20,000 values or nests deeper than 64 is refused.
+Limits: a VMFile can have up to 1 MiB and 100,000 nodes and values (128 KiB in KDL 1). Files that it refers to must be regular
+files outside of /proc, /sys and /dev: user-data and network configurations up to 1 MiB each and 2 MiB together, keys up to
+64 KiB, scripts up to 16 MiB. YAML that expands to more than 20,000 values, or is nested more than 64 levels deep, is rejected.
 
-**✓** works; **later**: this version reads and checks it, and `vmctl up` refuses it. **=** marks a property, written behind the
-name of the node (`size=10`); **≙** what may be written either way.
+**✓** is supported. **later** is parsed and checked, but `vmctl up` rejects it for now. **=** marks a property, written after the
+name of the node (`size=10`); **≙** can be written either way.
 """
 
 

@@ -77,8 +77,8 @@ def _text(content: bytes) -> str | None:
 
 def _no_header(text: str, name: str) -> Flaw:
     return Flaw(
-        problem="begins with no header that cloud-init knows, and would be ignored",
-        help=f"write {_CLOUD_CONFIG} into its first line, or #! and an interpreter",
+        problem="does not start with a header that cloud-init knows, and would be ignored",
+        help=f"start it with {_CLOUD_CONFIG}, or with #! and an interpreter",
         place=Label(_without_values(text, name), Span(0, 0), "no header", False),
         warning=True,
     )
@@ -89,16 +89,16 @@ def _check_yaml(text: str, name: str) -> list[Flaw]:
         document, _ = load(text)
     except TooMuchYaml as error:
         place = _place(error, text, name)
-        return [Flaw(problem=f"has too much in it: {error.problem}", help="write out less of it", place=place)]
+        return [Flaw(problem=f"is too complex: {error.problem}", help="simplify it", place=place)]
     except yaml.YAMLError as error:
         place = _place(error, text, name)
         if place is None:
-            return [Flaw(problem="is not valid YAML", help="have it checked by a YAML linter")]
+            return [Flaw(problem="is not valid YAML", help="check it with a YAML linter")]
         line, column = place.source.position(place.span.start)
         where = f"is not valid YAML at line {line}, column {column}: {_said(error)}"
-        return [Flaw(problem=where, help="correct the line that is named", place=place)]
+        return [Flaw(problem=where, help="fix that line", place=place)]
     if document is not None and not isinstance(document, dict):
-        return [Flaw(problem="is not a mapping", help="write keys with values at its top: packages: […]")]
+        return [Flaw(problem="is not a mapping", help="write keys and values at the top level: packages: […]")]
     return []
 
 
@@ -181,8 +181,8 @@ def _unknown_keys(text: str, name: str) -> list[Flaw]:
         flaws.append(
             Flaw(
                 problem=f"has a key that cloud-init ignores: {' '.join(key.value.split())[:60]}",
-                help=f"did you mean `{near}`?" if near else "remove it, or see cloud-init's reference of modules",
-                place=Label(source, _span(key), "ignored silently", False),
+                help=f"did you mean `{near}`?" if near else "remove it, or see cloud-init's module reference",
+                place=Label(source, _span(key), "silently ignored", False),
                 warning=True,
             )
         )

@@ -30,8 +30,8 @@ class ValueReader:
         if value.tag is not None:
             tag = "…" if "…" in self._problems.written(value.span) else value.tag
             self._problems.add(
-                value.span, f"`{name}` with a type annotation", f"({tag}) says nothing here",
-                f"remove ({tag}); units stand in quotes: \"2GiB\"",
+                value.span, f"`{name}` with a type annotation", f"({tag}) has no meaning here",
+                f"remove ({tag}); put units in quotes: \"2GiB\"",
             )  # fmt: skip
             return None
         plain = self._plain(name, value, kind)
@@ -62,8 +62,8 @@ class ValueReader:
         if text is None:
             return None
         if "\0" in text or not (text or kind.empty):
-            label = "empty" if not text else "has a NUL in it"
-            self._problems.add(value.span, f"`{name}` needs a text", label, f'write it: {name} "…"')
+            label = "empty" if not text else "contains a NUL"
+            self._problems.add(value.span, f"`{name}` needs a value", label, f'write it: {name} "…"')
             return None
         if kind.form and not kind.form.check(text):
             self.complain(value, kind.form.complaint, name, text)
@@ -87,7 +87,7 @@ class ValueReader:
             return text
         near = closest(text, kind.words)
         self._problems.add(
-            value.span, f"`{name}` cannot be '{_shown(text)}'", "not one of the words",
+            value.span, f"`{name}` cannot be '{_shown(text)}'", "not one of the choices",
             did_you_mean(near, kind.words), instead=f'"{near}"' if near else None,
         )  # fmt: skip
         return None
@@ -110,16 +110,16 @@ class ValueReader:
         if isinstance(value.value, int) and not isinstance(value.value, bool):
             size = value.value * kind.unit_bytes
         if size is None:
-            self._wrong_type(name, value, "a size", f'write a number, or a text such as {name} "2GiB"')
+            self._wrong_type(name, value, "a size", f'write a number, or a string such as {name} "2GiB"')
             return None
         return self._bounded(name, value, size, (shown_size(kind.low), shown_size(kind.high)), kind)
 
     def _bounded(self, name: str, value: Value, number: int, shown: tuple[str, str], kind: Number | Size) -> int | None:
         if number < kind.low:
-            self._problems.add(value.span, f"`{name}` is too small", "too small", f"write {shown[0]} at the least")
+            self._problems.add(value.span, f"`{name}` is too small", "too small", f"write at least {shown[0]}")
             return None
         if number > kind.high:
-            self._problems.add(value.span, f"`{name}` is too large", "too large", f"write {shown[1]} at the most")
+            self._problems.add(value.span, f"`{name}` is too large", "too large", f"write at most {shown[1]}")
             return None
         return number
 

@@ -45,7 +45,7 @@ def test_an_open_block_is_blamed_on_its_brace_though_later_blocks_are_balanced()
     )
     problem = problem_at_mark(_long_document(broken))
     assert problem.help == "put a } where the block ends"
-    assert [note for _, note in problem.related] == ["this } stands where an outer block ends"]
+    assert [note for _, note in problem.related] == ["this } is where an outer block ends"]
 
 
 def test_an_open_outermost_block_is_blamed_on_its_brace() -> None:
@@ -143,8 +143,8 @@ def test_a_line_with_less_indentation_than_the_closing_quotes_is_blamed() -> Non
         (r'"⟦\u00e9⟧"', r"write \u{…} with one to six hexadecimal digits: \u{00e9}"),
         (r'"⟦\u{}⟧"', r"write \u{…} with one to six hexadecimal digits"),
         (r'"⟦\u{1234567}⟧"', r"write \u{…} with one to six hexadecimal digits"),
-        (r'"⟦\u{d800}⟧"', "characters go from 0 to 10FFFF, without the surrogates D800 to DFFF"),
-        (r'"⟦\u{110000}⟧"', "characters go from 0 to 10FFFF, without the surrogates D800 to DFFF"),
+        (r'"⟦\u{d800}⟧"', "code points range from 0 to 10FFFF, without the surrogates D800 to DFFF"),
+        (r'"⟦\u{110000}⟧"', "code points range from 0 to 10FFFF, without the surrogates D800 to DFFF"),
     ],
 )
 def test_a_wrong_escape_is_blamed(text: str, help_text: str) -> None:
@@ -172,15 +172,15 @@ def test_a_disallowed_code_point_is_refused_wherever_it_stands(char: str) -> Non
         ("⟦~/disk.img⟧", 'write "~/disk.img"'),
         (r"⟦C:\disk⟧", r'write #"C:\disk"#'),
         ("path=⟦./a⟧", 'write "./a"'),
-        ("⟦2GiB⟧", 'a text that begins like a number needs quotes: "2GiB"'),
+        ("⟦2GiB⟧", 'a string that starts like a number needs quotes: "2GiB"'),
         ("⟦192.168.0.0/24⟧", 'write "192.168.0.0/24"'),
-        ("⟦1,⟧ 2", "values are separated by white space alone: write 1"),
+        ("⟦1,⟧ 2", "values are separated by white space only: write 1"),
         ('"a"⟦,⟧ "b"', "remove the comma"),
-        ("⟦.5⟧", "a digit has to stand before the point: write 0.5"),
-        ("⟦5.⟧", "a digit has to stand behind the point: write 5.0"),
+        ("⟦.5⟧", "a digit is required before the point: write 0.5"),
+        ("⟦5.⟧", "a digit is required after the point: write 5.0"),
         ("⟦0XFF⟧", "write 0xff"),
         ("⟦[80, 443]⟧ x", "write the values one after the other, with white space between them"),
-        ("1 ⟦#⟧ the first", "write // in its place"),
+        ("1 ⟦#⟧ the first", "write // instead"),
         ("1 ⟦\\⟧ 2", "remove it, or put what follows on the next line"),
         ("⟦k=⟧", "write it after the ="),
         ("k=⟦=⟧1", "remove this one"),
@@ -198,7 +198,7 @@ def test_a_habit_from_elsewhere_gets_the_kdl_2_for_it(text: str, help_text: str)
     [
         ("⟦vcpus=⟧2", "write it as a node, without the =: vcpus 2"),
         ('⟦image =⟧ "x"', 'write it as a node, without the =: image "x"'),
-        ("⟦#⟧ a comment's text", "write // in its place"),
+        ("⟦#⟧ a comment's text", "write // instead"),
         ("⟦80⟧ x", 'write a name first, or put this one in quotes: "80"'),
         ("a {} ⟦b⟧", "put it on the next line"),
         ("a {} ⟦{⟧ b }", "put its nodes into the first one"),

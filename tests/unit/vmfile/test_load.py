@@ -50,7 +50,7 @@ def test_a_vmfile_is_known_by_its_real_path(tmp_path: Path) -> None:
 
 
 def test_without_one_it_is_not_found(tmp_path: Path) -> None:
-    with pytest.raises(VmFileNotFound, match=r"there is no VMFile\.kdl in .* or above"):
+    with pytest.raises(VmFileNotFound, match=r"no VMFile\.kdl in .* or its parent directories"):
         load(directory=tmp_path)
     with pytest.raises(VmFileNotFound, match="does not exist"):
         load(tmp_path / "other.kdl")

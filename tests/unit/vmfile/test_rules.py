@@ -33,9 +33,9 @@ _VALIDATION = "vm_manager::vmfile::validation"
         ),
         (
             'provision "shell" { inline "x"; source "y" }',
-            '`source` does not go with provision "shell"',
+            '`source` is not allowed with provision "shell"',
             ["source", '"shell"'],
-            'remove it; it goes with provision "file"',
+            'remove it; it is only allowed with provision "file"',
         ),
         # Values
         ('accel "kmv"', "`accel` cannot be 'kmv'", ['"kmv"'], "did you mean `kvm`?"),
@@ -44,25 +44,25 @@ _VALIDATION = "vm_manager::vmfile::validation"
         ('vcpus "four"', "`vcpus` is a whole number", ['"four"'], "write digits: vcpus 2"),
         ("vcpus 1.5", "`vcpus` is a whole number", ["1.5"], "write digits: vcpus 2"),
         ("vcpus #true", "`vcpus` is a whole number", ["#true"], "write digits: vcpus 2"),
-        ("vcpus 0", "`vcpus` is too small", ["0"], "write 1 at the least"),
-        ("vcpus -1", "`vcpus` is too small", ["-1"], "write 1 at the least"),
-        ("vcpus 4096", "`vcpus` is too large", ["4096"], "write 512 at the most"),
-        (f"vcpus {10**30}", "`vcpus` is too large", [str(10**30)], "write 512 at the most"),
-        ("memory 1", "`memory` is too small", ["1"], "write 16 MiB at the least"),
-        ('memory "1KiB"', "`memory` is too small", ['"1KiB"'], "write 16 MiB at the least"),
-        ('memory "2gib"', "`memory` is a size", ['"2gib"'], 'write a number, or a text such as memory "2GiB"'),
-        ('memory "-2GiB"', "`memory` is a size", ['"-2GiB"'], 'write a number, or a text such as memory "2GiB"'),
-        ("memory 1.5", "`memory` is a size", ["1.5"], 'write a number, or a text such as memory "2GiB"'),
-        ('disk "20 apples"', "`disk` is a size", ['"20 apples"'], 'write a number, or a text such as disk "2GiB"'),
-        ("disk 0", "`disk` is too small", ["0"], "write 1 MiB at the least"),
-        ("disk 99999999", "`disk` is too large", ["99999999"], "write 65536 GiB at the most"),
-        ("boot-timeout 0", "`boot-timeout` is too small", ["0"], "write 1 at the least"),
-        ("ssh { port 65536 }", "`port` is too large", ["65536"], "write 65535 at the most"),
+        ("vcpus 0", "`vcpus` is too small", ["0"], "write at least 1"),
+        ("vcpus -1", "`vcpus` is too small", ["-1"], "write at least 1"),
+        ("vcpus 4096", "`vcpus` is too large", ["4096"], "write at most 512"),
+        (f"vcpus {10**30}", "`vcpus` is too large", [str(10**30)], "write at most 512"),
+        ("memory 1", "`memory` is too small", ["1"], "write at least 16 MiB"),
+        ('memory "1KiB"', "`memory` is too small", ['"1KiB"'], "write at least 16 MiB"),
+        ('memory "2gib"', "`memory` is a size", ['"2gib"'], 'write a number, or a string such as memory "2GiB"'),
+        ('memory "-2GiB"', "`memory` is a size", ['"-2GiB"'], 'write a number, or a string such as memory "2GiB"'),
+        ("memory 1.5", "`memory` is a size", ["1.5"], 'write a number, or a string such as memory "2GiB"'),
+        ('disk "20 apples"', "`disk` is a size", ['"20 apples"'], 'write a number, or a string such as disk "2GiB"'),
+        ("disk 0", "`disk` is too small", ["0"], "write at least 1 MiB"),
+        ("disk 99999999", "`disk` is too large", ["99999999"], "write at most 65536 GiB"),
+        ("boot-timeout 0", "`boot-timeout` is too small", ["0"], "write at least 1"),
+        ("ssh { port 65536 }", "`port` is too large", ["65536"], "write at most 65535"),
         ("cpu 5", "`cpu` is a string", ["5"], 'put it in quotes: cpu "5"'),
-        ('cpu ""', "`cpu` needs a text", ['""'], 'write it: cpu "…"'),
+        ('cpu ""', "`cpu` needs a value", ['""'], 'write it: cpu "…"'),
         # Shapes
-        ("vcpus", "`vcpus` without a value", ["vcpus"], "write it behind the name: vcpus …"),
-        ("cpu", "`cpu` without a value", ["cpu"], 'write it behind the name: cpu "…"'),
+        ("vcpus", "`vcpus` without a value", ["vcpus"], "write it after the name: vcpus …"),
+        ("cpu", "`cpu` without a value", ["cpu"], 'write it after the name: cpu "…"'),
         ("vcpus 2 4", "`vcpus` takes one value", ["4"], "remove it"),
         ("vcpus 2 threads=4", "`vcpus` has no property `threads`", ["threads=4"], "remove it"),
         ("vcpus 2 {}", "`vcpus` takes no block", ["vcpus"], "remove the braces"),
@@ -81,7 +81,7 @@ _VALIDATION = "vm_manager::vmfile::validation"
             'provision "shell" { script "setup.sh"; inline "x" }',
             "a shell provisioner with both inline and script",
             ["inline", "script"],
-            "make two provision blocks of it",
+            "split it into two provision blocks",
         ),
         (
             'provision "file" { destination "/a" }',
@@ -99,7 +99,7 @@ _VALIDATION = "vm_manager::vmfile::validation"
             'provision "file" { source "nginx.conf"; destination "etc/a" }',
             "a destination that is not absolute",
             ['"etc/a"'],
-            "write the whole path in the guest, such as /srv/…",
+            "write the full path in the guest, such as /srv/…",
         ),
         (
             'network "none"\nprovision "shell" { inline "x" }',
@@ -142,12 +142,12 @@ def test_a_property_of_a_block_is_not_silently_ignored(tmp_path: Path, body: str
 @pytest.mark.parametrize(
     ("text", "message", "marked"),
     [
-        ("", "there is no vm in the file", [""]),
-        ("// only a comment\n", "there is no vm in the file", [""]),
+        ("", "the file defines no VM", [""]),
+        ("// only a comment\n", "the file defines no VM", [""]),
         ("vms {}", "unknown `vms` at the top of a VMFile", ["vms"]),
         (f"vm {{ {IMAGE} }}", "`vm` without a value", ["vm"]),
         (f"vm 5 {{ {IMAGE} }}", "`vm` is a string", ["5"]),
-        ('vm "web"', "a vm without a body", ['vm "web"']),
+        ('vm "web"', "a vm without a block", ['vm "web"']),
         ('vm "web" {}', "a VM without an image", ['vm "web"']),
         (f'vm "web" "db" {{ {IMAGE} }}', "`vm` takes one value", ['"db"']),
         (
@@ -155,10 +155,10 @@ def test_a_property_of_a_block_is_not_silently_ignored(tmp_path: Path, body: str
             "the VM 'web' is defined twice",
             ['"web"', '"web"'],
         ),
-        ('vm "web" { image-url "ftp://x/y" }', "an image-url of the scheme 'ftp'", ['"ftp://x/y"']),
-        ('vm "web" { image-url "https:///y" }', "`image-url` is not a whole URL", ['"https:///y"']),
-        ('vm "web" { image-url "http://[::1" }', "`image-url` is not a whole URL", ['"http://[::1"']),
-        ('vm "web" { image-url "disk.img" }', "`image-url` is not a whole URL", ['"disk.img"']),
+        ('vm "web" { image-url "ftp://x/y" }', "an image-url with the scheme 'ftp'", ['"ftp://x/y"']),
+        ('vm "web" { image-url "https:///y" }', "`image-url` is not a complete URL", ['"https:///y"']),
+        ('vm "web" { image-url "http://[::1" }', "`image-url` is not a complete URL", ['"http://[::1"']),
+        ('vm "web" { image-url "disk.img" }', "`image-url` is not a complete URL", ['"disk.img"']),
     ],
 )
 def test_a_file_without_a_usable_vm_is_refused(tmp_path: Path, text: str, message: str, marked: list[str]) -> None:
@@ -174,7 +174,7 @@ def test_a_name_that_cannot_be_a_directory_and_a_host_name_is_refused(tmp_path: 
     assert found.marked == [f'"{name}"']
 
 
-_PATHS = "check the path; relative ones start from "
+_PATHS = "check the path; relative paths start at "
 
 
 @pytest.mark.parametrize(
@@ -182,26 +182,26 @@ _PATHS = "check the path; relative ones start from "
     [
         ('ssh { private-key "missing" }', "the private key does not exist", _PATHS),
         ('ssh { private-key "." }', "the private key is a directory", _PATHS),
-        ('ssh { private-key "id.pub" }', "the private key is a public one", "name the file beside it, without .pub"),
-        ('ssh { private-key "nginx.conf" }', "the private key is not one in", "name a file as `ssh-keygen` writes it"),
+        ('ssh { private-key "id.pub" }', "the private key is a public key", "use the file next to it, without .pub"),
+        ('ssh { private-key "nginx.conf" }', "the private key is not in", "use a file created by `ssh-keygen`"),
         (
             'cloud-init { ssh-key "id" }',
-            "the public key is a private one",
-            "name the .pub file beside it; a private key stays on the host",
+            "the public key is a private key",
+            "use the .pub file next to it; a private key must stay on the host",
         ),
-        ('cloud-init { ssh-key "setup.sh" }', "the public key is not one in", "name a file with one line"),
-        ('cloud-init { ssh-key "cut.pub" }', "the public key is not one in", "name a file with one line"),
-        ('cloud-init { ssh-key "two.pub" }', "the public key has several lines", "name a file with one line"),
+        ('cloud-init { ssh-key "setup.sh" }', "the public key is not in", "use a file with a single line"),
+        ('cloud-init { ssh-key "cut.pub" }', "the public key is not in", "use a file with a single line"),
+        ('cloud-init { ssh-key "two.pub" }', "the public key has several lines", "use a file with a single line"),
         ('provision "shell" { script "missing.sh" }', "the script does not exist", _PATHS),
         ('provision "file" { source "missing"; destination "/a" }', "the source does not exist", _PATHS),
         ('cloud-init { user-data "missing" }', "the user-data does not exist", _PATHS),
-        ('cloud-init { user-data "list.yaml" }', "the user-data is not a mapping", "write keys with values"),
+        ('cloud-init { user-data "list.yaml" }', "the user-data is not a mapping", "write keys and values"),
         (
             'cloud-init { user-data "bad.yaml" }',
             "the user-data is not valid YAML at line 3, column 5: ",
-            "correct the line",
+            "fix that line",
         ),
-        ('cloud-init { network-config "bad.yaml" }', "the network configuration is not valid YAML", "correct the line"),
+        ('cloud-init { network-config "bad.yaml" }', "the network configuration is not valid YAML", "fix that line"),
         ('cloud-init { network-config "missing" }', "the network configuration does not exist", _PATHS),
         ('mount "missing" "/a"', "the directory to mount does not exist", _PATHS),
         ('mount "setup.sh" "/a"', "the directory to mount is not a directory", _PATHS),
@@ -320,4 +320,4 @@ def test_a_hundred_problems_are_told_and_how_many_more_there_are(tmp_path: Path)
 
 def test_what_the_kernel_makes_up_is_no_user_data(tmp_path: Path) -> None:
     found = problem(tmp_path, 'cloud-init { user-data "/proc/self/environ" }')
-    assert found.message == "the user-data lies in /proc, /sys or /dev, which hold no input"
+    assert found.message == "the user-data is in /proc, /sys or /dev, which vmctl does not read"

@@ -118,9 +118,9 @@ def _with_indents(text: str, offsets: list[int]) -> list[_Brace]:
 def _unclosed(offset: int, exposed_by: int | None) -> SyntaxProblem:
     related: tuple[tuple[Span, str], ...] = ()
     if exposed_by is not None:
-        related = ((Span(exposed_by, exposed_by + 1), "this } stands where an outer block ends"),)
+        related = ((Span(exposed_by, exposed_by + 1), "this } is where an outer block ends"),)
     return SyntaxProblem("block is not closed", Span(offset, offset + 1), "put a } where the block ends", related)
 
 
 def _stray(offset: int) -> SyntaxProblem:
-    return SyntaxProblem("no block is open that this } could close", Span(offset, offset + 1), "remove it")
+    return SyntaxProblem("this } closes no block", Span(offset, offset + 1), "remove it")

@@ -52,7 +52,7 @@ def find_target(cursor: Cursor) -> bool:
         cursor.pos += 2
         cursor.skip_lines()
     if cursor.peek() in NODE_ENDS:
-        cursor.problem(start, start + 2, "nothing follows that this /- could comment out", "remove it")
+        cursor.problem(start, start + 2, "this /- has nothing to comment out", "remove it")
         return False
     return True
 
@@ -78,7 +78,7 @@ def _read_property(cursor: Cursor, key: Value) -> Property:
     equals_end = cursor.pos
     cursor.skip_space()
     while cursor.peek() == "=":
-        cursor.problem(cursor.pos, cursor.pos + 1, "a single = stands between a key and its value", "remove this one")
+        cursor.problem(cursor.pos, cursor.pos + 1, "only one = belongs between a key and its value", "remove this one")
         cursor.pos += 1
         cursor.skip_space()
     if not at_end(cursor):
@@ -92,7 +92,7 @@ def _check_key(cursor: Cursor, key: Value) -> None:
     span = key.span
     written = shortened(cursor.text[span.start : span.end])
     if key.tag is not None:
-        message = "a type annotation cannot stand before a property key"
+        message = "a type annotation is not allowed before a property key"
         cursor.problem(span.start, span.end, message, "move it before the value")
     elif not isinstance(key.value, str):
         help_text = f"put the key in quotes: {in_quotes(written)}"
@@ -114,14 +114,14 @@ def read_glued(cursor: Cursor, previous: int) -> bool:
     if cursor.peek() == '"' and _quotes_ahead(cursor) % 2:
         cursor.pos = past(_TO_SPACE, text, start)
         help_text = "put the whole text between two quotes"
-        cursor.problem(start, start + 1, "a quote cannot stand in or behind a bare word", help_text)
+        cursor.problem(start, start + 1, "a quote is not allowed in or after a bare word", help_text)
         cursor.skip_space()
     elif cursor.peek() == ",":
         cursor.pos = past(_COMMAS, text, start)
-        cursor.problem(start, cursor.pos, "values are separated by white space alone", "remove the comma")
+        cursor.problem(start, cursor.pos, "values are separated by white space only", "remove the comma")
         cursor.skip_space()
     elif cursor.peek() not in _NOTED_ANYWAY:
-        cursor.problem(start, start + 1, "white space is missing before this", "put a space before it")
+        cursor.problem(start, start + 1, "missing white space before this", "put a space before it")
     return at_end(cursor)
 
 
@@ -148,7 +148,7 @@ def read_annotation(cursor: Cursor) -> str:
     if cursor.peek() == ")":
         cursor.pos += 1
     else:
-        cursor.problem(start, start + 1, "( is not closed", "put a ) behind the type")
+        cursor.problem(start, start + 1, "( is not closed", "put a ) after the type")
         cursor.pos = past(_TO_PARENTHESIS, cursor.text, cursor.pos)
     end = cursor.pos
     cursor.skip_space()
@@ -162,7 +162,7 @@ def _read_tag(cursor: Cursor, start: int) -> str:
         cursor.problem(start, cursor.pos + 1, "type annotation is empty", "put a name between ( and )")
         return ""
     if cursor.at("/-"):
-        cursor.problem(cursor.pos, cursor.pos + 2, "a /- cannot stand in a type annotation", "remove it")
+        cursor.problem(cursor.pos, cursor.pos + 2, "a /- is not allowed in a type annotation", "remove it")
         cursor.pos += 2
     if at_end(cursor):
         return ""

@@ -138,7 +138,7 @@ class _Reader:
             elif first == "{":
                 self._open_nameless_block()
             elif first == ";":
-                cursor.problem(cursor.pos, cursor.pos + 1, "no node stands before this ;", "remove it")
+                cursor.problem(cursor.pos, cursor.pos + 1, "no node before this ;", "remove it")
                 cursor.pos += 1
             else:
                 self._read_node()
@@ -158,7 +158,7 @@ class _Reader:
         if self._items > MAX_ITEMS:
             place = Span(self._cursor.pos, self._cursor.pos)
             message = f"more than {MAX_ITEMS} nodes and values: the rest was not read"
-            self._cursor.report(SyntaxProblem(message, place, "make several files of it"))
+            self._cursor.report(SyntaxProblem(message, place, "split it into several files"))
             raise StopReading
 
     def _read_node(self) -> None:
@@ -196,7 +196,7 @@ class _Reader:
         value = _SPACES_AND_WORD.match(self._text, cursor.pos)
         written = self._text[key.start : key.end], value[1] if value else ""
         help_text = f"write it as a node, without the =: {shortened(' '.join(written).rstrip())}"
-        cursor.problem(key.start, cursor.pos, "a property cannot stand without a node", help_text)
+        cursor.problem(key.start, cursor.pos, "a property needs a node", help_text)
 
     def _read_rest(self, draft: _Draft) -> None:
         """Read what follows a name or a block, up to the end of the node or into its next block."""
@@ -212,7 +212,7 @@ class _Reader:
                 if self._read_discarded(draft):
                     return None
             elif draft.stage is _Stage.END:
-                message = "a node ends with its block: a line break or ; has to come before this"
+                message = "a node ends with its block: a line break or ; is missing before this"
                 cursor.problem(cursor.pos, cursor.pos + 1, message, "put it on the next line")
                 return self._finish(draft)
             else:
@@ -239,7 +239,9 @@ class _Reader:
         cursor = self._cursor
         kept = draft.stage is not _Stage.END
         if not kept:
-            cursor.problem(cursor.pos, cursor.pos + 1, "a node has only one block", "put its nodes into the first one")
+            cursor.problem(
+                cursor.pos, cursor.pos + 1, "a node can have only one block", "put its nodes into the first one"
+            )
         self._open_block(draft, kept=kept)
 
     def _open_nameless_block(self) -> None:
@@ -247,7 +249,7 @@ class _Reader:
         # One problem for a row of them.
         if self._text[start - 1 : start] != "{" or start - 1 not in self._braces[-1:]:
             help_text = "move it to the end of the line of its node, or write a name before it"
-            self._cursor.problem(start, start + 1, "no node stands before this {", help_text)
+            self._cursor.problem(start, start + 1, "no node before this {", help_text)
         self._open_block(None, kept=False)
 
     def _close_block(self) -> None:

@@ -159,7 +159,7 @@ def _wrong_escape(cursor: Cursor, escape: re.Match[str]) -> None:
     end = past(_UNICODE, cursor.text, start)
     if escape[1]:
         message = f"U+{escape[1].upper()} is not a character"
-        help_text = "characters go from 0 to 10FFFF, without the surrogates D800 to DFFF"
+        help_text = "code points range from 0 to 10FFFF, without the surrogates D800 to DFFF"
     else:
         digits = cursor.text[start + 2 : end].strip("{}")
         example = f": \\u{{{digits}}}" if len(digits) == 4 else ""
@@ -218,7 +218,7 @@ def _begins_too_early(cursor: Cursor, start: int, body: Span) -> None:
     if LINE_BREAK.search(text):
         end = past(REST_OF_LINE, cursor.text, body.start)
         help_text = "begin the text on the next line" if text[: end - body.start].strip() else "remove the white space"
-        cursor.problem(body.start, end, 'nothing may stand behind the opening """ on its line', help_text)
+        cursor.problem(body.start, end, 'nothing may follow the opening """ on its line', help_text)
         return
     instead = f"for a single line write {in_quotes(text)}" if text else 'for an empty string write ""'
     cursor.problem(start, body.start, '""" opens a string over several lines', instead)
@@ -230,7 +230,7 @@ def _dedented(cursor: Cursor, body: Span, *, raw: bool) -> str:
     prefix = lines[-1][1]
     if past(_INDENT, prefix, 0) < len(prefix):
         help_text = "end the line before the quotes; their indentation is taken off every line"
-        cursor.problem(body.end, body.end + 3, 'the closing """ has to stand on its own line', help_text)
+        cursor.problem(body.end, body.end + 3, 'the closing """ must be on its own line', help_text)
         return "\n".join(line for _, line in lines[1:])
     kept = []
     for start, line in lines[1:-1]:

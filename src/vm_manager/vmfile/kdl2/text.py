@@ -100,7 +100,7 @@ class Cursor:
         if len(self.problems) == MAX_PROBLEMS:
             place = Span(self.pos, self.pos)
             message = f"more than {MAX_PROBLEMS} syntax errors: the rest was not read"
-            self.problems.append(SyntaxProblem(message, place, "correct the first ones and try again"))
+            self.problems.append(SyntaxProblem(message, place, "fix the first ones and try again"))
             raise StopReading
         self.problems.append(problem)
 

@@ -105,15 +105,15 @@ def _decimal(cursor: Cursor, start: int, decimal: re.Match[str]) -> int | Decima
 
 def _number_help(word: str) -> str:
     if _DECIMAL.fullmatch(bare := word.rstrip(",")):
-        return f"values are separated by white space alone: write {shortened(bare)}"
+        return f"values are separated by white space only: write {shortened(bare)}"
     sign, rest = (word[0], word[1:]) if word[0] in "+-" else ("", word)
     if rest.startswith(".") and _DECIMAL.fullmatch("0" + rest):
-        return f"a digit has to stand before the point: write {sign}0{rest}"
+        return f"a digit is required before the point: write {sign}0{rest}"
     if rest.endswith(".") and _DECIMAL.fullmatch(word + "0"):
-        return f"a digit has to stand behind the point: write {shortened(word)}0"
+        return f"a digit is required after the point: write {shortened(word)}0"
     if _RADIX.fullmatch(word.lower()):
         return f"write {shortened(word.lower())}"
-    return f"a text that begins like a number needs quotes: {in_quotes(word)}"
+    return f"a string that starts like a number needs quotes: {in_quotes(word)}"
 
 
 def _runs_on(cursor: Cursor, end: int) -> bool:
@@ -146,7 +146,7 @@ def _bad_word_message(word: str) -> tuple[str, str | None]:
     if word.startswith("[") and len(word) > 1:
         return "KDL has no lists in brackets", "write the values one after the other, with white space between them"
     if not word.strip("\\"):
-        return "a \\ joins the next line on and has to end its line", "remove it, or put what follows on the next line"
+        return "a \\ continues the line and must be at its end", "remove it, or put what follows on the next line"
     if word.startswith("\\") or len(word) == 1:
         return f"{shortened(word)} does not belong here", f"remove it, or put it in quotes: {in_quotes(word)}"
     key, equals, value = word.partition("=")
@@ -197,5 +197,5 @@ def _keyword_help(word: str) -> str:
 def _read_hash_comment(cursor: Cursor) -> str:
     start = cursor.pos
     cursor.pos = past(REST_OF_LINE, cursor.text, start)
-    cursor.problem(start, start + 1, "# does not start a comment in KDL", "write // in its place")
+    cursor.problem(start, start + 1, "# does not start a comment in KDL", "write // instead")
     return ""

@@ -24,7 +24,7 @@ def _known(vms: Sequence[Block], problems: Problems) -> None:
             searches += 1
             listed = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
             problems.add(
-                span, f"`depends-on` names no VM of this file: '{name}'", "not defined here",
+                span, f"`depends-on` refers to an unknown VM: '{name}'", "not defined here",
                 f"did you mean `{near}`?" if near else f"the file defines: {listed}",
                 instead=f'"{near}"' if near else None,
             )  # fmt: skip
@@ -48,8 +48,8 @@ def _no_cycle(vms: Sequence[Block], problems: Problems) -> None:
         steps = [(name, cycle[(number + 1) % len(cycle)]) for number, name in enumerate(cycle)]
         (first, *rest) = [(graph[name][after], f"'{name}' waits for '{after}'") for name, after in steps]
         problems.add(
-            first[0], f"each of these VMs waits for the next: {' → '.join([*cycle, cycle[0]])}", first[1],
-            "remove one of these, so that one of them can be first", related=rest,
+            first[0], f"circular dependency: {' → '.join([*cycle, cycle[0]])}", first[1],
+            "remove one of these dependencies", related=rest,
         )  # fmt: skip
 
 

@@ -41,10 +41,8 @@ def _script(content: bytes, name: str) -> list[Flaw]:
     first = content.split(b"\n", 1)[0]
     if not (first.startswith(b"#!") and first.endswith(b"\r")):
         return []
-    help_text = (
-        "save it with the line ends of Unix: no system has an interpreter whose name ends with a carriage return"
-    )
-    return [Flaw(problem="has the line ends of Windows", help=help_text)]
+    help_text = "save it with Unix line endings: a carriage return would become part of the interpreter's name"
+    return [Flaw(problem="has Windows line endings", help=help_text)]
 
 
 @dataclass(frozen=True)
@@ -86,18 +84,20 @@ class FileRule:
         try:
             problem = self._missing(path)
             if problem is None and not os.access(path, os.R_OK):
-                problem = "may not be read"
+                problem = "is not readable"
             if problem or self.check is None:
                 return [Flaw(problem=problem)] if problem else []
             content = read_input(path, self.most_bytes)
             if self.most_bytes == USER_DATA_BYTES:
                 setting.read_bytes += len(content)
                 if setting.read_bytes > _MOST_PARSED_BYTES:
-                    return [Flaw(problem="is more YAML than vmctl reads", help="all of it together may have 2 MiB")]
+                    return [
+                        Flaw(
+                            problem="is more YAML than vmctl accepts", help="the limit is 2 MiB for all files together"
+                        )
+                    ]
         except UnfitFile as error:
-            return [
-                Flaw(problem=error.problem, help="name another file; no file of that kind is so large or lies there")
-            ]
+            return [Flaw(problem=error.problem, help="use a smaller file, outside of those directories")]
         except (OSError, ValueError) as error:
             return [Flaw(problem=(getattr(error, "strerror", None) or "cannot be read").lower())]
         return self.check(content, text)
@@ -132,7 +132,7 @@ def _report(setting: Setting, what: str, found: Located[str], flaw: Flaw, path: 
     note = setting.problems.warn if flaw.warning else setting.problems.add
     note(
         found.span, f"{what} {flaw.problem}", f"→ {path}",
-        flaw.help or f"check the path; relative ones start from {setting.directory}",
+        flaw.help or f"check the path; relative paths start at {setting.directory}",
         elsewhere=(flaw.place,) if flaw.place else (),
     )  # fmt: skip
 

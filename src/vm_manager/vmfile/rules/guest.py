@@ -24,8 +24,8 @@ def _provisioners_can_log_in(vm: Block, setting: Setting) -> None:
     raw = cloud_init.first("user-data") if cloud_init else None
     if step and raw and not (ssh and "private-key" in ssh.written):
         setting.problems.warn(
-            step.span, "provisioners with raw user-data and no key to log in with", "may not get in",
-            'let the user-data authorize a key, and name its private half: ssh { user "…"; private-key "…" }',
+            step.span, "provisioners with raw user-data and no key to log in with", "may be unable to log in",
+            'authorize a key in the user-data, and set its private half: ssh { user "…"; private-key "…" }',
             related=((raw.span, "vmctl adds no key to it"),),
         )  # fmt: skip
 

@@ -16,8 +16,8 @@ def _known_scheme(vm: Block, setting: Setting) -> None:
         if block.text and scheme not in SCHEMES:
             setting.problems.add(
                 block.values[0].span if block.values[0] else block.span,
-                f"an image-url of the scheme '{scheme}'", "cannot be fetched",
-                "vmctl fetches https, http and oci; or fetch it yourself and name the file: image \"disk.qcow2\"",
+                f"an image-url with the scheme '{scheme}'", "cannot be fetched",
+                "use https, http or oci; or download it yourself and use the file: image \"disk.qcow2\"",
             )  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def _whole_reference(vm: Block, setting: Setting) -> None:
         except NotAReference as error:
             setting.problems.add(
                 block.values[0].span if block.values[0] else block.span,
-                "an image-url that names no image in a registry", error.reason, error.help,
+                "an image-url that does not refer to an image in a registry", error.reason, error.help,
             )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def _plain_http_has_checksum(vm: Block, setting: Setting) -> None:
             continue
         if not block.written & {"sha256", "sha512", "checksum-url"}:
             setting.problems.warn(
-                url.span, "an image over plain http without a checksum", "anyone on the way could change it",
+                url.span, "an image over plain http without a checksum", "could be modified in transit",
                 'use https, or add: sha256="…"',
             )  # fmt: skip
 

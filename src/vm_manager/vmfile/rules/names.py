@@ -12,7 +12,7 @@ from vm_manager.vmfile.problems import Problems
 def _vms(vms: Sequence[Block], problems: Problems) -> None:
     for vm, first in _again(vms, 0):
         problems.add(
-            vm, f"the VM '{_text(problems, vm)}' is defined twice", "again here", "give one of the two another name",
+            vm, f"the VM '{_text(problems, vm)}' is defined twice", "again here", "rename one of them",
             related=((first, "first here"),),
         )  # fmt: skip
 
@@ -22,7 +22,7 @@ def _drives(vms: Sequence[Block], problems: Problems) -> None:
         for drive, first in _again(vm.all("drive"), 0):
             problems.add(
                 drive, f"the drive '{_text(problems, drive)}' is defined twice", "again here",
-                "give one of the two another name", related=((first, "first here"),),
+                "rename one of them", related=((first, "first here"),),
             )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ def _none_stands_alone(vm: Block, setting: Setting) -> None:
     other = next((network for network in networks if network is not none), None)
     if none and other:
         setting.problems.add(
-            none.span, '`network "none"` beside another network', "not without a network", "remove one of the two",
+            none.span, '`network "none"` together with another network', "conflicts with the other one", "remove one of the two",
             related=((other.span, "the other one"),),
         )  # fmt: skip
 
@@ -31,8 +31,8 @@ def _privileged_ports(vm: Block, setting: Setting) -> None:
     for forward in _forwards((vm,)):
         if forward.port < setting.platform.host.lowest_port:
             setting.problems.warn(
-                forward.span, f"port {forward.port} of the host is for root alone", "privileged",
-                f"choose one from {setting.platform.host.lowest_port} on, such as host={8000 + forward.port}",
+                forward.span, f"port {forward.port} of the host requires root", "privileged",
+                f"choose {setting.platform.host.lowest_port} or above, such as host={8000 + forward.port}",
             )  # fmt: skip
 
 

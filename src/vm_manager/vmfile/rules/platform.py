@@ -14,7 +14,7 @@ def _enough_cpus(vm: Block, platform: Platform, problems: Problems) -> None:
     vcpus = vm.get("vcpus", int)
     if vcpus and vcpus.value > platform.host.cpus:
         problems.warn(
-            vcpus.span, f"more vcpus than this host has CPUs: {platform.host.cpus}", "they take turns",
+            vcpus.span, f"more vcpus than this host has CPUs: {platform.host.cpus}", "they have to share",
             f"write vcpus {platform.host.cpus} or less",
         )  # fmt: skip
 
@@ -23,7 +23,7 @@ def _enough_memory(vm: Block, platform: Platform, problems: Problems) -> None:
     memory = vm.get("memory", int)
     if memory and memory.value // _MIB > platform.host.memory_mib:
         problems.warn(
-            memory.span, f"more memory than this host has: {platform.host.memory_mib} MiB", "will hardly start",
+            memory.span, f"more memory than this host has: {platform.host.memory_mib} MiB", "unlikely to start",
             f"write less than {platform.host.memory_mib}",
         )  # fmt: skip
 
