@@ -93,10 +93,8 @@ def index() -> str:
         f"| {entry.number} | {entry.exit_code} | [`{entry.code}`]({page_name(entry.code)}) | {entry.meaning} |"
         for entry in CODES.values()
     ]
-    head = (
-        "# Codes\n\nEvery failure of vmctl has one of these codes; `vmctl explain CODE` says the same as its page.\n\n"
-    )
-    return head + "\n".join(("| no. | exit status | code | when |", "|---|---|---|---|", *rows)) + "\n"
+    head = "# Codes\n\nEvery failure has one of these codes. `vmctl explain CODE` prints the same page.\n\n"
+    return head + "\n".join(("| no. | exit status | code | meaning |", "|---|---|---|---|", *rows)) + "\n"
 
 
 def page(entry: Code) -> str:
@@ -107,14 +105,14 @@ def page(entry: Code) -> str:
         f"# `{entry.code}`",
         entry.meaning,
         f"Number {entry.number}, exit status {entry.exit_code}, fault: {entry.fault}, kind: {entry.kind}, since {entry.since}.",
-        "Likely causes, in the order in which to look:",
+        "Likely causes, most likely first:",
         causes,
         f"What to do: {entry.help}.",
     ]
     if example:
         parts += ["Example:", f"```text\n{example.rstrip()}\n```"]
     else:
-        parts.append("Its feature is still to come; the code and its number are reserved.")
+        parts.append("Reserved for a future feature.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -299,10 +299,10 @@ def test_a_disk_that_becomes_larger_than_there_is_room_leaves_some_free(vmctl: V
     with small_file_system(tmp_path / "small", "200m") as data:
         result = Vmctl(vmctl.directory, data)("image", "pull", "disk.vmdk", status=6)
         assert result.code == "vm_manager::host::disk_full"
-        assert "to spare" in result.stderr
+        assert "available" in result.stderr
         assert sorted(data.rglob("fetched*")) == []
     result = vmctl("image", "pull", "disk.vmdk", "--max-size", "256MiB", status=8)
-    assert (result.code, "becomes longer than" in result.stderr) == ("vm_manager::image::too_large", True)
+    assert (result.code, "grows beyond" in result.stderr) == ("vm_manager::image::too_large", True)
     vmctl("image", "pull", "disk.vmdk", "--max-size", "257MiB")
 
 
@@ -507,7 +507,7 @@ def test_a_bomb_leaves_some_of_the_disk_free(vmctl: Vmctl, tmp_path: Path) -> No
     with serving(bomb) as server, small_file_system(tmp_path / "small", "200m") as data:
         result = _measured(Vmctl(vmctl.directory, data), "image", "pull", f"{server.url}/disk.zst")
         assert result.code == "vm_manager::host::disk_full"
-        assert "to spare" in result.stderr
+        assert "available" in result.stderr
         assert sorted(data.rglob("fetched*")) == []
 
 

@@ -36,13 +36,13 @@ def test_what_the_user_may_not_write_goes_through_sudo(debian: Debian) -> None:
 
 def test_openssh_tells_signals_and_leaves_the_background_alone(debian: Debian) -> None:
     killed = debian.provision('"shell" { inline "kill -KILL $$" }', status=12)
-    assert "was ended by SIGKILL" in killed.stderr
+    assert "was killed by SIGKILL" in killed.stderr
     debian.provision('"shell" { inline "sleep 3601 & echo started" }')
     assert debian.run("pgrep -c sleep").strip() != "0"
     log = (debian.vmctl.home("web") / "provision.log").read_text()
-    assert "still holds its output open, and is not waited for" in log
+    assert "still holds the output of the step open; not waiting for it" in log
     killed = debian.provision('"shell" { inline "sleep 3602 & kill -TERM $$" }', status=12)
-    assert "was ended by SIGTERM" in killed.stderr
+    assert "was killed by SIGTERM" in killed.stderr
 
 
 def test_a_connection_that_ends_under_a_step_is_lost(debian: Debian) -> None:

@@ -52,7 +52,7 @@ def test_a_disk_without_anything_to_boot(vmctl: Vmctl) -> None:
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "16M"], check=True)
     result = _up(vmctl, disk)
     prove(result, "vm_manager::guest::boot_failed", evidence="No bootable device")
-    assert "the firmware found nothing to boot" in result.stderr
+    assert "the firmware found nothing bootable" in result.stderr
     assert "the guest's screen" in result.stderr
     failure = vmctl("status", "odd", "--json").json["vm"]["last_failure"]
     assert (failure["operation"], failure["code"]) == ("wait", "vm_manager::guest::boot_failed")
@@ -60,14 +60,14 @@ def test_a_disk_without_anything_to_boot(vmctl: Vmctl) -> None:
 
 def test_a_boot_loader_that_waits_at_its_prompt(vmctl: Vmctl, tiny: TinyGuest) -> None:
     result = _up(vmctl, without_root_file_system(tiny.image, vmctl.directory / "disk.raw"))
-    assert "error[vm_manager::guest::boot_failed]: the boot loader stopped and waits at its prompt" in result.stderr
+    assert "error[vm_manager::guest::boot_failed]: the boot loader stopped at its prompt" in result.stderr
     assert "| grub>" in result.stderr
     assert "unknown filesystem" in result.stderr
 
 
 def test_a_boot_loader_that_speaks_on_the_screen_only(vmctl: Vmctl, tiny: TinyGuest) -> None:
     result = _up(vmctl, without_root_file_system(tiny.image, vmctl.directory / "disk.raw", serial=False))
-    assert "the boot loader stopped and waits at its prompt" in result.stderr
+    assert "the boot loader stopped at its prompt" in result.stderr
     screen = result.stderr.split("evidence: the guest's screen", 1)[1]
     assert "| grub>" in screen
     assert (vmctl.home("odd") / "console.log").read_bytes() == b""
@@ -88,7 +88,7 @@ def test_a_guest_that_comes_back_with_another_host_key(running: Vmctl) -> None:
     (running.home("tiny") / "known_hosts").write_text(f"tiny {generate_key_pair('x').public}\n")
     result = running("restart", "tiny", status=11)
     assert result.code == "vm_manager::ssh::host_key_mismatch"
-    assert "another SSH host key than the pinned one" in result.stderr
+    assert "a different SSH host key than the pinned one" in result.stderr
 
 
 # Waits with limits of their own: those of the backend are made for people.
@@ -136,7 +136,7 @@ def test_a_guest_without_an_address(vmctl: Vmctl, tiny: TinyGuest, wait: _Wait) 
     assert isinstance(error, BootTimeout)
     assert "has made no progress" in str(error)
     assert "still waiting for the guest's network" in str(error)
-    assert "took no address: it needs DHCP" in error.diagnostic.help[0]
+    assert "has no address: it needs DHCP" in error.diagnostic.help[0]
     assert phases[-2:] == ["kernel started", "system started"]
 
 
@@ -145,7 +145,7 @@ def test_a_guest_in_which_nothing_listens(vmctl: Vmctl, tiny: TinyGuest, wait: _
     error, phases = wait(_LONG_S, 30)
     assert isinstance(error, BootTimeout)
     assert "still waiting for sshd" in str(error)
-    assert "nothing listens on its SSH port" in error.diagnostic.help[0]
+    assert "nothing is listening on its SSH port" in error.diagnostic.help[0]
     assert "refused by the guest, or closed at once" in error.diagnostic.evidence[0].lines
     assert phases[-1] == "network up"
 

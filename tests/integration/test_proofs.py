@@ -120,7 +120,7 @@ def test_a_seed_that_does_not_fit(blank: Vmctl, tmp_path: Path) -> None:
 
 def test_a_guest_whose_sshd_never_answers(blank: Vmctl) -> None:
     blank("up")
-    prove(blank("ssh", "blank", status=None), "vm_manager::ssh::failed", evidence="stays silent")
+    prove(blank("ssh", "blank", status=None), "vm_manager::ssh::failed", evidence="no answer from the guest")
 
 
 def test_a_key_that_does_not_exist(blank: Vmctl) -> None:

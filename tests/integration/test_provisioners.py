@@ -166,11 +166,11 @@ def test_a_step_that_closes_its_outputs_is_waited_for(guest: Guest) -> None:
     ("inline", "how"),
     [
         ("exit 3", "exited with 3"),
-        ("kill -KILL $$", "was ended by SIGKILL"),
-        ("kill -TERM $$", "was ended by SIGTERM"),
-        ("sh -c 'kill -SEGV $$'; exit $?", "a command of the step was ended by SIGSEGV"),
-        ("nosuchcommand", "the guest knows no such command"),
-        ("/etc/passwd", "could not execute it"),
+        ("kill -KILL $$", "was killed by SIGKILL"),
+        ("kill -TERM $$", "was killed by SIGTERM"),
+        ("sh -c 'kill -SEGV $$'; exit $?", "a command of the step was killed by SIGSEGV"),
+        ("nosuchcommand", "was not found in the guest"),
+        ("/etc/passwd", "is not executable"),
     ],
 )
 def test_how_a_step_ended_is_said_exactly(guest: Guest, inline: str, how: str) -> None:

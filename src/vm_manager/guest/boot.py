@@ -80,30 +80,36 @@ class Phase(StrEnum):
 
 
 _WAITING_FOR = {
-    Phase.BOOT: ("the guest's network", "the guest may not boot, or has no network: its console shows how far it came"),
+    Phase.BOOT: (
+        "the guest's network",
+        "the guest may have failed to boot or have no network: its console shows how far it got",
+    ),
     Phase.KERNEL: (
         "the guest's system to start",
-        "the guest's kernel runs, but has started nothing yet: its console shows what it waits for, often its root disk",
+        "the guest's kernel is running but has started nothing yet: see its console for what it waits for, often its root disk",
     ),
     Phase.USERSPACE: (
         "the guest's network",
-        "the guest runs, but took no address: it needs DHCP on its first network card, and a driver for virtio-net",
+        "the guest is running but has no address: it needs DHCP on its first network card, and a virtio-net driver",
     ),
-    Phase.SSHD: ("sshd", "the guest has network, but nothing listens on its SSH port: is openssh-server in the image?"),
-    Phase.LOGIN: ("a login", "sshd answers, but nobody can log in: see the console for what cloud-init did"),
+    Phase.SSHD: (
+        "sshd",
+        "the guest has network, but nothing is listening on its SSH port: is openssh-server installed in the image?",
+    ),
+    Phase.LOGIN: ("a login", "sshd answers, but logins fail: see the console for what cloud-init did"),
     Phase.CLOUD_INIT: (
         "cloud-init",
-        "cloud-init still works in the guest: `vmctl ssh` and look at `cloud-init status --long`",
+        "cloud-init is still running in the guest: use `vmctl ssh` and run `cloud-init status --long`",
     ),
 }
 
-_SILENT = "accepted by QEMU; the guest stays silent"
+_SILENT = "accepted by QEMU, but no answer from the guest"
 _SEEN = {
     Phase.BOOT: _SILENT,
     Phase.KERNEL: _SILENT,
     Phase.USERSPACE: _SILENT,
     Phase.SSHD: "refused by the guest, or closed at once",
-    Phase.LOGIN: "sshd's banner came",
+    Phase.LOGIN: "received the SSH banner",
     Phase.CLOUD_INIT: "logged in",
 }
 # What the console tells while the network is silent.
@@ -199,7 +205,7 @@ class _Wait:
         except QemuInternalError as stopped:
             if self.guest.accelerated and stopped_at_boot(self._progress, self._stage()):
                 evidence = stopped.diagnostic.evidence
-                raise KvmUnusable("KVM does not boot the guest: QEMU had to stop it", evidence=evidence) from stopped
+                raise KvmUnusable("KVM does not boot the guest: QEMU stopped it", evidence=evidence) from stopped
             raise
         self._progress.look(bool(text))
 
@@ -227,10 +233,10 @@ class _Wait:
     def _restarting(self) -> BootFailed:
         phase = self._furthest
         return BootFailed(
-            "the guest keeps rebooting: {number} times before it got further",
+            "the guest keeps rebooting: {number} times without getting further",
             {"number": self._progress.restarts},
-            help=("its console, or its screen, shows how far it comes each time before it restarts",),
-            evidence=(*self._screen(), Evidence("probe", "how far it came", (phase.value,))),
+            help=("its console or screen shows how far it gets before each reboot",),
+            evidence=(*self._screen(), Evidence("probe", "progress", (phase.value,))),
             elapsed_s=self.deadline.elapsed_s,
         )
 
@@ -261,7 +267,7 @@ class _Wait:
             if self._verified:
                 raise
             self._trust_on_first_use(endpoint)
-            raise SshFailed("another key is pinned now") from mismatch
+            raise SshFailed("a different key is now pinned") from mismatch
         except AuthFailed as refusal:
             if line := missed_its_seed(self._console.text):
                 raise seed_not_found(line) from refusal
@@ -271,7 +277,7 @@ class _Wait:
             if refused_s > _AUTH_GRACE_S or min(refused_s, self._progress.still_s) > _AUTH_STILL_S:
                 raise
             self.deadline.pause(1.0)
-            raise SshFailed("the key is refused so far") from refusal
+            raise SshFailed("the key is still rejected") from refusal
 
     def _connect(self, endpoint: Endpoint) -> SshSession:
         guest = self.guest
@@ -289,8 +295,8 @@ class _Wait:
         write_atomically(self.guest.known_hosts, known_hosts_text(self.guest.name, (key,)).encode())
         self._verified = True
         finding = HostKeyMismatch(
-            "the guest did not take the SSH host key of its seed, so its first connection could not be verified",
-            help=("nothing, if the image is known to bring a host key of its own: that one is pinned from now on",),
+            "the guest did not use the SSH host key from its seed, so the first connection could not be verified",
+            help=("no action needed if the image has its own host key: that key is now pinned",),
             notes=(f"pinned: {key}",),
         )
         self.warn(finding)
@@ -307,7 +313,7 @@ class _Wait:
         return BootTimeout(
             "the guest {why}: still waiting for {what}",
             {"why": why, "what": phase.waiting_for},
-            help=(phase.hint, "if it is only slow, `boot-timeout` in the VMFile gives it longer"),
+            help=(phase.hint, "if it is just slow, raise `boot-timeout` in the VMFile"),
             evidence=(
                 Evidence("probe", "the last attempt to reach it by SSH", (phase.seen,)),
                 *(self._screen() if phase in _STAGES.values() else ()),

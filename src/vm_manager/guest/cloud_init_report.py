@@ -61,7 +61,7 @@ _MODULE = re.compile(r"\('([A-Za-z0-9_-]+)', ", re.DOTALL)
 _RUN_PARTS = re.compile(r"Runparts: \d+ failures \(([^()]*)\)")
 _UNREAD, _UNKNOWN = "Failed loading yaml blob", "Unhandled non-multipart"
 # In place of the message, which quotes the text itself.
-_IGNORED = "user-data without a header that cloud-init knows is ignored"
+_IGNORED = "user-data without a known header is ignored"
 _STAGES = ("init-local", "init", "modules-config", "modules-final")
 # The keys of user-data that a module works for, where they are not called as it is.
 _KEYS = {

@@ -46,11 +46,11 @@ def await_cloud_init(
     """
     said = session.capture("sh", deadline, tick, [WAIT_SCRIPT.encode()])
     if said.status == 127:
-        warn(_unused("there is no cloud-init in the guest, so nothing of its seed has been applied"))
+        warn(_unused("cloud-init is not installed in the guest, so the seed was not applied"))
         return
     report = read_report(said.stdout)
     if report.outcome is Outcome.DISABLED:
-        warn(_unused("cloud-init is disabled in the guest, so nothing of its seed has been applied"))
+        warn(_unused("cloud-init is disabled in the guest, so the seed was not applied"))
         return
     failure = _endless() if said.cut else _failure(report, watch)
     if report.warnings:
@@ -75,8 +75,8 @@ def _output_log(session: SshSession, deadline: Deadline, tick: Callable[[], None
 
 def _endless() -> CloudInitFailed:
     return CloudInitFailed(
-        "the guest says more of cloud-init than anybody would read, so it was cut off",
-        help=("look at `cloud-init status --long` in the guest: what it prints there is not cloud-init's own report",),
+        "the guest's cloud-init report is too long and was truncated",
+        help=("run `cloud-init status --long` in the guest: it does not print a regular cloud-init report",),
     )
 
 
@@ -86,13 +86,13 @@ def _failure(report: Report, watch: CloudInitWatch) -> CloudInitFailed | None:
         case Outcome.NO_SEED:
             return _seed_not_found(evidence)
         case Outcome.DIED | Outcome.UNREADABLE:
-            return CloudInitFailed("cloud-init ended in the guest without a result", evidence=evidence)
+            return CloudInitFailed("cloud-init exited in the guest without a result", evidence=evidence)
     if not report.errors:
         return None
     label = watch.locate(report.keys)
     labels = (label,) if label else ()
     if not report.modules:
-        return CloudInitFailed("cloud-init ended with errors in the guest", evidence=evidence, labels=labels)
+        return CloudInitFailed("cloud-init finished with errors in the guest", evidence=evidence, labels=labels)
     more = ("…",) if len(report.modules) > _MODULES else ()
     modules = ", ".join((*report.modules[:_MODULES], *more))
     return CloudInitFailed(
@@ -109,8 +109,7 @@ def _seed_not_found(evidence: tuple[Evidence, ...]) -> CloudInitFailed:
     return CloudInitFailed(
         "cloud-init did not find its seed in the guest",
         help=(
-            "let the image look for it: NoCloud has to be in cloud-init's datasource_list, and virtio-scsi "
-            "CD-ROMs in its kernel",
+            "the image needs NoCloud in cloud-init's datasource_list, and a kernel that supports virtio-scsi CD-ROMs",
         ),
         evidence=evidence,
     )
@@ -119,14 +118,14 @@ def _seed_not_found(evidence: tuple[Evidence, ...]) -> CloudInitFailed:
 def _warning(report: Report) -> CloudInitFailed:
     return CloudInitFailed(
         "cloud-init had recoverable errors in the guest",
-        help=("look at `cloud-init status --long` in the guest, and correct the user-data where it is to blame",),
+        help=("run `cloud-init status --long` in the guest, and fix the user-data if it is the cause",),
         evidence=_evidence(report.warnings),
     )
 
 
 def _unused(message: str) -> CloudInitFailed:
     return CloudInitFailed(
-        message, help=("nothing, if the image is meant to be so: the guest counts as ready when a login works",)
+        message, help=("no action needed if that is intended: the guest is ready once a login works",)
     )
 
 

@@ -32,7 +32,9 @@ def credentials_for(
     Raises: `ssh::no_key` when `key` does not exist.
     """
     if key is not None and not key.is_file():
-        raise NoKey("the private key {path} does not exist", {"path": str(key)}, help=("check what `--key` names",))
+        raise NoKey(
+            "the private key {path} does not exist", {"path": str(key)}, help=("check the path given to `--key`",)
+        )
     chosen = next((path for path in _specific_keys(spec, files, key) if path.exists()), None)
     if chosen is not None:
         return Credentials(user or spec.access.user, (chosen,), agent=False)

@@ -34,14 +34,14 @@ def doubts(
     if stage is not Stage.FIRMWARE or seen is None or seen.disk_writes:
         return None
     if progress.restarts >= _RESTARTS:
-        return _finding("restarts again and again before its kernel says anything", f"{progress.restarts} restarts")
+        return _finding("keeps rebooting before its kernel prints anything", f"{progress.restarts} restarts")
     still_s = progress.still_s
     if still_s < _STILL_S:
         return None
     if not seen.disk_operations:
         return _finding("has not even read its disk", f"no disk operation in {round(still_s)} s")
     if still_s >= stall_limit_s or _stands_still(execution):
-        return _finding("stands still before its kernel says anything", f"nothing has moved for {round(still_s)} s")
+        return _finding("hangs before its kernel prints anything", f"no activity for {round(still_s)} s")
     return None
 
 

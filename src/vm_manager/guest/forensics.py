@@ -47,16 +47,16 @@ _ENDS = (
     _End(
         re.compile(r"No bootable (device|option or device was found)"),
         6,
-        "the firmware found nothing to boot on the guest's disk",
-        "use an image of a whole disk with a boot loader for the guest's firmware; this one may be empty or for another",
+        "the firmware found nothing bootable on the guest's disk",
+        "use a whole-disk image with a boot loader for the guest's firmware; this one may be empty or for a different firmware",
     ),
     _End(
         re.compile(
             r"^\s*grub( rescue)?> ?\S*$|Press any key to continue\.\.\.|error: you need to load the kernel first"
         ),
         3,
-        "the boot loader stopped and waits at its prompt",
-        "the image's boot loader does not find its configuration or a kernel: what it said stands above its prompt",
+        "the boot loader stopped at its prompt",
+        "the boot loader found no configuration or kernel: see its messages above the prompt",
     ),
     _End(
         re.compile(
@@ -65,7 +65,7 @@ _ENDS = (
         ),
         4,
         "the guest's boot ended in an emergency shell",
-        "the guest did not find or mount a file system, or a service it cannot do without failed: see the lines above",
+        "the guest could not mount a file system, or an essential service failed: see the lines above",
     ),
 )
 

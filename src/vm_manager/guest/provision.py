@@ -96,7 +96,7 @@ class _Step:
                 notes=(f"during provisioning step {self._number}: {self._command}",)
             ) from error.__cause__
         if ended.left_behind:
-            log.line("=== something that the step started still holds its output open, and is not waited for")
+            log.line("=== a background process still holds the output of the step open; not waiting for it")
         if ended.status != 0:
             raise self._failure(ended)
 
@@ -141,10 +141,10 @@ class _Step:
         try:
             said = self._run.session.capture(SAVE, deadline, self._tick, [content])
         except TimeoutError as error:
-            raise _not_saved(notes=(f"the guest had not done so after {round(_SAVE_S)} s",)) from error
+            raise _not_saved(notes=(f"the guest had not finished after {round(_SAVE_S)} s",)) from error
         directory = directory_of(said.stdout)
         if said.status != 0 or directory is None:
-            lines = (*said.stderr.splitlines()[-5:], *(("… it said more, which was not read …",) if said.cut else ()))
+            lines = (*said.stderr.splitlines()[-5:], *(("… output truncated …",) if said.cut else ()))
             raise _not_saved(*lines)
         return directory
 
@@ -173,13 +173,13 @@ class _Step:
 
     def _failure(self, ended: Ended) -> ProvisionFailed:
         name, notes = self._run.name, () if ended.signal else _meaning(ended.status)
-        how = "was ended by {signal}" if ended.signal else "exited with {status}"
+        how = "was killed by {signal}" if ended.signal else "exited with {status}"
         error = ProvisionFailed(
             f"provisioning step {{number}} {how}",
             {"number": self._number, "status": ended.status, **({"signal": ended.signal} if ended.signal else {})},
             help=(
-                f"correct the step, then `vmctl up` goes on from step {self._number}",
-                f"look around in the guest: `vmctl ssh {name}`",
+                f"fix the step, then run `vmctl up` to continue from step {self._number}",
+                f"inspect the guest with `vmctl ssh {name}`",
             ),
             notes=(f"command: {self._command}", *notes),
             evidence=(self._output.evidence(),),
@@ -190,20 +190,20 @@ class _Step:
 
 def _not_saved(*said: str, notes: tuple[str, ...] = ()) -> ProvisionFailed:
     return ProvisionFailed(
-        "no temporary directory could be made in the guest",
-        help=("make room in the guest's /tmp, and let the user write there",),
+        "could not create a temporary directory in the guest",
+        help=("free up space in the guest's /tmp, and make it writable for the user",),
         notes=notes,
-        evidence=(Evidence("guest", "what the guest said", said),) if said else (),
+        evidence=(Evidence("guest", "the guest's output", said),) if said else (),
     )
 
 
 def _meaning(status: int) -> tuple[str, ...]:
     """What a status says by the conventions of shells. Source: POSIX, Shell Command Language, 2.8.2."""
     if status == 126:
-        return ("status 126: the guest found the command, but could not execute it",)
+        return ("status 126: the command was found in the guest, but is not executable",)
     if status == 127:
-        return ("status 127: the guest knows no such command, or not the interpreter in the script's first line",)
+        return ("status 127: the command, or the interpreter in the script's first line, was not found in the guest",)
     try:
-        return (f"status {status}: a command of the step was ended by {signal.Signals(status - 128).name}",)
+        return (f"status {status}: a command of the step was killed by {signal.Signals(status - 128).name}",)
     except ValueError:
         return ()

@@ -28,12 +28,12 @@ def write_seed(path: Path, files: Mapping[str, bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
     except PyCdlibException as error:
-        raise SeedIsoFailed("the seed image could not be made") from error
+        raise SeedIsoFailed("could not create the seed image") from error
     except OSError as error:
         refusal = diagnosed(error, path)
         refusal.__cause__ = error
         raise SeedIsoFailed(
-            "the seed image {path} could not be written", {"path": str(path)}, help=refusal.diagnostic.help
+            "could not write the seed image {path}", {"path": str(path)}, help=refusal.diagnostic.help
         ) from refusal
 
 

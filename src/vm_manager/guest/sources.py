@@ -79,7 +79,7 @@ def _exactly(file: BinaryIO, path: Path, size_bytes: int, before: os.stat_result
         after = os.fstat(file.fileno())
         if not data or (after.st_size, after.st_mtime_ns) != (size_bytes, before.st_mtime_ns):
             raise ProvisionFailed(
-                "{path} was changed while it was sent", {"path": str(path)}, help=("run the command again",)
+                "{path} changed while it was being sent", {"path": str(path)}, help=("run the command again",)
             )
         yield data
 

@@ -122,13 +122,13 @@ class SshSession:
             deadline.cancel.raise_if_cancelled()
             if isinstance(error, paramiko.BadHostKeyException):
                 raise HostKeyMismatch(
-                    "the guest at {host}:{port} has another SSH host key than the pinned one",
+                    "the guest at {host}:{port} has a different SSH host key than the pinned one",
                     {"host": endpoint.host, "port": endpoint.port},
                 ) from error
             if isinstance(error, paramiko.AuthenticationException):
-                raise AuthFailed("the guest refused the key of user '{user}'", {"user": credentials.user}) from error
+                raise AuthFailed("the guest rejected the key of user '{user}'", {"user": credentials.user}) from error
             if isinstance(error, (paramiko.SSHException, OSError, EOFError)):
-                raise SshFailed("no SSH session could be opened", retryable=True) from error
+                raise SshFailed("could not open an SSH session", retryable=True) from error
             raise
         return cls(client)
 
@@ -233,7 +233,7 @@ def offered_host_key(endpoint: Endpoint, deadline: Deadline | None = None) -> st
             key = transport.get_remote_server_key()
     except (paramiko.SSHException, OSError, EOFError) as error:
         deadline.cancel.raise_if_cancelled()
-        raise SshFailed("the guest showed no SSH host key", retryable=True) from error
+        raise SshFailed("the guest presented no SSH host key", retryable=True) from error
     return f"{key.get_name()} {key.get_base64()}"
 
 
@@ -362,7 +362,7 @@ class _Conversation:
         self._drain()
         self._tick()
         if self._deadline.expired:
-            raise TimeoutError("the command did not end in time")
+            raise TimeoutError("the command timed out")
 
     def _listen(self) -> None:
         if self._channel.eof_received:
@@ -394,7 +394,7 @@ class _Conversation:
         """Raises: `ssh::failed` for a server that sends without being asked for more, faster than it is read."""
         unread = self._unread()
         if unread > UNREAD_BYTES:
-            raise SshFailed("the guest's SSH server sent {bytes} bytes that nobody had room for", {"bytes": unread})
+            raise SshFailed("the guest's SSH server sent {bytes} bytes too many", {"bytes": unread})
 
     def _say(self, stream: Stream, data: bytes) -> None:
         self._heard_bytes += len(data)
@@ -434,6 +434,6 @@ def _usable(credentials: Credentials) -> list[str]:
     if usable or credentials.agent:
         return usable
     if locked:
-        help_text = f"load it into an agent: `ssh-add {locked[0]}`"
+        help_text = f"add it to an agent: `ssh-add {locked[0]}`"
         raise NoKey("the private key {path} has a passphrase", {"path": locked[0]}, help=(help_text,))
-    raise NoKey("there is no private key to log in with")
+    raise NoKey("no private key to log in with")

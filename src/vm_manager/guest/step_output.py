@@ -69,7 +69,7 @@ class StepOutput:
         text = self._secrets.hidden_in(text)
         lines = text[-_TAIL_CHARS:].splitlines()
         truncated = self._cut or len(text) > _TAIL_CHARS or len(lines) > _TAIL_LINES
-        return Evidence("provision", "what the step said", excerpt(lines, _TAIL_LINES), str(self._log.path), truncated)
+        return Evidence("provision", "output of the step", excerpt(lines, _TAIL_LINES), str(self._log.path), truncated)
 
 
 class ProvisionLog:

@@ -51,12 +51,12 @@ class WarySocket:
         if size > _PACKET_BYTES:
             raise TooMuch(f"the server announced a packet of {size} bytes")
         if self._unread is not None and self._unread() > UNREAD_BYTES:
-            raise TooMuch("the server sent more than it was asked for")
+            raise TooMuch("the server sent more data than requested")
         data = self._connection.recv(size)
         if self._left is not None:
             self._left -= len(data)
             if self._left < 0:
-                raise TooMuch("the server sent too much before the login")
+                raise TooMuch("the server sent too much data before login")
         return data
 
     def send(self, data: bytes) -> int:

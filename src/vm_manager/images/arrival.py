@@ -88,8 +88,8 @@ class Arrival:
             raise ImageRefused(
                 "{name} is a web page, not a disk image",
                 {"name": self._name},
-                help=("check the URL: open it in a browser, and copy the address of the image itself",),
-                evidence=(Evidence("http", "the page begins", _lines(head), truncated=True),),
+                help=("check the URL: open it in a browser, and copy the download link of the image",),
+                evidence=(Evidence("http", "start of the page", _lines(head), truncated=True),),
             )
         if expander := expander_for(head):
             room = Room(self._name, self._expanded.parent, self._limit_bytes)

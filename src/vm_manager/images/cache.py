@@ -309,7 +309,7 @@ def _accepted(new: Path, fetched: Fetched, source: Source, sizes: SizeLimits, ca
         info = require_acceptable(new, sizes)
         require_sound(new, info.format)
     except (ImageRefused, ImageTooLarge, FormatDetectionFailed, ConversionFailed) as error:
-        raise error.enrich(notes=(f"it was fetched from {redacted(source.url)}, and is not kept",)) from error.__cause__
+        raise error.enrich(notes=(f"it was downloaded from {redacted(source.url)} and discarded",)) from error.__cause__
     return _Content(
         fetched.digests,
         fetched.size_bytes,

@@ -36,8 +36,8 @@ def digest_in_list(list_url: str, image_url: str, cancel: CancelToken, limits: L
         raise DownloadFailed(
             "the list {list} has no checksum for {name}",
             {"list": redacted(list_url), "name": name},
-            help=("check that checksum-url is the list that belongs to the image",),
-            evidence=(Evidence("http", "what the list has", names, truncated=len(names) == 6),),
+            help=("check that checksum-url points to the list for this image",),
+            evidence=(Evidence("http", "contents of the list", names, truncated=len(names) == 6),),
         )
     return max(found, key=len)
 

@@ -106,10 +106,10 @@ class Expander:
     def finish(self) -> None:
         """The file has ended. Raises: `image::format_detection_failed` when it was cut off."""
         if self._begun:
-            raise FormatDetectionFailed("the {kind} file was cut off", {"kind": self.kind}, help=(_FETCH_ANEW,))
+            raise FormatDetectionFailed("the {kind} file is truncated", {"kind": self.kind}, help=(_FETCH_ANEW,))
 
 
-_FETCH_ANEW = "run the command again; should it fail again, the file is damaged where it comes from"
+_FETCH_ANEW = "run the command again; if it fails again, the file is damaged at its source"
 
 
 def expander_for(head: bytes) -> Expander | None:

@@ -267,14 +267,14 @@ class _Fetch:
             raise answer.refusal(self._source.url)
         if (encoding := _encoding(answer)) not in _ENCODINGS:
             raise DownloadFailed(
-                "the server sent {url} encoded, although it was asked not to",
+                "the server sent {url} with a content encoding that was not requested",
                 {"url": redacted(self._source.url)},
                 evidence=(Evidence("http", "answer", (f"Content-Encoding: {encoding[:100]}",)),),
             )
         length = answer.headers.get("Content-Length")
         if length is not None and not _is_number(length):
             raise DownloadFailed(
-                "the server gave {url} a length that is no number",
+                "the server sent an invalid length for {url}",
                 {"url": redacted(self._source.url)},
                 evidence=(Evidence("http", "answer", (f"Content-Length: {length[:100]}",)),),
             )

@@ -108,9 +108,9 @@ class Answer:
     def _too_slow(self) -> DownloadFailed:
         limits = self._limits
         return DownloadFailed(
-            "{url} comes too slowly: less than {rate} bytes a second for {seconds} s",
+            "{url} is too slow: less than {rate} bytes per second for {seconds} s",
             {"url": redacted(self.url), "rate": round(limits.least_rate), "seconds": round(limits.window_s)},
-            help=("run the command again later, or name another server that has the image",),
+            help=("run the command again later, or use another mirror",),
             retryable=True,
         )
 
@@ -135,11 +135,11 @@ class Answer:
         if self.status in (404, 410):
             help = "check the URL"
         elif self.status in TRANSIENT:
-            help = "the fault is the server's: run the command again later"
+            help = "the server has a problem: try again later"
         else:
-            help = "check that the server lets you have it"
+            help = "check that you have access to it"
         return DownloadFailed(
-            "the server refused {url}",
+            "the server rejected {url}",
             {"url": redacted(url)},
             help=(help,),
             notes=_elsewhere(url, self.url),
@@ -211,7 +211,7 @@ def _translated(url: str, cancel: CancelToken) -> Iterator[None]:
         # Not `from error`: its text quotes the URL with all that is secret in it.
         reason = Evidence("http", type(error).__name__, (cut_urls(without_secrets_of(str(error), url))[:500],))
         raise DownloadFailed(
-            "{url} could not be fetched", {"url": redacted(url)}, evidence=(reason,), retryable=_is_transient(error)
+            "could not download {url}", {"url": redacted(url)}, evidence=(reason,), retryable=_is_transient(error)
         ) from _root(error)
 
 
@@ -286,7 +286,7 @@ def _send(
         try:
             answer = answers.get(timeout=limits.head_s)
         except Empty:
-            answer = requests.exceptions.ReadTimeout(f"the server gave no answer in {round(limits.head_s)} s")
+            answer = requests.exceptions.ReadTimeout(f"no response from the server in {round(limits.head_s)} s")
             abandoned.set()
             wire.shut_down()
     if answer is None:
@@ -308,24 +308,24 @@ def _redirected(url: str, at: str, target: str, seen: set[str]) -> str:
     shown = {"url": redacted(url), "to": redacted(to)}
     notes = (f"redirected to {redacted(to)}",)
     if to in seen:
-        raise DownloadFailed("{url} is redirected in a circle, back to {to}", shown, notes=notes, help=_CHECK)
+        raise DownloadFailed("redirect loop: {url} leads back to {to}", shown, notes=notes, help=_CHECK)
     if len(seen) >= _MOST_REDIRECTS:
         raise DownloadFailed(
-            "{url} is redirected more than {most} times", {**shown, "most": _MOST_REDIRECTS}, notes=notes, help=_CHECK
+            "{url} has more than {most} redirects", {**shown, "most": _MOST_REDIRECTS}, notes=notes, help=_CHECK
         )
     schemes = urlsplit(at).scheme.lower(), urlsplit(to).scheme.lower()
     if schemes[1] not in _PORTS:
-        raise DownloadFailed("{url} is redirected to {to}, which is no http or https URL", shown, help=_CHECK)
+        raise DownloadFailed("{url} is redirected to {to}, which is not an http or https URL", shown, help=_CHECK)
     if schemes == ("https", "http"):
         raise DownloadFailed(
             "{url} is redirected from https to plain http: {to}",
             shown,
-            help=("name a URL that is served over https all the way; anyone could change the image on the way",),
+            help=("use a URL that stays on https; over plain http the image could be modified in transit",),
         )
     return to
 
 
-_CHECK = ("check the URL: open it in a browser and copy the address that it ends at",)
+_CHECK = ("check the URL: open it in a browser and copy the final address",)
 
 
 def _may_carry_secrets(url: str) -> bool:

@@ -34,9 +34,9 @@ class Room:
 def too_large(name: str, size: int | None, limit_bytes: int, what: str = "the image") -> ImageTooLarge:
     """The failure that an image beyond a limit is. size: None: nobody knows how large it would have become."""
     wanted = -(-(2 * limit_bytes if size is None else size) // _GIB)
-    has = "becomes longer than" if size is None else f"has {size} bytes, more than"
+    has = "grows beyond" if size is None else f"has {size} bytes, more than"
     return ImageTooLarge(
-        "{what} {name} {has} the {limit} bytes that are allowed",
+        "{what} {name} {has} the limit of {limit} bytes",
         {"what": what, "name": name, "has": has, "limit": limit_bytes},
-        help=(f"if you trust it, allow more with VMCTL_MAX_IMAGE_SIZE={wanted}GiB in the environment",),
+        help=(f"if you trust it, set VMCTL_MAX_IMAGE_SIZE={wanted}GiB to raise the limit",),
     )

@@ -27,7 +27,7 @@ def source_of(image: ImageSource, cancel: CancelToken, limits: Limits | None = N
     elif (scheme := urlsplit(url).scheme.lower()) in ("http", "https", "file"):
         source = Source(url=url)
     else:
-        raise Usage("images of the scheme '{scheme}' cannot be fetched", {"scheme": scheme}, help=(_SCHEMES,))
+        raise Usage("unsupported image URL scheme: '{scheme}'", {"scheme": scheme}, help=(_SCHEMES,))
     source = replace(source, digests=(*source.digests, *image.digests))
     if image.checksum_url:
         listed = digest_in_list(image.checksum_url, url, cancel, limits)
@@ -35,4 +35,4 @@ def source_of(image: ImageSource, cancel: CancelToken, limits: Limits | None = N
     return source
 
 
-_SCHEMES = "name an https, http, oci or file URL, or the path of a file"
+_SCHEMES = "use an https, http, oci or file URL, or a path"

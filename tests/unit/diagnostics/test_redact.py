@@ -139,9 +139,7 @@ _URL = "https://me:hunter2@example.org/disk.qcow2"
 
 
 def _failure() -> DownloadFailed:
-    error = DownloadFailed(
-        "{url} could not be fetched", {"url": _URL}, evidence=(Evidence("http", "x", (_URL, *_KEY)),)
-    )
+    error = DownloadFailed("could not download {url}", {"url": _URL}, evidence=(Evidence("http", "x", (_URL, *_KEY)),))
     error.__cause__ = OSError(f"cannot reach {_URL}")
     return error
 

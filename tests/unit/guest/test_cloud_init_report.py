@@ -161,7 +161,7 @@ def test_recoverable_errors_about_user_data_are_what_they_are_in_the_log(guest: 
     guest.finish(init={"recoverable_errors": {"WARNING": [quoted, unknown, "another"]}})
     report = guest.report()
     assert report.errors == (f'{_BLOB}\n  in "<unicode string>", line 2, column 1:',)
-    assert report.warnings == ("WARNING: another", "user-data without a header that cloud-init knows is ignored")
+    assert report.warnings == ("WARNING: another", "user-data without a known header is ignored")
 
 
 def test_user_data_of_no_known_type_is_a_warning_that_does_not_quote_it(guest: ScriptedGuest) -> None:

@@ -60,8 +60,8 @@ _LOGIN = "\r\nDebian GNU/Linux 12 web ttyS0\r\n\r\nweb login: "
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (_SEABIOS, "found nothing to boot"),
-        (_EDK2, "found nothing to boot"),
+        (_SEABIOS, "found nothing bootable"),
+        (_EDK2, "found nothing bootable"),
         (_RESCUE, "boot loader stopped"),
         (_PROMPT, "boot loader stopped"),
         ("error: file `/vmlinuz' not found.\r\n\r\nPress any key to continue...", "boot loader stopped"),

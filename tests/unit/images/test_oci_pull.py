@@ -68,15 +68,15 @@ def test_an_index_whose_image_is_gone(tmp_path: Path) -> None:
 def test_a_registry_that_is_not_there(tmp_path: Path) -> None:
     host = f"127.0.0.1:{closed_port()}"
     error = failure_of(f"{host}/image:1", tmp_path / "disk")
-    assert str(error) == f"registry {host} cannot be reached"
-    assert "nothing listens there" in error.diagnostic.help[0]
+    assert str(error) == f"registry {host} is unreachable"
+    assert "nothing is listening there" in error.diagnostic.help[0]
     assert error.diagnostic.retryable
     assert [cause.type for cause in error.diagnostic.causes] == ["DownloadFailed", "ConnectionRefusedError"]
 
 
 def test_a_registry_whose_name_nobody_knows(tmp_path: Path) -> None:
     error = failure_of("registry.invalid:5000/image:1", tmp_path / "disk")
-    assert "the name registry.invalid is not known here" in error.diagnostic.help[0]
+    assert "the name registry.invalid cannot be resolved" in error.diagnostic.help[0]
 
 
 def test_what_is_not_allowed_may_be_missing_as_well(tmp_path: Path) -> None:
@@ -106,11 +106,11 @@ def test_the_registrys_own_code_says_that_there_is_no_such_repository(tmp_path: 
     ("tags", "help"),
     [
         (Say.json({"tags": ["1.0.0", "1.2.3", "2.0.0"]}), "did you mean '1.2.3'?"),
-        (Say.json({"tags": ["nothing-like-it"]}), "name a tag that it has"),
-        (Say.json({"tags": ["1.2.\x1b4"]}), "name a tag that it has"),
-        (Say.json({"tags": None}), "name a tag that it has"),
-        (Say(200, b"garbage"), "name a tag that it has"),
-        (Say(403), "name a tag that it has"),
+        (Say.json({"tags": ["nothing-like-it"]}), "use an existing tag"),
+        (Say.json({"tags": ["1.2.\x1b4"]}), "use an existing tag"),
+        (Say.json({"tags": None}), "use an existing tag"),
+        (Say(200, b"garbage"), "use an existing tag"),
+        (Say(403), "use an existing tag"),
     ],
 )
 def test_a_tag_that_is_not_there(tmp_path: Path, tags: Say, help: str) -> None:
@@ -137,8 +137,8 @@ def test_a_registry_in_trouble_is_asked_again(tmp_path: Path, status: int) -> No
 def test_a_registry_that_sends_one_in_circles(tmp_path: Path) -> None:
     with scripted(lambda asked: Say(302, headers={"Location": asked.path})) as server:
         error = failure_of(f"{server.host}/image:1", tmp_path / "disk")
-    assert str(error) == f"oci://{server.host}/image:1 could not be pulled"
-    assert "in a circle" in error.diagnostic.notes[0]
+    assert str(error) == f"could not pull oci://{server.host}/image:1"
+    assert "redirect loop" in error.diagnostic.notes[0]
 
 
 def test_what_is_no_registry(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_what_is_no_registry(tmp_path: Path) -> None:
 def test_a_disk_that_the_registry_does_not_give_out(tmp_path: Path) -> None:
     with scripted(ScriptedRegistry(blob=lambda asked: Say(404))) as server:
         error = failure_of(f"{server.host}/image:1", tmp_path / "disk")
-    assert str(error) == f"the disk image of oci://{server.host}/image:1 could not be pulled"
+    assert str(error) == f"could not pull the disk image of oci://{server.host}/image:1"
     assert error.diagnostic.causes[0].code == "vm_manager::image::download_failed"
 
 
@@ -246,7 +246,7 @@ def test_something_else_than_an_image(tmp_path: Path) -> None:
         failure_of(f"{server.host}/image:1", tmp_path / "disk")
     with scripted(ScriptedRegistry(manifest=b'{"mediaType": "text/x"}', type="text/html")) as server:
         error = failure_of(f"{server.host}/image:1", tmp_path / "disk")
-    assert str(error) == f"oci://{server.host}/image:1 is no image, but something of the type text/x"
+    assert str(error) == f"oci://{server.host}/image:1 is not an image, but of type text/x"
 
 
 def test_an_image_without_a_disk(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_credentials_that_the_token_server_refuses(tmp_path: Path, docker: Path)
     ):
         log_in(docker, server.host)
         error = failure_of(f"{server.host}/image:1", tmp_path / "disk")
-    assert str(error) == f"registry {server.host} does not give 'image' to user 'me'"
+    assert str(error) == f"registry {server.host} denies user 'me' access to 'image'"
     assert str(docker / "config.json") in error.diagnostic.help[0]
     assert error.diagnostic.evidence[0].lines == ("HTTP 401 Unauthorized", "DENIED: denied")
 
@@ -141,7 +141,7 @@ def test_a_token_server_that_talks_nonsense(tmp_path: Path, answer: Say) -> None
         scripted(ScriptedRegistry(TokenServer().allow(f"http://{giver.host}/token"))) as server,
     ):
         error = failure_of(f"{server.host}/image:1", tmp_path / "disk")
-    assert str(error) == f"the token server of registry {server.host} gave no token"
+    assert str(error) == f"the token server of registry {server.host} returned no token"
 
 
 def test_a_token_server_that_is_not_there(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_credentials_are_not_sent_where_they_could_be_read(tmp_path: Path, docke
     with scripted(ScriptedRegistry(TokenServer().allow(realm))) as server:
         log_in(docker, server.host)
         error = failure_of(f"{server.host}/image:1", tmp_path / "disk")
-    assert "not safe" in str(error)
+    assert "not secure" in str(error)
 
 
 def test_a_token_server_does_not_send_the_credentials_on(tmp_path: Path, docker: Path) -> None:

@@ -98,9 +98,9 @@ def _read(path: Path) -> _Config:
             return _Config()
         except Unreadable as error:
             raise OciPullFailed(
-                "the credentials in {path} cannot be read",
+                "could not read the credentials in {path}",
                 {"path": str(path)},
-                help=(f"correct the file: `python3 -m json.tool '{path}'` shows where it is no JSON",),
+                help=(f"fix the file: `python3 -m json.tool '{path}'` shows where the JSON is invalid",),
                 evidence=(Evidence("probe", path.name, (str(error),)),),
             ) from None
 
@@ -116,7 +116,7 @@ def _from_file(auths: Mapping[str, _Auth], key: str, path: Path) -> Credentials 
     if entry.auth and not colon:
         # Not `from` what base64 said: it would quote what is secret.
         raise OciPullFailed(
-            "the credentials for {registry} in {path} are not what `docker login` writes",
+            "the credentials for {registry} in {path} are not in the format of `docker login`",
             {"registry": key, "path": str(path)},
             help=(f"log in again: `docker login {key}`",),
         )
@@ -135,15 +135,15 @@ def _ask(helper: str, key: str, path: Path) -> Credentials | None:
     name = f"docker-credential-{helper}"
     if not _HELPER_NAME.fullmatch(helper):
         raise OciPullFailed(
-            "{path} names a credential helper that cannot be one: {helper}",
+            "{path} has an invalid credential helper: {helper}",
             {"path": str(path), "helper": helper[:80]},
-            help=(f"correct `credsStore` or `credHelpers` in {path}",),
+            help=(f"fix `credsStore` or `credHelpers` in {path}",),
         )
     try:
         program = find_tool(name)
     except MissingTool as error:
         raise error.enrich(
-            help=(f"install the package that has `{name}`, or take it out of {path}",),
+            help=(f"install the package that provides `{name}`, or remove it from {path}",),
             notes=(f"it keeps the credentials for {key}, says {path}",),
         ) from None
     # The whole environment: a helper is the user's own, and finds its keys, its agent or its cloud by that.
@@ -159,9 +159,9 @@ def _ask(helper: str, key: str, path: Path) -> Credentials | None:
     except Unreadable:
         # Its answer is not quoted: it may hold the secret.
         raise OciPullFailed(
-            "the credential helper {helper} answered no JSON with Username and Secret",
+            "the credential helper {helper} did not return JSON with Username and Secret",
             {"helper": name},
-            help=(f"try it out: `echo {key} | {name} get`",),
+            help=(f"try it: `echo {key} | {name} get`",),
         ) from None
     if found.Username == _TOKEN_USER:
         return Credentials("", found.Secret, name, is_refresh_token=True)
@@ -173,8 +173,8 @@ def _helper_failed(name: str, key: str, error: ProcessFailed) -> OciPullFailed:
     said = [line for line in error.result.stdout.splitlines() if not line.lstrip().startswith("{")]
     lines = (*said[-3:], *error.result.stderr.splitlines()[-3:], describe_status(error.result.status))
     return OciPullFailed(
-        "the credential helper {helper} did not give the credentials for {registry}",
+        "the credential helper {helper} returned no credentials for {registry}",
         {"helper": name, "registry": key},
-        help=(f"try it out: `echo {key} | {name} get`",),
+        help=(f"try it: `echo {key} | {name} get`",),
         evidence=(Evidence("process", name, lines),),
     )

@@ -72,13 +72,13 @@ def unreachable(reference: OciReference, host: str, error: DownloadFailed) -> Oc
     """No usable answer came at all. host: that was asked, with its port."""
     if not error.diagnostic.retryable and error.__cause__ is None:
         return OciPullFailed(
-            "{image} could not be pulled", {"image": str(reference)}, help=error.diagnostic.help, notes=(str(error),)
+            "could not pull {image}", {"image": str(reference)}, help=error.diagnostic.help, notes=(str(error),)
         )
     is_registry = host == reference.registry or reference.registry in DOCKER
     return OciPullFailed(
-        "registry {registry} cannot be reached"
+        "registry {registry} is unreachable"
         if is_registry
-        else "{host}, which registry {registry} names, cannot be reached",
+        else "{host}, which registry {registry} refers to, is unreachable",
         {"registry": reference.registry, "host": host},
         help=(_how_to_reach(host, error.__cause__),),
         evidence=error.diagnostic.evidence,
@@ -89,26 +89,28 @@ def unreachable(reference: OciReference, host: str, error: DownloadFailed) -> Oc
 def _how_to_reach(host: str, cause: BaseException | None) -> str:
     match cause:
         case socket.gaierror():
-            return f"the name {host.partition(':')[0]} is not known here: check how it is written, and the network"
+            return f"the name {host.partition(':')[0]} cannot be resolved: check its spelling and the network"
         case ConnectionRefusedError():
-            return f"nothing listens there: start the registry, or name its port in the reference, as in oci://{host}/…"
+            return f"nothing is listening there: start the registry, or add its port to the reference, as in oci://{host}/…"
         case ssl.SSLCertVerificationError():
-            return "its certificate is not trusted here: name the authority's file in REQUESTS_CA_BUNDLE if it is one of yours"
+            return "its certificate is not trusted: if you trust its CA, set REQUESTS_CA_BUNDLE to the CA's file"
         case ssl.SSLError():
-            return "it does not speak TLS; plain HTTP is for registries on this host itself (localhost, 127.0.0.1)"
+            return (
+                "it does not speak TLS; plain HTTP is only allowed for registries on this host (localhost, 127.0.0.1)"
+            )
         case _:
-            return "check the network, and HTTPS_PROXY where a proxy leads out"
+            return "check the network, and HTTPS_PROXY if you need a proxy"
 
 
 def refused(reference: OciReference, reply: Reply, credentials: Credentials | None) -> OciPullFailed:
     """The registry, or the server that gives out its tokens, answered with 401 or 403."""
     args = {"repository": reference.repository, "registry": reference.registry}
-    note = "many registries say the same of a repository that does not exist"
+    note = "many registries answer the same for a repository that does not exist"
     if credentials is None:
         login = f"log in: `docker login {reference.registry}`"
-        token = f"{login}, or set GITHUB_TOKEN to a token that may read packages"
+        token = f"{login}, or set GITHUB_TOKEN to a token that can read packages"
         return OciPullFailed(
-            "registry {registry} gives '{repository}' to nobody who is not logged in",
+            "registry {registry} requires a login for '{repository}'",
             args,
             help=(token if reference.registry == GITHUB_REGISTRY else login,),
             notes=(note,),
@@ -116,9 +118,9 @@ def refused(reference: OciReference, reply: Reply, credentials: Credentials | No
         )
     who = f"user '{credentials.user}'" if credentials.user else "the token's owner"
     return OciPullFailed(
-        "registry {registry} does not give '{repository}' to {user}",
+        "registry {registry} denies {user} access to '{repository}'",
         {**args, "user": who},
-        help=(f"check the credentials from {credentials.origin}, and that {who} may read '{reference.repository}'",),
+        help=(f"check the credentials from {credentials.origin}, and that {who} can read '{reference.repository}'",),
         notes=(note,),
         evidence=(reply.evidence,),
     )
@@ -129,7 +131,7 @@ def no_repository(reference: OciReference, reply: Reply) -> OciPullFailed:
     return OciPullFailed(
         "registry {registry} has no repository '{repository}'",
         {"registry": reference.registry, "repository": reference.repository},
-        help=("check how the repository is written, with its namespace",),
+        help=("check the spelling of the repository, including its namespace",),
         evidence=(reply.evidence,),
     )
 
@@ -151,7 +153,7 @@ def no_tag(reference: OciReference, reply: Reply, tags: tuple[str, ...]) -> OciP
     return OciPullFailed(
         "'{repository}' has no tag '{tag}'",
         {"repository": reference.name, "tag": reference.version},
-        help=(f"did you mean '{near}'?" if near else "name a tag that it has",),
+        help=(f"did you mean '{near}'?" if near else "use an existing tag",),
         evidence=(reply.evidence, *((shown,) if tags else ())),
     )
 
@@ -159,11 +161,11 @@ def no_tag(reference: OciReference, reply: Reply, tags: tuple[str, ...]) -> OciP
 def in_trouble(reference: OciReference, reply: Reply) -> OciPullFailed:
     """Any other status."""
     if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
-        help = f"wait a while; who is logged in may pull more often: `docker login {reference.registry}`"
+        help = f"wait a while, or log in for a higher limit: `docker login {reference.registry}`"
     elif reply.status in TRANSIENT:
-        help = "the fault is the registry's: run the command again later"
+        help = "the registry has a problem: try again later"
     else:
-        help = "check that the reference names a registry"
+        help = "check that the reference points to a registry"
     return OciPullFailed(
         "registry {registry} answered with HTTP {status}",
         {"registry": reference.registry, "status": reply.status},

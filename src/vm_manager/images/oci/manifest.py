@@ -55,21 +55,21 @@ def read_manifest(body: bytes, content_type: str, reference: OciReference) -> Ma
     try:
         manifest = decoded(body, Manifest)
     except Unreadable as error:
-        raise _unusable("the manifest of {image} cannot be read", reference, (str(error),)) from None
+        raise _unusable("could not read the manifest of {image}", reference, (str(error),)) from None
     kind = content_type.partition(";")[0].strip().lower()
     if kind not in _MANIFESTS | _INDEXES:
         kind = manifest.mediaType
     is_index = kind in _INDEXES
     if not is_index and kind not in _MANIFESTS:
-        raise _unusable("{image} is no image, but something of the type {type}", reference, type=kind[:100] or "none")
+        raise _unusable("{image} is not an image, but of type {type}", reference, type=kind[:100] or "none")
     # One document that is both would be another image to another program: CVE-2021-41190.
     found = manifest.manifests if is_index else manifest.layers
     other = manifest.layers if is_index else manifest.manifests
     if found is None or other is not None or manifest.mediaType not in ("", kind):
-        raise _unusable("the manifest of {image} contradicts itself", reference, (f"it was sent as {kind}",))
+        raise _unusable("the manifest of {image} is inconsistent", reference, (f"it was sent as {kind}",))
     for descriptor in found:
         if not is_digest(descriptor.digest) or descriptor.size < 0:
-            raise _unusable("the manifest of {image} has a digest or a size that is none", reference)
+            raise _unusable("the manifest of {image} has an invalid digest or size", reference)
     return manifest
 
 
@@ -79,9 +79,9 @@ def verify_manifest(body: bytes, digest: str, reference: OciReference) -> None:
     actual = f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
     if actual != digest:
         raise OciPullFailed(
-            "the registry sent another manifest of {image}: {actual}, not {expected}",
+            "the registry sent a different manifest for {image}: {actual}, not {expected}",
             {"image": reference.name, "actual": actual, "expected": digest},
-            help=("do not use this image: the registry, or somebody on the way, changes what it serves",),
+            help=("do not use this image: it was modified by the registry or in transit",),
         )
 
 
@@ -102,8 +102,8 @@ def image_of(index: Manifest, reference: OciReference, machine: str | None = Non
     raise OciPullFailed(
         "{image} has no image for linux/{architecture}",
         {"image": str(reference), "architecture": architecture},
-        help=("name a tag or a digest that is for this platform",),
-        evidence=(Evidence("oci", "what it is for", tuple(named[:_SHOWN]), truncated=len(named) > _SHOWN),),
+        help=("use a tag or a digest for this platform",),
+        evidence=(Evidence("oci", "its platforms", tuple(named[:_SHOWN]), truncated=len(named) > _SHOWN),),
     )
 
 
@@ -117,7 +117,7 @@ def disk_of(manifest: Manifest, reference: OciReference) -> Descriptor:
     raise OciPullFailed(
         "{image} has no layer that is a disk image",
         {"image": str(reference)},
-        help=(f"push the disk as a layer of the type {_DISKS[0]}; a container's image cannot be run as a VM",),
+        help=(f"push the disk as a layer of type {_DISKS[0]}; a container image cannot run as a VM",),
         evidence=(Evidence("oci", "its layers", tuple(types[:_SHOWN]), truncated=len(types) > _SHOWN),),
     )
 

@@ -35,8 +35,8 @@ from vm_manager.images.oci.tokens import Request, bearer_token, host_of
 
 _log = logging.getLogger(__name__)
 
-_LATER = "run the command again: it goes on from what has arrived"
-_DAMAGED = "the registry does not give out what its own manifest names: have the image pushed again"
+_LATER = "run the command again: it resumes the download"
+_DAMAGED = "the registry lacks a layer that its manifest refers to: the image has to be pushed again"
 # Docker's own registry goes by another name than its host's, and its official images by a shorter one.
 _DOCKER_HOST = "registry-1.docker.io"
 _DOCKER_NAMESPACE = "library"
@@ -90,7 +90,7 @@ class Registry:
     def _failed(self, error: DownloadFailed) -> OciPullFailed:
         """The failure that a layer's failed download is."""
         return OciPullFailed(
-            "the disk image of {image} could not be pulled",
+            "could not pull the disk image of {image}",
             {"image": str(self._reference)},
             help=(_LATER if error.diagnostic.retryable else _DAMAGED,),
             evidence=error.diagnostic.evidence,
@@ -198,7 +198,7 @@ class Registry:
         return OciPullFailed(
             f"registry {{registry}} {what}",
             {"registry": self._reference.registry, **args},
-            help=("check that the reference names a registry",),
+            help=("check that the reference points to a registry",),
         )
 
 

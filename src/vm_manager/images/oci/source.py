@@ -34,7 +34,7 @@ def reference_of(url: str) -> OciReference:
         return parse_reference(url)
     except NotAReference as error:
         raise Usage(
-            "{url} names no image in a registry",
+            "{url} does not refer to an image in a registry",
             {"url": redacted(url)},
             help=(error.help,),
             notes=(error.reason,),

@@ -81,9 +81,9 @@ def _token_of(reference: OciReference, reply: Reply) -> str:
     token = answer.token or answer.access_token
     if _HEADER_SAFE.fullmatch(token) is None:
         raise OciPullFailed(
-            "the token server of registry {registry} gave no token",
+            "the token server of registry {registry} returned no token",
             {"registry": reference.registry},
-            help=("the fault is the registry's: run the command again later",),
+            help=("the registry has a problem: try again later",),
             notes=(f"asked: {redacted(reply.url)}",),
             retryable=True,
         )
@@ -100,9 +100,9 @@ def _require_safe(reference: OciReference, realm: str) -> None:
     both_here = is_loopback(host) and is_loopback(host_of(reference.registry))
     if not host or has_user or not (scheme == "https" or (scheme == "http" and both_here)):
         raise OciPullFailed(
-            "registry {registry} wants the credentials sent to {realm}, which is not safe",
+            "registry {registry} asks to send the credentials to {realm}, which is not secure",
             {"registry": reference.registry, "realm": redacted(realm)[:200] if host else "nowhere"},
-            help=("do not use this registry: tokens are given out over https",),
+            help=("do not use this registry: tokens must be issued over https",),
         )
 
 
