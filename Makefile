@@ -1,13 +1,13 @@
-# make demo    a Debian guest from a VMFile, end to end
-# make test    everything, from nothing
-# make check   format, lint, types, import contracts
-# make docs    the generated pages
-# make fuzz    10,000 each of VMFiles, records, reports, answers, manifests and image headers that nobody would write
-# make mutants every rule of the VMFile language taken out, one at a time: some test must notice
-# make audit   whether a vulnerability of a package in requirements.lock is known; asks the network
-# make bench   figures as ratios; fails nothing
+# make demo    run a Debian guest from a VMFile
+# make test    run everything, from a clean checkout
+# make check   check format, lint, types and import contracts
+# make docs    write the generated pages
+# make fuzz    test 10,000 malformed VMFiles, records, reports, answers, manifests and image headers each
+# make mutants remove each rule of the VMFile language in turn; a test must fail
+# make audit   check requirements.lock for known vulnerabilities (needs the network)
+# make bench   run benchmarks
 #
-# Needs git and make; on Debian and Ubuntu the rest is installed, elsewhere it is named.
+# Needs git and make. On Debian and Ubuntu the rest is installed; elsewhere the packages are listed.
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
