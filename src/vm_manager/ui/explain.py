@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from vm_manager.diagnostics.registry import Code
 
-_WHOSE = {
-    "usage": "the command line's",
-    "config": "the configuration's",
-    "host": "this host's",
-    "guest": "the guest's",
-    "remote": "a server's elsewhere",
-    "vmctl": "vmctl's own",
+_FAULTS = {
+    "usage": "command line",
+    "config": "configuration",
+    "host": "host",
+    "guest": "guest",
+    "remote": "remote server",
+    "vmctl": "vmctl",
 }
 
 
@@ -21,7 +21,7 @@ def explain_lines(entry: Code, example: str | None) -> Iterable[str]:
     yield f"{entry.code}  (number {entry.number}, exit status {entry.exit_code}, since {entry.since})"
     yield ""
     yield entry.meaning
-    yield f"Fault: {_WHOSE[entry.fault.value]}. Kind: {entry.kind}."
+    yield f"Fault: {_FAULTS[entry.fault.value]}. Kind: {entry.kind}."
     yield ""
     yield "Likely causes, most likely first:"
     yield from (f"  {number}. {cause}" for number, cause in enumerate(entry.causes, 1))
