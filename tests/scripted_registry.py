@@ -20,7 +20,7 @@ from vm_manager.images.http import Limits
 from vm_manager.images.oci.source import oci_source
 
 DISK = b"a disk" * 50_000
-LIMITS = Limits(connect_s=20, stall_s=20, pauses_s=(0.01, 0.01))
+LIMITS = Limits(connect_s=20, stall_s=20, retry_delays_s=(0.01, 0.01))
 PASSWORD = "s3cret-pw"
 _AUTH = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
 BASIC = f"Basic {_AUTH}"

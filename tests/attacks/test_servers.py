@@ -28,7 +28,7 @@ from vm_manager.images.sources import source_of
 from within import within
 
 Behaviour = Callable[[socket.socket], None]
-_LIMITS = Limits(connect_s=5, stall_s=5, head_s=1, answer_s=2, least_rate=1024, window_s=1, pauses_s=())
+_LIMITS = Limits(connect_s=5, stall_s=5, head_s=1, answer_s=2, least_rate=1024, window_s=1, retry_delays_s=())
 _DOCUMENTS = int(os.environ.get("VMCTL_FUZZ_DOCUMENTS", "2000"))
 _MAX_S = 2.0
 _REFERENCE = parse_reference("oci://example.org/image:1")
@@ -94,7 +94,7 @@ def test_a_server_that_does_not_come_to_an_end_is_given_up(behave: Behaviour, tm
 
 
 def test_a_server_that_is_too_slow_is_not_asked_for_ever_because_it_brings_a_little_each_time(tmp_path: Path) -> None:
-    limits = Limits(connect_s=5, stall_s=5, head_s=1, least_rate=1024, window_s=0.5, pauses_s=(0.01, 0.01))
+    limits = Limits(connect_s=5, stall_s=5, head_s=1, least_rate=1024, window_s=0.5, retry_delays_s=(0.01, 0.01))
     with listening(_SERVERS["two bytes at a time"]) as endpoint, within(12), pytest.raises(DownloadFailed) as caught:
         _fetch(f"http://{endpoint.host}:{endpoint.port}/disk", tmp_path / "disk", limits)
     assert "too slow" in str(caught.value)

@@ -162,7 +162,7 @@ def work(*, json: bool, starts: bool = False, accel: str | None = None) -> Itera
 def load_project(manager: Manager, file: Path | None, *, warn: bool = False) -> Project:
     """Read the VMFile, and say which one it is when it is not the one that is expected. warn: show its warnings."""
     project = manager.load(file)
-    if project.found_above and not current.quiet:
+    if project.in_parent_directory and not current.quiet:
         current.terminal.tell(f"using {project.path}")
     if warn and not current.quiet:
         for warning in project.warnings:

@@ -10,7 +10,7 @@ import re
 from typing import NoReturn
 
 #: Deeper than anything that is read here: QEMU's `query-block` is some ten deep, a manifest four.
-MOST_DEPTH = 32
+MAX_DEPTH = 32
 
 # A string as a whole, also one that does not end; else a bracket. Nothing in it is tried twice.
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
@@ -45,8 +45,8 @@ def require_bounded(document: bytes | str, *, most_bytes: int) -> str:
         bracket = text[token.start()]
         if bracket in "[{":
             depth += 1
-            if depth > MOST_DEPTH:
-                raise Unreadable(f"nested more than {MOST_DEPTH} deep")
+            if depth > MAX_DEPTH:
+                raise Unreadable(f"nested more than {MAX_DEPTH} deep")
         elif bracket in "]}":
             depth -= 1
     return text

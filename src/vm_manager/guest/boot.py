@@ -29,8 +29,8 @@ from vm_manager.domain.instance import Endpoint
 from vm_manager.domain.machine import Machine
 from vm_manager.guest.cloud_init_watch import CloudInitWatch, await_cloud_init, seed_not_found
 from vm_manager.guest.credentials import Credentials
-from vm_manager.guest.doubt import doubts, stopped_at_boot
-from vm_manager.guest.forensics import Stage, dead_end, missed_its_seed, panic, stage_of
+from vm_manager.guest.doubt import kvm_failure, stopped_at_boot
+from vm_manager.guest.forensics import Stage, boot_failure, ignored_seed, panic, stage_of
 from vm_manager.guest.openssh import known_hosts_text
 from vm_manager.guest.progress import Console, Progress
 from vm_manager.guest.ssh import SshSession, offered_host_key
@@ -214,7 +214,7 @@ class _Wait:
         if failure := panic(self._console.text):
             raise failure
         if self.guest.accelerated and self._furthest is Phase.BOOT:
-            finding = doubts(self._progress, self._stage(), self.guest.stall_limit_s, self.guest.machine.execution)
+            finding = kvm_failure(self._progress, self._stage(), self.guest.stall_limit_s, self.guest.machine.execution)
             if finding is not None:
                 raise finding.enrich(evidence=self._screen())
         if self._progress.restarts >= _RESTARTS:
@@ -228,7 +228,7 @@ class _Wait:
             raise self.given_up(f"has made no progress for {round(self.guest.stall_limit_s)} s")
 
     def _dead_end(self) -> VmError | None:
-        return dead_end(self._console.lines(), safe_lines("\n".join(self.guest.machine.screen())))
+        return boot_failure(self._console.lines(), safe_lines("\n".join(self.guest.machine.screen())))
 
     def _restarting(self) -> BootFailed:
         phase = self._furthest
@@ -269,7 +269,7 @@ class _Wait:
             self._trust_on_first_use(endpoint)
             raise SshFailed("a different key is now pinned") from mismatch
         except AuthFailed as refusal:
-            if line := missed_its_seed(self._console.text):
+            if line := ignored_seed(self._console.text):
                 raise seed_not_found(line) from refusal
             if self._first_refusal_s is None:
                 self._first_refusal_s = self.deadline.elapsed_s

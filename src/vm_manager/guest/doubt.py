@@ -23,7 +23,7 @@ _STILL_S = 15.0
 _LOOKS, _BETWEEN_S = 5, 0.1
 
 
-def doubts(
+def kvm_failure(
     progress: Progress, stage: Stage, stall_limit_s: float, execution: Callable[[], Execution | None]
 ) -> KvmUnusable | None:
     """Why KVM is to blame for a guest that does not get further, or None when it is not, or not yet, or cannot be.

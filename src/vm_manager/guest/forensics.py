@@ -87,7 +87,7 @@ def panic(console: str) -> VmError | None:
     )
 
 
-def dead_end(console: Sequence[str], screen: Sequence[str]) -> VmError | None:
+def boot_failure(console: Sequence[str], screen: Sequence[str]) -> VmError | None:
     """Why a boot that is quiet will stay so; None when that is not plain.
 
     console, screen: their lines; what is empty is left out.
@@ -104,7 +104,7 @@ def dead_end(console: Sequence[str], screen: Sequence[str]) -> VmError | None:
     return None
 
 
-def missed_its_seed(console: str) -> str | None:
+def ignored_seed(console: str) -> str | None:
     """The line in which cloud-init says that it found no seed, or None."""
     found = _NO_SEED.search(console)
     return found[0] if found else None

@@ -28,7 +28,7 @@ from vm_manager.guest.remote_scripts import (
     run_in,
 )
 from vm_manager.guest.sources import directory_chunks, file_chunks, source_of
-from vm_manager.guest.ssh import Ended, SshSession
+from vm_manager.guest.ssh import CommandResult, SshSession
 from vm_manager.guest.step_output import ProvisionLog, Secrets, StepOutput
 
 # An upload that takes no longer than this needs no bar.
@@ -95,12 +95,12 @@ class _Step:
             raise error.enrich(
                 notes=(f"during provisioning step {self._number}: {self._command}",)
             ) from error.__cause__
-        if ended.left_behind:
+        if ended.output_held_open:
             log.line("=== a background process still holds the output of the step open; not waiting for it")
         if ended.status != 0:
             raise self._failure(ended)
 
-    def _script(self, script: Path) -> Ended:
+    def _script(self, script: Path) -> CommandResult:
         with os_errors(script):
             content = script.read_bytes()
         directory = self._save(content)
@@ -109,7 +109,7 @@ class _Step:
         finally:
             self._remove(directory)
 
-    def _put(self) -> Ended:
+    def _put(self) -> CommandResult:
         """Send a file or directory, and have the guest put it into place once all of it has come."""
         step, source = self._step, source_of(Path(self._step.source or ""))
         destination = step.destination or ""
@@ -156,7 +156,7 @@ class _Step:
         except (VmError, TimeoutError) as error:
             self._log.line(f"=== {directory} is left in the guest: {error}")
 
-    def _remote(self, command: str, input: Iterable[bytes]) -> Ended:
+    def _remote(self, command: str, input: Iterable[bytes]) -> CommandResult:
         return self._run.session.run(command, self._output, self._run.deadline, self._tick, input)
 
     def _tick(self) -> None:
@@ -171,7 +171,7 @@ class _Step:
         text = " ".join(self._secrets.hidden_in(step.script or step.inline or "").split())
         return text if len(text) <= _COMMAND_CHARS else f"{text[:_COMMAND_CHARS]}…"
 
-    def _failure(self, ended: Ended) -> ProvisionFailed:
+    def _failure(self, ended: CommandResult) -> ProvisionFailed:
         name, notes = self._run.name, () if ended.signal else _meaning(ended.status)
         how = "was killed by {signal}" if ended.signal else "exited with {status}"
         error = ProvisionFailed(

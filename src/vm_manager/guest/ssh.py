@@ -47,17 +47,17 @@ Output = Callable[[Stream, str], None]
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandResult:
     """How a command ended.
 
     status: its exit status, or 128 and more when a signal ended it, as a shell would say. signal: that signal's name, such
     as SIGKILL, or None.
-    left_behind: whether something that it started still held its output open, and was not waited for.
+    output_held_open: whether something that it started still held its output open, and was not waited for.
     """
 
     status: int
     signal: str | None = None
-    left_behind: bool = False
+    output_held_open: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class SshSession:
         deadline: Deadline,
         tick: Callable[[], None] = lambda: None,
         input: Iterable[bytes] = (),
-    ) -> Ended:
+    ) -> CommandResult:
         """Run a command line in the guest; its output is handed over as it arrives, with whole characters only.
 
         input: what it reads, and then the end; a command that ends before it has read all of it is given no more.
@@ -163,8 +163,8 @@ class SshSession:
         conversation = _Conversation(channel, output, deadline, tick)
         try:
             conversation.feed(input)
-            left_behind = conversation.until_end()
-            return self._ended(channel, left_behind)
+            output_held_open = conversation.until_end()
+            return self._ended(channel, output_held_open)
         except BaseException:
             _terminate(channel)
             raise
@@ -201,13 +201,13 @@ class SshSession:
             status, cut = None, True
         return Captured(status, "".join(heard[Stream.STDOUT]), "".join(heard[Stream.STDERR]), cut)
 
-    def _ended(self, channel: paramiko.Channel, left_behind: bool) -> Ended:
+    def _ended(self, channel: paramiko.Channel, output_held_open: bool) -> CommandResult:
         name = self._signals.pop(channel.get_id(), None)
         if name is not None:
-            return Ended(128 + _SIGNAL_NUMBERS.get(name, 0), f"SIG{name}", left_behind)
+            return CommandResult(128 + _SIGNAL_NUMBERS.get(name, 0), f"SIG{name}", output_held_open)
         if channel.exit_status == -1:
             raise SshFailed("the SSH connection was lost", retryable=True)
-        return Ended(channel.exit_status, None, left_behind)
+        return CommandResult(channel.exit_status, None, output_held_open)
 
     def _open_channel(self) -> paramiko.Channel:
         transport = self._client.get_transport()

@@ -22,7 +22,7 @@ _PACKET_BYTES = 512 * 1024
 UNREAD_BYTES = 16 * 1024**2
 
 
-class TooMuch(OSError):
+class TooMuchData(OSError):
     """The server sent more than it may, or not in time. Translated in guest.ssh, like every loss of a connection."""
 
     def __init__(self, what: str) -> None:
@@ -47,16 +47,16 @@ class WarySocket:
         self._unread = unread
 
     def recv(self, size: int) -> bytes:
-        """Up to that many bytes. Raises: `TooMuch`."""
+        """Up to that many bytes. Raises: `TooMuchData`."""
         if size > _PACKET_BYTES:
-            raise TooMuch(f"the server announced a packet of {size} bytes")
+            raise TooMuchData(f"the server announced a packet of {size} bytes")
         if self._unread is not None and self._unread() > UNREAD_BYTES:
-            raise TooMuch("the server sent more data than requested")
+            raise TooMuchData("the server sent more data than requested")
         data = self._connection.recv(size)
         if self._left is not None:
             self._left -= len(data)
             if self._left < 0:
-                raise TooMuch("the server sent too much data before login")
+                raise TooMuchData("the server sent too much data before login")
         return data
 
     def send(self, data: bytes) -> int:

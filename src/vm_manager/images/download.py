@@ -230,10 +230,10 @@ class _Fetch:
                 least = self._limits.least_rate * (time.monotonic() - started)
                 tries = 0 if done > self._most + least else tries + 1
                 self._most = max(self._most, done)
-                if tries > len(self._limits.pauses_s):
+                if tries > len(self._limits.retry_delays_s):
                     raise
                 _log.info("%s; once more", error)
-                self._cancel.wait(self._limits.pauses_s[tries - 1] if tries else _PAUSE_S)
+                self._cancel.wait(self._limits.retry_delays_s[tries - 1] if tries else _PAUSE_S)
 
     def _receive(self) -> None:
         """One request, for everything or for what is missing."""

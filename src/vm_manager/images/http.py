@@ -47,7 +47,7 @@ class Limits:
     connect_s: for a connection. stall_s: for the next bytes of an answer. head_s: for all of an answer's head, from the
     request on; answer_s: for all of an answer that has to be small.
     least_rate: bytes a second; a server that sends less, on average over `window_s` seconds, is given up.
-    pauses_s: between tries that bring nothing new; when all have been waited through, the failure stands.
+    retry_delays_s: between tries that bring nothing new; when all have been waited through, the failure stands.
     """
 
     connect_s: float = 20
@@ -56,7 +56,7 @@ class Limits:
     answer_s: float = 120
     least_rate: float = 1024
     window_s: float = 60
-    pauses_s: tuple[float, ...] = (0.5, 1, 2, 4)
+    retry_delays_s: tuple[float, ...] = (0.5, 1, 2, 4)
 
 
 class Answer:

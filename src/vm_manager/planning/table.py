@@ -20,7 +20,7 @@ class Verb(StrEnum):
     DOWN = "down"
     DOWN_DESTROY = "down --destroy"
     START = "start"
-    START_ANEW = "start --discard-saved-state"
+    START_DISCARDING = "start --discard-saved-state"
     STOP = "stop"
     RESTART = "restart"
     SUSPEND = "suspend"
@@ -68,7 +68,7 @@ TABLE: dict[Verb, dict[Situation, Cell]] = {
     Verb.START: {
         _OFF: _BOOT, _RUNNING: "already running", _SUSPENDED: _GO_ON, _SAVED: _BACK, _BLOCKED: _GO_ON
     },
-    Verb.START_ANEW: {
+    Verb.START_DISCARDING: {
         _OFF: _BOOT, _RUNNING: "already running", _SUSPENDED: _GO_ON, _SAVED: _WITHOUT, _BLOCKED: _GO_ON
     },
     Verb.STOP: _STOPPING,

@@ -45,15 +45,15 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True)
-class Left:
+class Detached:
     """How a console was left. dropped_bytes: what standard output was too slow for."""
 
     end: End
     dropped_bytes: int
 
 
-def attach(connect: Callable[[], socket.socket], stdin: int = 0, stdout: int = 1) -> Left:
-    """Be at the console until it ends.
+def attach(connect: Callable[[], socket.socket], stdin: int = 0, stdout: int = 1) -> Detached:
+    """Stay connected to the console until it ends.
 
     connect: makes a connection; called again after the process had been stopped, when the console had been left.
     stdin: when it is a terminal it becomes raw, and Ctrl+] leaves; anything else is given to the guest byte by byte, and at
@@ -70,7 +70,7 @@ def attach(connect: Callable[[], socket.socket], stdin: int = 0, stdout: int = 1
                 end = session.run(connection)
             signals.raise_if_ending()
             if end is not None:
-                return Left(end, output.dropped_bytes)
+                return Detached(end, output.dropped_bytes)
             signals.stop()
 
 

@@ -10,15 +10,15 @@ from typing import Any
 import yaml
 
 # The largest cloud-config of the examples in cloud-init's documentation has some 300 nodes.
-_MOST_NODES = 20_000
-_DEEPEST = 64
-_MOST_MERGED = 10_000
-_MOST_DIGITS = 1_000
+_MAX_NODES = 20_000
+_MAX_DEPTH = 64
+_MAX_MERGED = 10_000
+_MAX_DIGITS = 1_000
 _MERGE = "tag:yaml.org,2002:merge"
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
-class TooMuchYaml(yaml.MarkedYAMLError):
+class YamlTooLarge(yaml.MarkedYAMLError):
     """More than is read; its `problem` says of what."""
 
 
@@ -32,7 +32,7 @@ def load(text: str) -> tuple[Any, yaml.Node | None]:
         node = loader.get_single_node()
         return (None, None) if node is None else (loader.construct_document(node), node)
     except RecursionError as error:
-        raise TooMuchYaml(problem="aliases within each other") from error
+        raise YamlTooLarge(problem="aliases within each other") from error
     except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
         # PyYAML's own, for a value that is not of the type that its tag says: an empty `!!int`, a date of the year 0.
         raise yaml.YAMLError("a value that is not of its type") from error
@@ -48,11 +48,11 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Compose a node, and count it and the nodes around it."""
         self._nodes += 1
-        if self._nodes > _MOST_NODES:
-            raise TooMuchYaml(problem=f"more than {_MOST_NODES} values")
+        if self._nodes > _MAX_NODES:
+            raise YamlTooLarge(problem=f"more than {_MAX_NODES} values")
         self._depth += 1
-        if self._depth > _DEEPEST:
-            raise TooMuchYaml(problem=f"nested more than {_DEEPEST} deep")
+        if self._depth > _MAX_DEPTH:
+            raise YamlTooLarge(problem=f"nested more than {_MAX_DEPTH} deep")
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
         return node
@@ -71,12 +71,12 @@ class _Loader(yaml.SafeLoader):
             return
         self.flatten_mapping(node)
         self._merged += 1 + len(node.value)
-        if self._merged > _MOST_MERGED:
-            raise TooMuchYaml(problem=f"more than {_MOST_MERGED} merged keys", problem_mark=node.start_mark)
+        if self._merged > _MAX_MERGED:
+            raise YamlTooLarge(problem=f"more than {_MAX_MERGED} merged keys", problem_mark=node.start_mark)
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         """The text of a scalar. A number of base 60 takes time with the square of its length."""
         text = super().construct_scalar(node)
-        if node.tag in _NUMBERS and len(text) > _MOST_DIGITS:
-            raise TooMuchYaml(problem=f"a number of more than {_MOST_DIGITS} characters", problem_mark=node.start_mark)
+        if node.tag in _NUMBERS and len(text) > _MAX_DIGITS:
+            raise YamlTooLarge(problem=f"a number of more than {_MAX_DIGITS} characters", problem_mark=node.start_mark)
         return text

@@ -17,7 +17,7 @@ from vm_manager.vmfile.decode import decode
 from vm_manager.vmfile.find import find
 from vm_manager.vmfile.input_files import UnfitFile, read_input
 from vm_manager.vmfile.parse import parse
-from vm_manager.vmfile.pending import later_of, refuse_later
+from vm_manager.vmfile.pending import reject_unsupported, unsupported_in
 from vm_manager.vmfile.problems import Problems
 from vm_manager.vmfile.resolve import resolve
 from vm_manager.vmfile.rules import check
@@ -33,7 +33,7 @@ class Project:
 
     path: its real path, which VMs that were made from it keep as their origin.
     source: its text without the values of environment variables, which may be secrets.
-    found_above: whether it was found in a parent of the working directory.
+    in_parent_directory: whether it was found in a parent of the working directory.
     warnings: what is allowed, but probably not what is wanted, in the order of the file.
     later: by VM, what it uses that this version cannot run yet.
     """
@@ -41,7 +41,7 @@ class Project:
     path: Path
     source: Source
     specs: tuple[VmSpec, ...]
-    found_above: bool = False
+    in_parent_directory: bool = False
     warnings: tuple[Diagnostic, ...] = ()
     later: Mapping[str, tuple[Later, ...]] = field(default_factory=dict)
 
@@ -81,7 +81,7 @@ class Project:
         """
         problems = Problems(self.source)
         for spec in self.select(names):
-            refuse_later(self.later.get(spec.name, ()), problems)
+            reject_unsupported(self.later.get(spec.name, ()), problems)
         problems.raise_if_any()
 
 
@@ -106,9 +106,9 @@ def load(file: Path | None = None, *, directory: Path | None = None, platform: P
         path=real,
         source=source,
         specs=tuple(resolve(vm, real.parent) for vm in vms),
-        found_above=file is None and real.parent != start.resolve(),
+        in_parent_directory=file is None and real.parent != start.resolve(),
         warnings=problems.warnings,
-        later={vm.text: tuple(later_of(vm)) for vm in vms},
+        later={vm.text: tuple(unsupported_in(vm)) for vm in vms},
     )
 
 

@@ -9,7 +9,7 @@ from vm_manager.vmfile.blocks import Block, Later
 from vm_manager.vmfile.problems import Problems
 
 
-def later_of(vm: Block) -> Iterator[Later]:
+def unsupported_in(vm: Block) -> Iterator[Later]:
     """The places in a vm block that cannot be run yet."""
     yield from vm.later
     for network in list(vm.all("network"))[1:]:
@@ -17,7 +17,7 @@ def later_of(vm: Block) -> Iterator[Later]:
             yield Later(network.span, "a second `network`")
 
 
-def refuse_later(places: Sequence[Later], problems: Problems) -> None:
+def reject_unsupported(places: Sequence[Later], problems: Problems) -> None:
     """Note each of these places as a problem."""
     for place in places:
         problems.add(place.span, f"{place.what} is not supported yet", "not yet", "remove it for now")

@@ -11,7 +11,7 @@ import yaml
 from vm_manager.diagnostics.model import Label
 from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.domain.names import closest
-from vm_manager.vmfile.bounded_yaml import TooMuchYaml, load
+from vm_manager.vmfile.bounded_yaml import YamlTooLarge, load
 from vm_manager.vmfile.flaws import Flaw
 
 _CLOUD_CONFIG = "#cloud-config"
@@ -87,7 +87,7 @@ def _no_header(text: str, name: str) -> Flaw:
 def _check_yaml(text: str, name: str) -> list[Flaw]:
     try:
         document, _ = load(text)
-    except TooMuchYaml as error:
+    except YamlTooLarge as error:
         place = _place(error, text, name)
         return [Flaw(problem=f"is too complex: {error.problem}", help="simplify it", place=place)]
     except yaml.YAMLError as error:

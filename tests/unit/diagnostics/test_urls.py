@@ -15,7 +15,7 @@ from vm_manager.diagnostics.urls import cut_argument, cut_url, cut_urls, without
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.images.http import Limits, asked
 
-_LIMITS = Limits(connect_s=1, stall_s=1, head_s=2, pauses_s=())
+_LIMITS = Limits(connect_s=1, stall_s=1, head_s=2, retry_delays_s=())
 _URLS = [
     "http://127.0.0.1:1/disk?k=S3^X|y",
     "http://me:S3^X|y@127.0.0.1:1/disk",

@@ -9,7 +9,7 @@ import pytest
 
 from vm_manager.backends.qemu.execution import execution_of
 from vm_manager.domain.instance import Execution, Vitals
-from vm_manager.guest.doubt import doubts, stopped_at_boot
+from vm_manager.guest.doubt import kvm_failure, stopped_at_boot
 from vm_manager.guest.forensics import Stage
 from vm_manager.guest.progress import Progress
 
@@ -65,13 +65,13 @@ def test_what_makes_kvm_doubtful(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = _progress(*seen, still_s=still_s, monkeypatch=monkeypatch)
-    assert _words(doubts(found, Stage.FIRMWARE, _LIMIT_S, execution)) == words
+    assert _words(kvm_failure(found, Stage.FIRMWARE, _LIMIT_S, execution)) == words
 
 
 @pytest.mark.parametrize("stage", [Stage.KERNEL, Stage.USERSPACE])
 def test_a_kernel_that_has_spoken_is_not_doubted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     found = _progress(Vitals(0, 0), Vitals(9, 9), still_s=500, monkeypatch=monkeypatch)
-    assert doubts(found, stage, _LIMIT_S, _never) is None
+    assert kvm_failure(found, stage, _LIMIT_S, _never) is None
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from vm_manager.diagnostics.errors import BootFailed, GuestPanicked
 from vm_manager.diagnostics.safe_text import safe_lines
 from vm_manager.domain.instance import Vitals
-from vm_manager.guest.forensics import Stage, dead_end, missed_its_seed, panic, stage_of
+from vm_manager.guest.forensics import Stage, boot_failure, ignored_seed, panic, stage_of
 from vm_manager.guest.progress import Console, Progress
 
 # As they were seen; the escape sequences are GRUB's.
@@ -73,7 +73,7 @@ _LOGIN = "\r\nDebian GNU/Linux 12 web ttyS0\r\n\r\nweb login: "
 def test_an_end_is_seen_on_the_console_and_on_the_screen_and_is_quoted(text: str, message: str) -> None:
     lines = safe_lines(text)
     for console, screen, kind in ((lines, (), "console"), ((), lines, "screen")):
-        found = dead_end(console, screen)
+        found = boot_failure(console, screen)
         assert isinstance(found, BootFailed)
         assert message in str(found)
         (evidence,) = found.diagnostic.evidence
@@ -83,7 +83,7 @@ def test_an_end_is_seen_on_the_console_and_on_the_screen_and_is_quoted(text: str
 
 @pytest.mark.parametrize("text", ["", _LOGIN, _SEABIOS + _LOGIN * 3, _RESCUE + "\nbooting\n\n\n\nLinux\nx\ny\nz\n"])
 def test_what_goes_on_is_no_end(text: str) -> None:
-    assert dead_end(safe_lines(text), ()) is None
+    assert boot_failure(safe_lines(text), ()) is None
 
 
 def test_a_panic_is_quoted_with_what_led_to_it() -> None:
@@ -116,8 +116,8 @@ def test_the_stage_of_a_boot(text: str, stage: Stage) -> None:
 
 def test_cloud_inits_own_word_that_it_found_no_seed() -> None:
     said = "[   20.1] cloud-init[500]: Cloud-init v. 22.4.2 finished at Fri, 20 Nov 2026. Datasource DataSourceNone.  Up 20 s"
-    assert missed_its_seed(f"x\n{said}\ny")
-    assert missed_its_seed(said.replace("DataSourceNone", "DataSourceNoCloud [seed=/dev/sr0]")) is None
+    assert ignored_seed(f"x\n{said}\ny")
+    assert ignored_seed(said.replace("DataSourceNone", "DataSourceNoCloud [seed=/dev/sr0]")) is None
 
 
 # Progress

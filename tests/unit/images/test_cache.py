@@ -17,7 +17,7 @@ from vm_manager.images.cache import Found, ImageCache
 from vm_manager.images.http import Limits
 
 _SECRET = "s3cret"
-_QUICK = Limits(pauses_s=(0.01, 0.01))
+_QUICK = Limits(retry_delays_s=(0.01, 0.01))
 
 
 def _ignore(done: int, total: int | None) -> None:

@@ -27,8 +27,8 @@ from vm_manager.images.download import Fetched, Source, fetch
 from vm_manager.images.http import Limits, asked, redacted
 
 _SECRET = "s3cret"
-_QUICK = Limits(connect_s=20, stall_s=60, pauses_s=(0.01, 0.01))
-_IMPATIENT = Limits(connect_s=20, stall_s=1.0, pauses_s=(0.01, 0.01))
+_QUICK = Limits(connect_s=20, stall_s=60, retry_delays_s=(0.01, 0.01))
+_IMPATIENT = Limits(connect_s=20, stall_s=1.0, retry_delays_s=(0.01, 0.01))
 
 
 def _ignore(done: int, total: int | None) -> None:
@@ -278,7 +278,7 @@ def test_a_cancelled_download_ends(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["/image?stall=100", "/image?stall=0", "/image?status=500"])
 def test_a_download_ends_at_once_when_cancelled(server: Server, tmp_path: Path, path: str) -> None:
     cancel, ended = CancelToken(), threading.Event()
-    patient = Limits(pauses_s=(100,))
+    patient = Limits(retry_delays_s=(100,))
 
     def work() -> None:
         try:

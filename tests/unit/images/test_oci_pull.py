@@ -131,7 +131,7 @@ def test_a_registry_in_trouble_is_asked_again(tmp_path: Path, status: int) -> No
     with scripted(lambda asked: Say(status)) as server:
         error = failure_of(f"{server.host}/image:1", tmp_path / "another")
     assert error.diagnostic.retryable
-    assert len(server.asked) == 1 + len(LIMITS.pauses_s)
+    assert len(server.asked) == 1 + len(LIMITS.retry_delays_s)
 
 
 def test_a_registry_that_sends_one_in_circles(tmp_path: Path) -> None:

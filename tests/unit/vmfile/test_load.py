@@ -18,7 +18,7 @@ def test_a_vmfile_in_the_directory_is_found(tmp_path: Path) -> None:
     project = load(directory=write(tmp_path, _GOOD).parent)
     assert project.path == tmp_path / "VMFile.kdl"
     assert project.source.name == "VMFile.kdl"
-    assert not project.found_above
+    assert not project.in_parent_directory
 
 
 def test_else_the_nearest_one_above_is_found(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_else_the_nearest_one_above_is_found(tmp_path: Path) -> None:
     (deep / "VMFile.kdl").mkdir()  # no file
     project = load(directory=deep)
     assert project.path == tmp_path / "VMFile.kdl"
-    assert project.found_above
+    assert project.in_parent_directory
 
 
 def test_the_working_directory_is_where_the_search_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +40,7 @@ def test_the_working_directory_is_where_the_search_begins(tmp_path: Path, monkey
 def test_a_file_that_is_named_is_not_found_above(tmp_path: Path) -> None:
     path = write(tmp_path, _GOOD)
     (tmp_path / "a").mkdir()
-    assert not load(path, directory=tmp_path / "a").found_above
+    assert not load(path, directory=tmp_path / "a").in_parent_directory
 
 
 def test_a_vmfile_is_known_by_its_real_path(tmp_path: Path) -> None:

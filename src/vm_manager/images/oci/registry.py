@@ -157,7 +157,7 @@ class Registry:
         follow: bool = True,
     ) -> Reply:
         """A request, tried again where that may help. Raises: `oci::pull_failed`, `vmctl::interrupted`."""
-        pauses = iter(self._limits.pauses_s)
+        pauses = iter(self._limits.retry_delays_s)
         while True:
             try:
                 with asked(
