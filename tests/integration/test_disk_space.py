@@ -49,10 +49,10 @@ def test_space_that_cannot_be_measured_refuses_nothing(tmp_path: Path) -> None:
 
 def test_images_leave_some_of_the_file_system_free(small: Path) -> None:
     require_spare(small, "debian", 19 * _MIB)
-    with pytest.raises(DiskFull, match=f"debian needs {20 * _MIB} bytes more, and .* has {19 * _MIB} to spare"):
+    with pytest.raises(DiskFull, match=f"debian needs {20 * _MIB} more bytes, but .* has {19 * _MIB} available"):
         require_spare(small, "debian", 20 * _MIB)
     _fill(small)
-    with pytest.raises(DiskFull, match=r"debian does not fit: .* has nothing to spare"):
+    with pytest.raises(DiskFull, match=r"debian does not fit: .* has no space available"):
         require_spare(small, "debian", 0)
 
 

@@ -120,7 +120,7 @@ def test_a_pull_that_was_killed_is_finished_by_the_next(
         process.kill()
         process.communicate(timeout=LIMIT_S)
         arrived = part_size(vmctl)
-        assert vmctl(*pull).stdout.startswith("disk.qcow2: fetched")
+        assert vmctl(*pull).stdout.startswith("disk.qcow2: downloaded")
     # "GET /disk.qcow2 HTTP/1.1" 206 <bytes of the body>
     answers = re.findall(r'" (\d+) (\d+) ', log.read_text())
     assert answers[-1] == (("206", str(len(image) - arrived)) if ranges else ("200", str(len(image))))
@@ -280,7 +280,7 @@ def test_on_a_terminal_a_bar_shows_the_rate_and_the_time_left(vmctl: Vmctl, www:
         )
         child.expect(r"fetch \d+ of \d+ MiB")
         child.expect(r"━(?:\x1b\[[\d;]*m|[━╸╺ ])* (?:\x1b\[[\d;]*m)*\d+\.\d MiB/s(?:\x1b\[[\d;]*m| )+00:\d\d")
-        child.expect("disk.qcow2: fetched")
+        child.expect("disk.qcow2: downloaded")
         child.expect(pexpect.EOF)
         child.close()
         assert child.exitstatus == 0
@@ -303,7 +303,7 @@ def test_the_disk_of_a_vm_is_converted_with_the_image_below_it(vmctl: Vmctl, ima
     vmctl("down", "--timeout", "0")
     disk = str(vmctl.home("a") / "overlay.qcow2")
     shown = vmctl("image", "inspect", disk).stdout
-    assert f"Stands on:    {vmctl.directory / 'base.qcow2'}\n" in shown
+    assert f"Backing file: {vmctl.directory / 'base.qcow2'}\n" in shown
     converted = vmctl("image", "convert", disk, "whole.raw", "--format", "raw")
     assert converted.stdout.startswith("whole.raw: converted to raw, ")
     compare = ["qemu-img", "compare", "-q", "-f", "raw", "-F", "qcow2", "whole.raw", "base.qcow2"]
@@ -507,7 +507,7 @@ def test_a_certificate_that_nobody_vouches_for_is_not_accepted(vmctl: Vmctl, www
         result = vmctl("image", "pull", f"{url}/disk.qcow2", status=9)
         assert "certificate verify failed" in result.stderr
         trusted = {"REQUESTS_CA_BUNDLE": str(certificate)}
-        assert "fetched" in vmctl("image", "pull", f"{url}/disk.qcow2", env=trusted).stdout
+        assert "downloaded" in vmctl("image", "pull", f"{url}/disk.qcow2", env=trusted).stdout
 
 
 def test_a_redirect_from_https_to_plain_http_is_not_followed(

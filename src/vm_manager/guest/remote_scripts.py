@@ -113,7 +113,7 @@ if [ "$(id -u)" -ne 0 ]; then
     if ! mkdir -p "$parent" 2>/dev/null || ! [ -w "$parent" ] || ! [ -x "$parent" ]; then run='sudo -n'; fi
     case $owner in '' | "$user" | "$user:$(id -gn)") ;; *) run='sudo -n' ;; esac
     if [ "$run" ] && ! command -v sudo >/dev/null; then
-        echo "user $user may not do this in $parent, and there is no sudo in the guest" >&2
+        echo "user $user cannot write to $parent, and sudo is not installed in the guest" >&2
         exit 1
     fi
 fi
@@ -129,13 +129,13 @@ trap 'exit 1' HUP INT TERM
 trap '' PIPE
 mkdir -p "$parent" || exit
 if [ -d "$destination" ]; then
-    echo "$destination is a directory; to put the file into it, end the destination with a slash" >&2
+    echo "$destination is a directory; to copy the file into it, add a trailing slash" >&2
     exit 1
 fi
 new=$(mktemp "$parent/.vmctl.XXXXXXXXXX") || exit
 cat >"$new" || exit
 if [ "$(wc -c <"$new")" -ne {size} ]; then
-    echo 'only a part of the file has come' >&2
+    echo 'the file was not received completely' >&2
     exit 1
 fi
 if [ "$owner" ]; then chown "$owner" "$new" || exit; fi
@@ -149,13 +149,13 @@ trap 'exit 1' HUP INT TERM
 trap '' PIPE
 mkdir -p "$parent" || exit
 if [ -e "$destination" ] && ! [ -d "$destination" ]; then
-    echo "$destination is no directory" >&2
+    echo "$destination is not a directory" >&2
     exit 1
 fi
 new=$(mktemp -d "$parent/.vmctl.XXXXXXXXXX") || exit
 tar -x -p -m -f - -C "$new" || exit
 if ! rm "$new/{END_MARK}" 2>/dev/null; then
-    echo 'only a part of the directory has come' >&2
+    echo 'the directory was not received completely' >&2
     exit 1
 fi
 if [ "$owner" ]; then chown -R -h "$owner" "$new" || exit; fi

@@ -59,9 +59,9 @@ def require_spare(directory: Path, name: str, missing_bytes: int) -> None:
         "path": str(directory),
         "spare": max(0, spare),
     }
-    template = "{name} needs {missing} bytes more, and {path} has {spare} to spare"
+    template = "{name} needs {missing} more bytes, but {path} has {spare} available"
     if not missing_bytes:
-        template = "{name} does not fit: {path} has nothing to spare but what vmctl keeps free"
+        template = "{name} does not fit: {path} has no space available besides the reserve that vmctl keeps free"
     raise DiskFull(template, facts, help=(free_space_help(directory),))
 
 

@@ -136,7 +136,7 @@ def test_a_file_of_which_only_a_part_comes_leaves_the_old_one(shell: Path, tmp_p
     destination = tmp_path / "file"
     destination.write_text("old")
     said = _put_file(shell, b"new cont", Placement(destination=str(destination)), size=100)
-    assert "only a part" in said
+    assert "not received completely" in said
     assert destination.read_text() == "old"
     assert sorted(os.listdir(tmp_path)) == ["file", "tools"]
 
@@ -262,7 +262,7 @@ def test_what_stands_in_the_way_of_a_file_is_named(shell: Path, tmp_path: Path) 
     (destination / "name").mkdir(parents=True)
     assert "name is a directory" in _put_directory(shell, b"".join(directory_chunks(source, None)), destination)
     (tmp_path / "file").write_text("")
-    assert "is no directory" in _put_directory(shell, b"".join(directory_chunks(source, None)), tmp_path / "file")
+    assert "is not a directory" in _put_directory(shell, b"".join(directory_chunks(source, None)), tmp_path / "file")
 
 
 def test_a_mode_goes_for_the_files_and_lets_into_the_directories(tmp_path: Path) -> None:
