@@ -20,10 +20,12 @@ def create(
     ] = None,
     sha256: Annotated[str | None, typer.Option("--sha256", metavar="DIGEST", help="Checksum of the download.")] = None,
     sha512: Annotated[str | None, typer.Option("--sha512", metavar="DIGEST", help="Checksum of the download.")] = None,
-    vcpus: Annotated[str, typer.Option("--vcpus", metavar="NUMBER", help="Number of virtual CPUs.")] = str(VmSpec.vcpus),
-    memory: Annotated[
-        str, typer.Option("--memory", metavar="SIZE", help="Memory: MiB, or a size such as 2GiB.")
-    ] = str(VmSpec.memory_mib),
+    vcpus: Annotated[str, typer.Option("--vcpus", metavar="NUMBER", help="Number of virtual CPUs.")] = str(
+        VmSpec.vcpus
+    ),
+    memory: Annotated[str, typer.Option("--memory", metavar="SIZE", help="Memory: MiB, or a size such as 2GiB.")] = str(
+        VmSpec.memory_mib
+    ),
     disk: Annotated[
         str | None,
         typer.Option(
