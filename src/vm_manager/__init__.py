@@ -144,7 +144,7 @@ if TYPE_CHECKING:
         Snapshot,
         VmState,
     )
-    from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
+    from vm_manager.domain.plan import Action, Operation, Plan, Totals, WaitFor
     from vm_manager.domain.spec import (
         Accelerator,
         CloudInit,
@@ -177,7 +177,7 @@ __all__ = [
     "QemuInternalError", "QemuIoError", "QemuJobFailed", "QemuSpawnFailed", "QmpCommandFailed", "QmpConnectFailed",
     "RemoteError", "SandboxKind", "SeedError", "SeedIsoFailed", "Severity", "Silence", "Snapshot", "Source", "Span",
     "SshAccess", "SshError", "SshFailed", "StateCorrupt", "StateError", "StateForeign", "StateLocked", "StateUntrusted",
-    "StepFailed", "StepFinished", "StepStarted", "StrPath", "Stream", "Subject", "Suggestion", "UpOptions", "Usage",
+    "StepFailed", "StepFinished", "StepStarted", "StrPath", "Stream", "Subject", "Suggestion", "Totals", "UpOptions", "Usage",
     "UsageError", "VmError", "VmFileError", "VmFileInvalid", "VmFileNotFound", "VmFileParseFailed", "VmFileUntrusted",
     "VmForeign", "VmNotFound", "VmSpec", "VmState", "WaitFor", "Warned", "last_error", "raise_for_failure", "register_code",
     "render", "reset_last_error", "set_error_handler",
@@ -221,7 +221,7 @@ _HOMES = {
         "Acceleration BaseImage Confinement Endpoint Instance InstanceRecord LastFailure Observation Progress "
         "SandboxKind Snapshot VmState"
     ),
-    "vm_manager.domain.plan": "Action Operation Plan WaitFor",
+    "vm_manager.domain.plan": "Action Operation Plan Totals WaitFor",
     "vm_manager.domain.spec": (
         "Accelerator CloudInit ImageSource NetworkMode OnError Provisioner ProvisionerKind SshAccess VmSpec"
     ),

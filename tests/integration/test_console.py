@@ -127,7 +127,7 @@ def test_a_second_console_is_refused_whoever_has_the_first(echo: Vmctl) -> None:
         wait_for(lambda: is_raw(child), "the raw terminal")
         refused = echo("console", "vm", status=5)
         prove(refused, "vm_manager::state::locked")
-        assert f"`vmctl console vm` (pid {child.pid}) is at the console of VM 'vm'" in refused.stderr
+        assert f"`vmctl console vm` (pid {child.pid}) is connected to the console of VM 'vm'" in refused.stderr
         child.send(b"still here")
         child.expect_exact(b"still here")
     with socket_path(echo.home("vm"), "console.sock") as path, socket.socket(socket.AF_UNIX) as other:
@@ -135,7 +135,7 @@ def test_a_second_console_is_refused_whoever_has_the_first(echo: Vmctl) -> None:
         wait_for(lambda: console_is_taken(echo.home("vm"), "console"), "the other program")
         refused = echo("console", "vm", status=5)
         assert refused.code == "vm_manager::state::locked"
-        assert "another program is at the console of VM 'vm'" in refused.stderr
+        assert "another program is connected to the console of VM 'vm'" in refused.stderr
     assert echo("console", "vm").status == 0
 
 

@@ -20,7 +20,7 @@ from driver import Vmctl, interrupted, is_locked, processes_below, qemu_processe
 from proofs import prove
 from vm_manager.backends.qemu.pid_file import lock_owner
 
-_HEALED = "QEMU had ended without cleaning up: removed its pid file and sockets"
+_HEALED = "QEMU exited without cleaning up: removed its pid file and sockets"
 
 
 def slow_qemu(directory: Path, seconds: float) -> str:

@@ -31,7 +31,7 @@ def test_guests_boot_from_images_over_http_and_from_a_registry(vmctl: Vmctl, tin
     assert up.stdout == "http: created, started, ready\noci: created, started, ready\n"
     digests = {"http": f"sha512:{digest}", "oci": digest_of(disk)}
     for name in sources:
-        assert f"{name}: fetched the image (" in up.stderr
+        assert f"{name}: downloaded the image (" in up.stderr
         assert vmctl("ssh", name, "--", "id -un").stdout == "root\n"
         base = vmctl.record(name)["base_image"]
         assert base["digest"] == digests[name]

@@ -288,7 +288,7 @@ def test_on_a_terminal_a_bar_shows_the_rate_and_the_time_left(vmctl: Vmctl, www:
 
 def test_elsewhere_lines_tell_how_far_it_is(vmctl: Vmctl, server: Server) -> None:
     shown = vmctl("image", "pull", f"{server.url}/disk?token=s3cret").stderr
-    assert f"disk: fetching {server.url}/disk?…\n" in shown
+    assert f"disk: downloading {server.url}/disk?…\n" in shown
     assert re.search(r"^disk: fetch: \d+ of \d+ MiB$", shown, re.MULTILINE)
     assert "s3cret" not in shown
 
@@ -365,14 +365,14 @@ def test_five_vms_and_two_ups_at_a_time_fetch_an_image_once(vmctl: Vmctl, server
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert server.asked == ["/disk.qcow2"]
     shown = "".join(stderr for _, stderr in outputs)
-    assert shown.count("fetched the image (") == 1
+    assert shown.count("downloaded the image (") == 1
     assert shown.count("from the cache (") + shown.count("it was fetched meanwhile (") == 9
     assert {vmctl.record("one-0")["base_image"]["digest"]} == {f"sha512:{sha512(image)}"}
 
 
 def test_up_says_that_the_image_was_in_the_cache(vmctl: Vmctl, server: Server) -> None:
     vmctl.write(vm("a", f'image-url "{server.url}/disk.qcow2"'))
-    assert "a: fetched the image" in vmctl("up", "--backend", "noop").stderr
+    assert "a: downloaded the image" in vmctl("up", "--backend", "noop").stderr
     vmctl("destroy", "a")
     assert "a: created, with the image from the cache" in vmctl("up", "--backend", "noop").stderr
 

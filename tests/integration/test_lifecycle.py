@@ -215,7 +215,7 @@ def test_what_the_vmfile_defines_no_more_is_told_and_ended_on_request(blank: Vmc
     blank.write(BLANK)
     for command in ("up", "down"):
         said = blank(command, *(("--timeout", "0") if command == "down" else ())).stderr
-        assert "old: made from VMFile.kdl, which defines it no more: `vmctl down --orphans` stops it" in said
+        assert "old: made from VMFile.kdl, which no longer defines it: `vmctl down --orphans` stops it" in said
         assert "made:" not in said
     assert states(blank) == {"blank": "stopped", "made": "prepared", "old": "running"}
     assert blank("down", "--orphans", "--timeout", "0").stdout == "blank: already stopped\nold: stopped\n"
@@ -234,7 +234,7 @@ def test_what_an_interrupted_command_left_is_listed_and_goes_with_the_next(blank
     assert blank("status", "made", "--json").json["vm"]["state"] == "failed"
     assert blank("start", "made", status=4).code == "vm_manager::vm::not_found"
     again = blank(*CREATE)
-    assert "made: cleared away what an interrupted command had left half-made" in again.stderr
+    assert "made: removed what an interrupted command had left unfinished" in again.stderr
     assert states(blank) == {"made": "prepared"}
     (vms / "made").rename(vms / ".destroying-made")
     assert states(blank) == {"made": "destroyed"}

@@ -191,7 +191,7 @@ def test_vmctl_killed_while_the_disk_is_copied_and_the_next_command_settles_it(f
     assert filled.qemus() == (1, 1)
     told = filled.here("resume", "blank")
     assert told.stdout == "blank: already running\n"
-    assert f"gave up a move to {filled.to} that had been interrupted; the VM is still here" in told.stderr
+    assert f"undid an interrupted move to {filled.to}; the VM is still here" in told.stderr
     runs_on_here(filled)
 
 

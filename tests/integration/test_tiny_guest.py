@@ -209,7 +209,7 @@ def test_an_image_is_fetched_over_http_once(vmctl: Vmctl, tiny: TinyGuest, http_
     (root / "tiny.qcow2").symlink_to(tiny.image)
     source = f'image-url "{base}/tiny.qcow2"'
     vmctl.write(tiny.vm("one", image=source))
-    assert "fetched the image" in vmctl("up").stderr
+    assert "downloaded the image" in vmctl("up").stderr
     (root / "tiny.qcow2").unlink()
     vmctl.write(tiny.vm("one", image=source) + tiny.vm("two", image=source))
     assert sorted(vmctl("up").stdout.splitlines()) == ["one: already running", "two: created, started, ready"]

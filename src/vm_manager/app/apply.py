@@ -118,9 +118,9 @@ class Run:
     def _fetch(self, spec: VmSpec) -> None:
         from vm_manager.app.create import fetch_image
 
-        with step(self._services, self._name, "fetch", "fetching the image", "fetched the image") as current:
+        with step(self._services, self._name, "fetch", "downloading the image", "downloaded the image") as current:
             if not fetch_image(self._services, spec).fetched:
-                current.outcome = "the image is in the cache: it was fetched meanwhile"
+                current.outcome = "the image is in the cache: another command downloaded it meanwhile"
         self._fetched = True
 
     def _create(self, spec: VmSpec) -> None:
@@ -157,8 +157,8 @@ class Run:
         services, old = self._services, self._vm
         with services.store.creating(self._name, replacing=True) as staging:
             with step(
-                services, self._name, "create", "making the new VM beside the old one",
-                self._created(spec, "made the new VM"),
+                services, self._name, "create", "creating the new VM beside the old one",
+                self._created(spec, "created the new VM"),
             ):  # fmt: skip
                 record = create_instance(services, spec, self._origin, staging)
             seen = old.machine.observe()

@@ -21,7 +21,7 @@ def require_base(record: InstanceRecord) -> BaseImage:
     try:
         status = Path(base.path).stat()
     except FileNotFoundError as error:
-        raise BaseMissing("the image {path} is gone", {"path": base.path}) from error
+        raise BaseMissing("the image {path} no longer exists", {"path": base.path}) from error
     except OSError as error:
         raise diagnosed(error, base.path) from error
     if not base.looks_like(status):
@@ -47,4 +47,4 @@ def _look_again(base: BaseImage, *, moved: bool) -> None:
 
 
 def _changed(base: BaseImage) -> BaseChanged:
-    return BaseChanged("the image {path} is not the one that the disk was made on", {"path": base.path})
+    return BaseChanged("the image {path} is not the image that the disk was created from", {"path": base.path})

@@ -60,7 +60,7 @@ def pull(services: Services, url: str, *, name: str, sha256: str | None, sha512:
     cache = ImageCache(services.store.data.images, sizes=SizeLimits.of(services.max_image_bytes))
     subject = name or name_of(wanted)
     progress = download_progress(services, subject, "fetch")
-    with _told(services, subject, "fetch", f"fetching {redacted(wanted)}"):
+    with _told(services, subject, "fetch", f"downloading {redacted(wanted)}"):
         found = cache.fetch(image, progress, services.cancel, name=name)
     described = next(one for one in listed(services)[0] if one.path == str(found.path))
     return Pulled(described, found.fetched)
@@ -111,7 +111,9 @@ def convert_image(services: Services, reference: str, target: Path, *, format: s
     if compress and format != "qcow2":
         raise Usage("only qcow2 can be compressed, not {format}", {"format": format}, help=("leave `--compress` out",))
     if target.exists():
-        raise Usage("{path} is there already", {"path": str(target)}, help=("name a new file, or remove that one",))
+        raise Usage(
+            "{path} already exists", {"path": str(target)}, help=("choose another file name, or remove that file",)
+        )
     cache = ImageCache(services.store.data.images)
     with cache.using(services.cancel):
         cached = _in_cache(services, reference)
@@ -154,7 +156,7 @@ def remove(services: Services, references: Sequence[str]) -> tuple[CachedImage, 
         for image in images:
             if image.used_by:
                 raise InvalidState(
-                    "the disk of VM '{vm}' stands on the image {name}",
+                    "the disk of VM '{vm}' depends on the image {name}",
                     {"vm": image.used_by[0], "name": image.name},
                     help=(f"remove the VM first: `vmctl destroy {image.used_by[0]}`",),
                     subject=Subject(vm=image.used_by[0]),
@@ -201,12 +203,12 @@ def image_from(url: str, sha256: str | None, sha512: str | None) -> ImageSource:
     elif is_oci(url):
         reference_of(url)
     elif not url.startswith("file:///") and not forms.IMAGE_URL.check(url):
-        raise Usage("{url} is not a whole URL", {"url": redacted(url)}, help=(_NAME_IT,))
+        raise Usage("{url} is not a complete URL", {"url": redacted(url)}, help=(_NAME_IT,))
     return ImageSource(url=url, sha256=sha256, sha512=sha512)
 
 
 _COPY = "copy it from the list of checksums that the image's publisher has"
-_NAME_IT = "name a whole URL, https://…/disk.qcow2 or oci://registry/repository:tag, or the path of a file"
+_NAME_IT = "give a complete URL, https://…/disk.qcow2 or oci://registry/repository:tag, or the path of a file"
 
 
 def _required(services: Services, reference: str) -> CachedImage:

@@ -40,7 +40,7 @@ def migrate(services: Services, name: str, to: str) -> tuple[Outcome, ...]:
     target = services.at(data_directory(to))
     services.store.require(name)
     if target.store.data.root.samefile(services.store.data.root):
-        raise Usage("the VM is in {path} already", {"path": to}, help=("give another data directory",))
+        raise Usage("the VM is already in {path}", {"path": to}, help=("give another data directory",))
     with hold(services, [name], _COMMAND) as held, hold(target, [name], _COMMAND):
         return on_each(services, [name], lambda vm: _move(services, target, held.of(services, vm)))
 
@@ -50,14 +50,14 @@ def data_directory(to: str) -> Path:
     url = urlsplit(to)
     if (url.scheme and url.scheme != "file") or url.netloc not in ("", "localhost"):
         raise Usage(
-            "'{to}' is nowhere a VM could be moved to",
+            "'{to}' is not a data directory on this host",
             {"to": to},
             help=("give another data directory of this host, as `file:///srv/vmctl` or `/srv/vmctl`",),
         )
     path = Path(unquote(url.path) if url.scheme else to)
     if not path.is_dir():
         raise Usage(
-            "there is no directory {path}",
+            "no such directory: {path}",
             {"path": str(path)},
             help=(f"it is the data directory of another vmctl; make a new one with `mkdir -m 700 '{path}'`",),
         )
@@ -70,7 +70,7 @@ def _move(services: Services, target: Services, instance: Instance) -> str:
     _require_movable(services, instance)
     if target.store.exists(vm):
         raise CreateNameExists(
-            "there is a VM '{name}' already below {path}",
+            "VM '{name}' already exists below {path}",
             {"name": vm, "path": str(target.store.data.root)},
             help=("destroy the one there first, with a vmctl that uses that directory",),
             subject=Subject(vm=vm),
@@ -149,9 +149,9 @@ def _base_in(services: Services, target: Services, record: InstanceRecord) -> Ba
         return base
     if base.digest is None:
         raise InvalidState(
-            "the image of VM '{name}' was fetched by an early vmctl, and cannot be shared",
+            "the image of VM '{name}' was downloaded by an early vmctl and cannot be shared",
             {"name": record.name},
-            help=("`vmctl image inspect` shows where it came from; make the VM anew from there",),
+            help=("`vmctl image inspect` shows where it came from; create the VM again from there",),
             subject=Subject(vm=record.name),
         )
     path = ImageCache(target.store.data.images).take_over(ImageCache(cache), base.digest, services.cancel)

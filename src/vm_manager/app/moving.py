@@ -92,11 +92,11 @@ def _settle_source(source: Services, target: Services, vm: str, lock: Lock) -> s
         pass
     if _has_arrived(target, record):
         finish(source, target, record)
-        return f"removed what was left of it after a move to {root} that had been interrupted at its end"
+        return f"finished an interrupted move to {root}: removed the leftovers here"
     source.machine(record).migration().abandon()
     with os_errors(marker):
         marker.unlink()
-    return f"gave up a move to {root} that had been interrupted; the VM is still here"
+    return f"undid an interrupted move to {root}; the VM is still here"
 
 
 def _settle_target(source: Services, target: Services, vm: str, lock: Lock) -> None:

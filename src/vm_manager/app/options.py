@@ -78,7 +78,7 @@ def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outc
     with hold(services, (spec.name,), "vmctl create"):
         if services.store.exists(spec.name):
             raise CreateNameExists(
-                "there is a VM '{name}' already",
+                "VM '{name}' already exists",
                 {"name": spec.name},
                 help=(f"choose another name, or remove it first: `vmctl destroy {spec.name}`",),
                 subject=Subject(vm=spec.name),
@@ -95,27 +95,27 @@ def _spec(new: NewVm) -> VmSpec:
         raise Usage(
             "'{name}' cannot be the name of a VM",
             {"name": new.name},
-            help=("use letters, digits and hyphens, 63 at the most, with no hyphen at either end",),
+            help=("use up to 63 letters, digits and hyphens, without a hyphen at either end",),
         )
     number = str(new.vcpus)
     vcpus = int(number) if _NUMBER.fullmatch(number) else None
     if vcpus is None or not VCPUS.low <= vcpus <= VCPUS.high:
         raise CreateInvalidVcpus(
-            "'{vcpus}' is no possible number of virtual CPUs",
+            "'{vcpus}' is not a valid number of virtual CPUs",
             {"vcpus": number},
             help=(f"give a whole number from {VCPUS.low} to {VCPUS.high}: `--vcpus 2`",),
         )
     memory = _size(new.memory, MEMORY)
     if memory is None:
         raise CreateInvalidMemory(
-            "'{memory}' is no possible size of memory",
+            "'{memory}' is not a valid memory size",
             {"memory": str(new.memory)},
             help=(f"give a number of MiB, or a size, from {_bounds(MEMORY)}: `--memory 2GiB`",),
         )
     disk = None if new.disk is None else _size(new.disk, DISK)
     if new.disk is not None and disk is None:
         raise Usage(
-            "'{disk}' is no possible size of a disk",
+            "'{disk}' is not a valid disk size",
             {"disk": str(new.disk)},
             help=(f"give a number of GiB, or a size, from {_bounds(DISK)}: `--disk 20`",),
         )
@@ -148,7 +148,7 @@ def _image(new: NewVm) -> ImageSource:
     if new.image_url:
         return image_from(new.image_url, new.sha256, new.sha512)
     if new.sha256 or new.sha512:
-        raise Usage("a checksum is for an image that is fetched", help=("give it together with `--image-url`",))
+        raise Usage("a checksum needs an image URL", help=("give it together with `--image-url`",))
     if new.image is None:
         raise CreateNoImage("there is no image to make the VM from")
     image = path_of(new.image)

@@ -65,7 +65,7 @@ def note_orphans(services: Services, project: Project, names: Sequence[str]) -> 
     """Tell of them, unless only certain VMs were asked for."""
     for name in () if names else orphans(services, project):
         services.emit(
-            Noticed(name, f"made from {project.path.name}, which defines it no more: `vmctl down --orphans` stops it")
+            Noticed(name, f"made from {project.path.name}, which no longer defines it: `vmctl down --orphans` stops it")
         )
 
 

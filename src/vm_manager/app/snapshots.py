@@ -61,7 +61,7 @@ def _change(services: Services, verb: Verb, instance: Instance, tag: str) -> str
             case Verb.SNAPSHOT_DELETE:
                 snapshots.delete(tag, services.cancel)
     if verb is Verb.SNAPSHOT_RESTORE and _can_be_waited_for(services, vm):
-        wait = Operation(vm.name, Action.WAIT, "went back in time", spec=vm.record.spec)
+        wait = Operation(vm.name, Action.WAIT, "was restored to a snapshot", spec=vm.record.spec)
         return f"{current.outcome}, {Run(services, vm.name, vm, RunOptions()).apply((wait,))}"
     return current.outcome
 

@@ -261,7 +261,7 @@ def require_whole(path: Path, info: ImageInfo) -> None:
     raise ImageRefused(
         "the image {path} depends on another file, {other}",
         {"path": str(path), "other": info.depends_on},
-        help=("have it made whole, as one file, where it was made; never convert an image that you do not trust",),
+        help=("have it exported as a single file where it was created; never convert an image that you do not trust",),
     )
 
 

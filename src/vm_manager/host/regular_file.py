@@ -57,5 +57,5 @@ def _refused(path: Path, kind: str) -> ImageRefused:
     return ImageRefused(
         "{path} is {kind}, and no file with an image",
         {"path": str(path), "kind": kind},
-        help=("name a file; what comes from elsewhere is to be copied into one first",),
+        help=("give a regular file; copy what comes from elsewhere into one first",),
     )

@@ -84,7 +84,7 @@ def sandbox_finding() -> NoSandbox | None:
         "this kernel has no Landlock: QEMU and qemu-img run without a sandbox",
         help=(
             "use a kernel from 5.13 on with Landlock among its LSMs: see `cat /sys/kernel/security/lsm`",
-            "to do without and not be told, set VMCTL_SANDBOX=off",
+            "to run without it and silence this warning, set VMCTL_SANDBOX=off",
         ),
         evidence=(Evidence("probe", "landlock_create_ruleset(2)", ("not there, or not allowed here",)),),
     )

@@ -142,7 +142,7 @@ class ImageCache:
         """
         found = other._content(digest)
         if found is None:
-            raise BaseMissing("the image {path} is gone", {"path": str(other._data(digest))})
+            raise BaseMissing("the image {path} no longer exists", {"path": str(other._data(digest))})
         data, content = found
         # Where `leftovers` looks for what was broken off.
         home = self._files.by_url / _sha256(digest)

@@ -188,8 +188,8 @@ class InstanceStore:
         Raises: `host::permission_denied`, `io`.
         """
         for leftover, what in (
-            (self.data.staging(name), "cleared away what an interrupted command had left half-made"),
-            (self.data.leaving(name), "removed the rest of a VM whose removal had been interrupted"),
+            (self.data.staging(name), "removed what an interrupted command had left unfinished"),
+            (self.data.leaving(name), "finished the interrupted removal of a VM"),
         ):
             with os_errors(leftover):
                 if leftover.exists():
@@ -212,7 +212,7 @@ class InstanceStore:
 
     def console_lock(self, name: str, command: str) -> AbstractContextManager[None]:
         """Hold an instance's console, which serves one at a time. Raises: `state::locked`."""
-        return locked(self.data.console_locks, name, command, "is at the console of VM '{name}'")
+        return locked(self.data.console_locks, name, command, "is connected to the console of VM '{name}'")
 
     @contextmanager
     def creating(self, name: str, *, replacing: bool = False) -> Iterator[Path]:
@@ -327,7 +327,7 @@ class InstanceStore:
         return VmNotFound(
             "no VM is named '{name}'",
             {"name": name},
-            help=(*meant, "run `vmctl list` to see the VMs there are"),
+            help=(*meant, "run `vmctl list` to see all VMs"),
             subject=Subject(vm=name),
         )
 

@@ -44,7 +44,7 @@ def test_a_program_that_catches_nothing_ends_with_the_help_and_the_code(manager:
     assert done.stderr.splitlines()[-4:] == [
         "vm_manager.diagnostics.errors.VmNotFound: no VM is named 'wbe'",
         "help: did you mean 'web'?",
-        "help: run `vmctl list` to see the VMs there are",
+        "help: run `vmctl list` to see all VMs",
         "code: vm_manager::vm::not_found",
     ]
 

@@ -127,7 +127,7 @@ def test_a_qemu_from_before_the_hosts_start_ended_with_it(files: QemuFiles) -> N
     _last_written(files, booted - 60)
     incident = ending("web", files)
     assert incident
-    assert "started anew" in incident.error.diagnostic.notes[0]
+    assert "rebooted" in incident.error.diagnostic.notes[0]
 
 
 @pytest.mark.parametrize("pid", ["", "nonsense", "4194305\n"])

@@ -28,7 +28,7 @@ def test_what_fails_is_undone_and_fails_as_it_did() -> None:
 def test_a_machine_that_cannot_be_let_run_on_is_a_note_on_the_failure() -> None:
     with pytest.raises(MigrationFailed) as failure, undoing(lambda: _failing(QmpCommandFailed("refused"))):
         raise MigrationFailed("failed")
-    assert failure.value.diagnostic.notes == ("the machine could not be let run on: refused",)
+    assert failure.value.diagnostic.notes == ("could not resume the machine: refused",)
 
 
 def test_a_monitor_that_is_silent_both_times_is_told_of_once() -> None:

@@ -45,7 +45,7 @@ class BoundedLines:
             raise ConnectionAbortedError("the other side closed the connection")
         self._left -= len(data)
         if self._left < 0:
-            raise ValueError("the other side said more than is listened to")
+            raise ValueError("the other side sent too much data")
         return data
 
     def _remaining(self) -> float:

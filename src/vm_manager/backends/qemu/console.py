@@ -25,7 +25,7 @@ def connect_console(name: str, home: Path) -> socket.socket:
     while console_is_taken(home, CONSOLE_CHARDEV):
         if deadline.expired:
             raise StateLocked(
-                "another program is at the console of VM '{name}'",
+                "another program is connected to the console of VM '{name}'",
                 {"name": name},
                 help=(f"end the program that is connected to {home / CONSOLE_SOCKET}",),
                 subject=Subject(vm=name),

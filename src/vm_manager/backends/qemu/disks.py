@@ -45,7 +45,7 @@ def base_disk(base: BaseImage) -> BaseDisk:
     with os_errors(path):
         status = path.stat()
     if not base.looks_like(status):
-        raise BaseChanged("the image {path} is not the one that the disk was made on", {"path": base.path})
+        raise BaseChanged("the image {path} is not the image that the disk was created from", {"path": base.path})
     info = image_info(path)
     require_format(path, info, base.format)
     return BaseDisk(str(path.absolute()), info.format, (status.st_dev, status.st_ino))

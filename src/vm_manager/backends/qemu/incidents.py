@@ -30,7 +30,7 @@ def living_incident(name: str, files: QemuFiles) -> Incident | None:
         case "guest-panicked":
             panicked = GuestPanicked(
                 "the guest's kernel panicked",
-                help=(f"`vmctl restart {name}` boots it anew; until then it is kept as it is, to be looked at",),
+                help=(f"`vmctl restart {name}` boots it again; until then it stays as it is, for you to inspect",),
                 evidence=panic_evidence(files.console_log),
             )
             return Incident(_iso(history.since), panicked)
@@ -117,7 +117,7 @@ def _vanished(name: str, files: QemuFiles, logs: tuple[Evidence, ...]) -> Incide
         error = QemuExited(
             "QEMU vanished at {when}",
             {"when": in_words(seen)},
-            help=(f"it was killed or crashed without a word; `vmctl start {name}` boots the VM again",),
+            help=(f"it was killed or crashed without an error message; `vmctl start {name}` boots the VM again",),
             evidence=(*kernel, *logs),
         )
         return Incident(_iso(seen), error)
@@ -127,7 +127,7 @@ def _vanished(name: str, files: QemuFiles, logs: tuple[Evidence, ...]) -> Incide
         "QEMU vanished between {last} and {until}",
         {"last": in_words(last), "until": in_words(booted if booted is not None and with_host else time.time())},
         help=(f"`vmctl start {name}` boots the VM again",),
-        notes=("this host was started anew then, and QEMU had ended with it",) if with_host else (),
+        notes=("this host was rebooted then, which ended QEMU",) if with_host else (),
         evidence=(*kernel, *logs),
     )
     return Incident(_iso(last), error)

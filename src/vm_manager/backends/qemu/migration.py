@@ -149,7 +149,7 @@ def undoing(undo: Callable[[], None]) -> Iterator[None]:
         except VmError as second:
             silent = isinstance(error, QmpConnectFailed) and isinstance(second, QmpConnectFailed)
             if isinstance(error, VmError) and not silent:
-                error.enrich(notes=(f"the machine could not be let run on: {second}",))
+                error.enrich(notes=(f"could not resume the machine: {second}",))
             _log.info("after a failed migration: %s", second)
         raise
 

@@ -148,7 +148,7 @@ class _Pair:
 
     def move_machine(self, *, running: bool) -> None:
         """Move memory and devices; at the end both have everything, and neither runs. running: let it run meanwhile."""
-        how = "while the VM runs" if running else "while the VM stands still, for want of KVM"
+        how = "while the VM runs" if running else "while the VM is paused, because KVM is not available"
         self._emit(PhaseReached(self._name, "memory", f"the memory to be moved {how}"))
         if not running:
             self._here.execute("stop")

@@ -124,7 +124,7 @@ def clear_leftovers(files: QemuFiles) -> tuple[str, ...]:
     with os_errors(files.home):
         for path in (files.pid, *(files.home / name for name in SOCKETS)):
             path.unlink(missing_ok=True)
-    return ("QEMU had ended without cleaning up: removed its pid file and sockets",) if killed else ()
+    return ("QEMU exited without cleaning up: removed its pid file and sockets",) if killed else ()
 
 
 def _was_held(pid_file: Path) -> bool:

@@ -112,7 +112,7 @@ def _otherwise(name: str, error: MigrationFailed) -> MigrationFailed:
     """With what can be done about a state that does not load."""
     return error.enrich(
         help=(
-            f"the saved state is kept: mend what is quoted above, then `vmctl resume {name}`",
+            f"the saved state is kept: fix the cause quoted above, then `vmctl resume {name}`",
             f"to boot without it: `vmctl start {name} --discard-saved-state`",
         )
     )

@@ -33,9 +33,7 @@ def shut_down(home: Path, name: str, deadline: Deadline, emit: EventSink) -> Non
         if handle is None:
             return
         if not deadline.expired:
-            emit(
-                PhaseReached(name, "power button", f"the guest to shut down, {deadline.remaining_s:.0f} s at the most")
-            )
+            emit(PhaseReached(name, "power button", f"the guest to shut down, up to {deadline.remaining_s:.0f} s"))
             if _press_power_button(home, handle, deadline):
                 return
         make_exit(home, name, handle, emit, deadline.cancel)
@@ -44,7 +42,7 @@ def shut_down(home: Path, name: str, deadline: Deadline, emit: EventSink) -> Non
 def make_exit(home: Path, name: str, handle: int, emit: EventSink, cancel: CancelToken | None = None) -> None:
     """Let QEMU quit, and make it when it does not. Raises: `vmctl::interrupted`."""
     for stage, signal_number in (("quit", None), ("SIGTERM", signal.SIGTERM), ("SIGKILL", signal.SIGKILL)):
-        emit(PhaseReached(name, stage, f"QEMU to exit, {_FORCED_STAGE_S:.0f} s at the most"))
+        emit(PhaseReached(name, stage, f"QEMU to exit, up to {_FORCED_STAGE_S:.0f} s"))
         if signal_number is None:
             _quit(home)
         else:
