@@ -40,10 +40,10 @@ def status_lines(instance: Instance) -> list[str]:
     """Everything known of a VM, a line each."""
     record, observation = instance.record, instance.observation
     spec, progress = record.spec, record.progress
-    endpoint = observation.ssh
+    endpoint, detail = observation.ssh, observation.detail
     facts = [
         ("Name", instance.name),
-        ("State", f"{instance.state}{f' ({observation.detail})' if observation.detail else ''}"),
+        ("State", f"{instance.state} ({detail})" if detail and detail != instance.state else str(instance.state)),
         ("Ready", _readiness(instance)),
         ("Backend", record.backend),
         ("Accelerator", _accelerator(instance)),
