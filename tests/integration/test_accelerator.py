@@ -171,7 +171,7 @@ def _distrust(host: Vmctl) -> None:
     """Let it be remembered that KVM did not boot another VM's guest."""
     script = (
         "import shutil; from pathlib import Path; from vm_manager.backends.qemu.accelerator import distrust;"
-        "distrust(None, Path(shutil.which('qemu-system-x86_64')), 'other', ['it restarts'])"
+        "distrust(None, Path(shutil.which('qemu-system-x86_64')), 'other', ['it keeps rebooting'])"
     )
     subprocess.run([*host.prefix, sys.executable, "-c", script], env=host.environment(), check=True)
 
