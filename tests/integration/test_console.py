@@ -144,7 +144,7 @@ def test_more_than_any_buffer_holds_that_is_pasted_arrives_and_comes_back_whole(
     pasted = bytes(byte for byte in range(256) if byte != 0x1D) * 1100
     assert len(pasted) > 270_000
     with terminal(echo, str(VMCTL), "console", "vm") as child:
-        child.expect_exact(b"leaves\r\n")
+        child.expect_exact(b"leave\r\n")
         wait_for(lambda: is_raw(child), "the raw terminal")
 
         def paste() -> None:
