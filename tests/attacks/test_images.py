@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
@@ -377,7 +378,7 @@ def test_a_base_that_cannot_be_checked_now_is_not_called_another_one(blank: Vmct
     blank("down", "--timeout", "0")
     base = blank.directory / "blank.qcow2"
     base.with_name("link").hardlink_to(base)
-    tools = _qemu_img_that_ends_with(tmp_path, "exit 63")
+    tools = _qemu_img_whose_check_ends_with(tmp_path, "exit 63")
     result = blank("start", "blank", status=8, env={"PATH": f"{tools}:{os.environ['PATH']}"})
     assert result.code == "vm_manager::image::format_detection_failed"
     assert "could not be checked for damage" in result.stderr
@@ -416,11 +417,12 @@ def test_qemu_opens_nothing_but_the_chain_it_was_given(tmp_path: Path, secret: P
 # Only a clear yes is a yes
 
 
-def _qemu_img_that_ends_with(base: Path, end: str) -> Path:
-    """A directory for PATH."""
+def _qemu_img_whose_check_ends_with(base: Path, end: str) -> Path:
+    """A directory for PATH, with a qemu-img that does everything else as the real one does."""
     tools = base / "bin"
     tools.mkdir()
-    (tools / "qemu-img").write_text(f"#!/bin/sh\n{end}\n")
+    script = f'#!/bin/sh\ncase "$1" in check) {end};; esac\nexec {shutil.which("qemu-img")} "$@"\n'
+    (tools / "qemu-img").write_text(script)
     (tools / "qemu-img").chmod(0o755)
     return tools
 
@@ -428,7 +430,7 @@ def _qemu_img_that_ends_with(base: Path, end: str) -> Path:
 @pytest.mark.parametrize("end", ["exit 1", "exit 63", "kill -9 $$", "ulimit -v 1000; exec /usr/bin/env true"])
 def test_a_check_that_does_not_come_to_its_end_is_no_yes(vmctl: Vmctl, tmp_path: Path, end: str) -> None:
     blank_disk(vmctl.directory)
-    tools = _qemu_img_that_ends_with(tmp_path, end)
+    tools = _qemu_img_whose_check_ends_with(tmp_path, end)
     result = vmctl("image", "pull", "blank.qcow2", status=8, env={"PATH": f"{tools}:{os.environ['PATH']}"})
     assert result.code == "vm_manager::image::format_detection_failed"
     assert vmctl("image", "list", "--quiet").stdout == ""
