@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
 import struct
@@ -52,6 +53,11 @@ def secret(tmp_path: Path) -> Path:
 
 def _qemu_img(*words: str | Path) -> None:
     subprocess.run(["qemu-img", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+
+
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _creatable() -> list[str]:
@@ -457,6 +463,39 @@ def test_a_check_that_would_take_memory_by_the_size_of_a_file_is_ended(tmp_path:
         [sys.executable, "-c", _CHECK, tmp_path / "disk"], capture_output=True, text=True, check=True
     )
     assert int(checked.stdout) < _MOST_KIB
+
+
+def _folded(path: Path, *, entries: int, snapshots: int = 0) -> None:
+    """A disk whose first table points to the same second table all over, and that one to the same cluster."""
+    cluster, l2 = 65536, 3 * 65536
+    table = struct.pack(">Q", l2) * entries
+    entry = struct.pack(">QIHHIIQIIQQQ", 5 * cluster, entries, 1, 0, 0, 0, 0, 0, 24, 0, 1 << 30, 0) + b"s".ljust(8)
+    listed_at = 5 * cluster + -(-len(table) // cluster) * cluster
+    header = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 3, 0, 0, 16, 1 << 30, 0, entries, 5 * cluster, cluster, 1, 0, 0)
+    if snapshots:
+        header = header[:60] + struct.pack(">IQ", snapshots, listed_at)
+    content = {
+        0: header + struct.pack(">QQQII", 0, 0, 0, 4, 104) + bytes(8),
+        cluster: struct.pack(">Q", 2 * cluster),
+        2 * cluster: b"\0\1" * 100,
+        l2: struct.pack(">Q", 4 * cluster) * (cluster // 8),
+        4 * cluster: _BOOT_SECTOR,
+        5 * cluster: table,
+        listed_at: (entry * snapshots).ljust(cluster, b"\0"),
+    }
+    with path.open("wb") as file:
+        for place, piece in content.items():
+            file.seek(place)
+            file.write(piece)
+
+
+@pytest.mark.parametrize(("entries", "snapshots"), [(1 << 18, 0), (1 << 14, 500)], ids=["entries", "snapshots"])
+def test_a_check_that_would_take_minutes_for_a_small_file_is_ended(vmctl: Vmctl, entries: int, snapshots: int) -> None:
+    _folded(vmctl.directory / "disk", entries=entries, snapshots=snapshots)
+    before = _children_s()
+    result = vmctl("image", "pull", "disk", status=8)
+    assert result.code == "vm_manager::image::format_detection_failed"
+    assert _children_s() - before < 10
 
 
 # Few bytes that become many

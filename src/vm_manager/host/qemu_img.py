@@ -37,7 +37,10 @@ _TIMEOUT_S = 120
 _COPY_TIMEOUT_S = 6 * 3600
 _MIB = 1024 * 1024
 # qemu-img takes 80 MiB of addresses at rest; a check adds two bytes per cluster of the file, 2 MiB for 64 GiB.
-_LOOK = Limits(memory_bytes=256 * _MIB, cpu_s=_TIMEOUT_S, file_bytes=_MIB)
+_LOOK_MEMORY_BYTES = 256 * _MIB
+# Of what a file has on the disk. With clusters of 512 bytes, the smallest, a check takes 3 s for a GiB, else a hundredth of that;
+# tables whose entries all point to the same make it take minutes for a few KiB.
+_LOOK_S, _LOOK_S_PER_GIB = 6, 8
 # Its threads have stacks of 8 MiB each, of which they touch little.
 _COPY_MEMORY_BYTES = 768 * _MIB
 _LARGEST_FILE_BYTES = 1 << 50
@@ -185,7 +188,7 @@ def damage(path: Path, format: str) -> Evidence | None:
         return None  # it has nothing that could be damaged
     argv = [str(require_qemu_img()), "check", "-q", "-U", disk_json(path, format)]
     try:
-        run(argv, timeout_s=_TIMEOUT_S, limits=_LOOK, sandbox=Sandbox(read=(path,)))
+        run(argv, timeout_s=_TIMEOUT_S, limits=_look(path), sandbox=Sandbox(read=(path,)))
     except ProcessFailed as error:
         if error.result.status in _SOUND:
             return None
@@ -338,7 +341,7 @@ def _info(path: Path, format: str) -> dict[str, Any]:
     # -U: a QEMU that runs has it open.
     argv = [str(require_qemu_img()), "info", "-U", "--output=json", disk_json(path, format)]
     try:
-        said = run(argv, timeout_s=_TIMEOUT_S, limits=_LOOK, sandbox=Sandbox(read=(path,))).stdout
+        said = run(argv, timeout_s=_TIMEOUT_S, limits=_look(path), sandbox=Sandbox(read=(path,))).stdout
         info = parse(said, most_bytes=_INFO_BYTES)
     except ProcessFailed as error:
         raise _unreadable(path, error.evidence) from error
@@ -347,6 +350,14 @@ def _info(path: Path, format: str) -> dict[str, Any]:
     if not isinstance(info, dict):
         raise _unreadable(path)
     return info
+
+
+def _look(path: Path) -> Limits:
+    """What qemu-img may use to look at an image."""
+    with os_errors(path):
+        written_bytes = path.stat().st_blocks * 512
+    cpu_s = _LOOK_S + _LOOK_S_PER_GIB * written_bytes // 1024**3
+    return Limits(_LOOK_MEMORY_BYTES, min(cpu_s, _TIMEOUT_S), file_bytes=_MIB)
 
 
 def _unreadable(path: Path, *evidence: Evidence) -> FormatDetectionFailed:
