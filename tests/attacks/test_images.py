@@ -11,8 +11,10 @@ import shutil
 import struct
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -311,6 +313,49 @@ def test_a_disk_that_becomes_larger_than_there_is_room_leaves_some_free(vmctl: V
     result = vmctl("image", "pull", "disk.vmdk", "--max-size", "256MiB", status=8)
     assert (result.code, "grows beyond" in result.stderr) == ("vm_manager::image::too_large", True)
     vmctl("image", "pull", "disk.vmdk", "--max-size", "257MiB")
+
+
+@contextmanager
+def _least_free_bytes(directory: Path) -> Iterator[list[int]]:
+    """The least space that there was on a file system meanwhile."""
+    least, over = [shutil.disk_usage(directory).free], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.01):
+            least[0] = min(least[0], shutil.disk_usage(directory).free)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield least
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("format", ["raw", "qcow2"])
+def test_a_conversion_that_takes_more_than_there_is_room_leaves_some_free(
+    vmctl: Vmctl, tmp_path: Path, format: str
+) -> None:
+    raw = vmctl.directory / "raw"
+    raw.write_bytes(_BOOT_SECTOR + b"x" * (128 * _MIB - len(_BOOT_SECTOR)))
+    _qemu_img("convert", "-c", "-f", "raw", "-O", "qcow2", raw, vmctl.directory / "disk")
+    raw.unlink()
+    with small_file_system(tmp_path / "small", "200m") as small:
+        (small / "others").write_bytes(bytes(130 * _MIB))
+        with _least_free_bytes(small) as least:
+            result = vmctl("image", "convert", "disk", str(small / "whole"), "--format", format, status=6)
+        assert result.code == "vm_manager::host::disk_full"
+        assert "no space available besides the reserve" in result.stderr
+        assert least[0] > _MIB
+        assert [path.name for path in small.iterdir()] == ["others"]
+
+
+def test_a_disk_of_holes_is_converted_where_there_is_no_room_for_all_of_it(vmctl: Vmctl, tmp_path: Path) -> None:
+    _qemu_img("create", "-f", "qcow2", vmctl.directory / "disk", "4G")
+    with small_file_system(tmp_path / "small", "200m") as small:
+        vmctl("image", "convert", "disk", str(small / "whole"), "--format", "raw")
+        assert (small / "whole").stat().st_size == 4096 * _MIB
 
 
 @pytest.mark.parametrize("format", CONVERTIBLE)

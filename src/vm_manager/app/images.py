@@ -20,6 +20,7 @@ from vm_manager.domain.image import CachedImage, ImageReport, SizeLimits
 from vm_manager.domain.names import closest
 from vm_manager.domain.oci_reference import is_oci
 from vm_manager.domain.spec import ImageSource
+from vm_manager.host.disk_space import spare_of
 from vm_manager.host.qemu_img import backing_chain, convert, foreign_size, image_info
 from vm_manager.host.regular_file import require_image_file
 from vm_manager.images.cache import ImageCache, name_of
@@ -104,8 +105,8 @@ def _format_and_size(path: Path) -> tuple[str, int]:
 def convert_image(services: Services, reference: str, target: Path, *, format: str, compress: bool) -> ImageReport:
     """Write an image, or a VM's disk with its image, as a file of another format.
 
-    It appears complete; a file that is there is not replaced.
-    Raises: `image::conversion_failed`, `image::refused` for any other image that refers to another file,
+    It appears complete; a file that is there is not replaced. As much of the file system stays free as `pull` leaves.
+    Raises: `image::conversion_failed`, `host::disk_full`, `image::refused` for any other image that refers to another file,
     `image::format_detection_failed`, `vmctl::create::image_not_found`, `vmctl::usage`.
     """
     if compress and format != "qcow2":
@@ -122,7 +123,11 @@ def convert_image(services: Services, reference: str, target: Path, *, format: s
         try:
             with _told(services, target.name, "convert", f"converting to {format}"):
                 below = None if cached else _below(services, source)
-                size = convert(source, part, format=format, compress=compress, below=below, cancel=services.cancel)
+                with os_errors(target):
+                    spare = spare_of(part.parent, str(target))
+                size = convert(
+                    source, part, format=format, compress=compress, below=below, spare=spare, cancel=services.cancel
+                )
             with os_errors(target):
                 part.rename(target)
                 taken = written_bytes(target)

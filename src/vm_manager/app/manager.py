@@ -319,7 +319,7 @@ class Manager:
     ) -> ImageReport:
         """Write an image as a new file of another format.
 
-        Raises: `image::conversion_failed`, `image::refused`, `image::format_detection_failed`,
+        Raises: `image::conversion_failed`, `image::refused`, `image::format_detection_failed`, `host::disk_full`,
         `vmctl::create::image_not_found`, `vmctl::usage` for a target that exists.
         """
         from vm_manager.app.images import convert_image

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from vm_manager.diagnostics.errors import DiskFull, VmError
@@ -12,6 +14,19 @@ _MIB, _GIB = 1024**2, 1024**3
 # Kept free of images: so much, or this part of a small file system.
 _RESERVE_BYTES, _RESERVE_PART = _GIB, 20
 _PROBE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Spare:
+    """What a conversion may take of a file system.
+
+    size_bytes: that there is. look: called about five times a second when the disk may take more; what it raises ends the
+    conversion. rate: bytes a second that are written then at most, so that no look comes too late.
+    """
+
+    size_bytes: int
+    look: Callable[[], None]
+    rate: int
 
 
 def free_bytes(path: Path) -> int | None:
@@ -25,7 +40,14 @@ def free_bytes(path: Path) -> int | None:
 def spare_bytes(directory: Path) -> int:
     """How much images may take of a file system, so that some of it stays free; below 0 where that is less. Raises: `OSError`."""
     free, total = _measure(directory)
-    return free - min(_RESERVE_BYTES, total // _RESERVE_PART)
+    return free - _reserve_bytes(total)
+
+
+def spare_of(directory: Path, name: str) -> Spare:
+    """What a conversion may take of a file system. name: of the image. Raises: `host::disk_full`; `OSError`."""
+    require_spare(directory, name, 0)
+    rate = 2 * _reserve_bytes(_measure(directory)[1])
+    return Spare(spare_bytes(directory), lambda: require_spare(directory, name, 0), rate)
 
 
 def require_free(path: Path, needed_bytes: int, takes: str, *, directory: Path | None = None) -> None:
@@ -87,6 +109,10 @@ def raise_if_full(path: Path, failure: VmError, *, then: tuple[str, ...] = ()) -
         found = diagnosed(OSError(error.errno, error.strerror), path)
         found.enrich(help=(*found.diagnostic.help, *then), evidence=failure.diagnostic.evidence)
         raise found from failure
+
+
+def _reserve_bytes(total: int) -> int:
+    return min(_RESERVE_BYTES, total // _RESERVE_PART)
 
 
 def _measure(path: Path) -> tuple[int, int]:

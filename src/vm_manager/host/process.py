@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,10 +75,12 @@ def run(
     sandbox: Sandbox | None = None,
     env: Mapping[str, str] | None = None,
     cancel: CancelToken | None = None,
+    watch: Callable[[], None] | None = None,
 ) -> Finished:
     """Run a program, with nothing but `stdin` to read, and return what it wrote: the first 4 MiB of each stream.
 
     sandbox: what it may do; None: all that the user may. env: what it sees of the environment; default: what every program needs.
+    watch: called about five times a second meanwhile; what it raises ends the program.
     Raises: `ProcessFailed` for any end but exit status 0; `host::no_sandbox`, `vmctl::interrupted`; `OSError` when it cannot be
     executed.
     """
@@ -98,7 +100,7 @@ def run(
             if child.stdin:
                 with suppress(BrokenPipeError), child.stdin as input:
                     input.write(stdin.encode())
-            status = _end(child, said, Deadline(timeout_s, cancel))
+            status = _end(child, said, Deadline(timeout_s, cancel), watch)
         finally:
             child.kill()  # nothing, when it has ended
     finished = Finished(tuple(argv), status, said[0].text, said[1].text)
@@ -144,11 +146,15 @@ class _Said(Thread):
         return self._kept.decode(errors="replace").replace("\r\n", "\n")
 
 
-def _end(child: subprocess.Popen[bytes], said: Sequence[_Said], deadline: Deadline) -> int | None:
+def _end(
+    child: subprocess.Popen[bytes], said: Sequence[_Said], deadline: Deadline, watch: Callable[[], None] | None
+) -> int | None:
     """The exit status of a program that has ended and closed its streams, None when that is not so in time."""
     for stream in said:
         while stream.is_alive() and not deadline.expired:
             stream.join(min(_POLL_S, deadline.remaining_s))
+            if watch:
+                watch()
     if any(stream.is_alive() for stream in said):
         return None
     try:

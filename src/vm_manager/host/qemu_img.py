@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.bounded_json import Unreadable, parse
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.instance import SandboxKind
-from vm_manager.host.disk_space import probe_space
+from vm_manager.host.disk_space import Spare, probe_space
 from vm_manager.host.image_header import CONVERTIBLE, QCOW2, RAW, ImageHeader, read_header
 from vm_manager.host.process import Limits, ProcessFailed, run
 from vm_manager.host.sandbox import Sandbox, confinement
@@ -40,7 +40,7 @@ _MIB = 1024 * 1024
 _LOOK_MEMORY_BYTES = 256 * _MIB
 # Of what a file has on the disk. With clusters of 512 bytes, the smallest, a check takes 3 s for a GiB, else a hundredth of that;
 # tables whose entries all point to the same make it take minutes for a few KiB.
-_LOOK_S, _LOOK_S_PER_GIB = 6, 8
+_LOOK_S, _LOOK_S_PER_GIB = 3, 8
 # Its threads have stacks of 8 MiB each, of which they touch little.
 _COPY_MEMORY_BYTES = 768 * _MIB
 _LARGEST_FILE_BYTES = 1 << 50
@@ -208,13 +208,14 @@ def convert(
     compress: bool,
     below: tuple[Path, str] | None = None,
     most_bytes: int = _LARGEST_FILE_BYTES,
+    spare: Spare | None = None,
     cancel: CancelToken | None = None,
 ) -> int:
     """Write an image as one file of another format; the size in bytes of the disk in it. target: replaced when it exists.
 
     compress: only with qcow2, whose clusters it compresses. below: the path and format of the image that the disk of a VM stands
     on, which becomes part of the new file; no other image may refer to another file. most_bytes: how large the file may become,
-    `FileTooLong` beyond it.
+    `FileTooLong` beyond it. spare: what it may take of its file system, where holes make it longer than that.
     Raises: `image::format_detection_failed`, `image::refused`, `image::conversion_failed`, `host::disk_full`,
     `vmctl::interrupted`.
     """
@@ -230,6 +231,10 @@ def convert(
         if below is None:
             require_whole(source, info)
     flags = ["-c"] if compress else []
+    # Beside what is in the disk, a format's own tables: an eighth is more than any has.
+    watched = spare if spare is not None and size + size // 8 > spare.size_bytes else None
+    if watched:
+        flags += ["-r", str(watched.rate)]
     # -U: a VM that runs may have it open.
     argv = [
         str(program),
@@ -245,7 +250,8 @@ def convert(
     limits = Limits(_COPY_MEMORY_BYTES, _COPY_TIMEOUT_S, most_bytes)
     try:
         with os_errors(target):
-            _make(argv, target, (source, *((below[0],) if below else ())), _COPY_TIMEOUT_S, limits, cancel)
+            sources = (source, *((below[0],) if below else ()))
+            _make(argv, target, sources, _COPY_TIMEOUT_S, limits, cancel, watched.look if watched else None)
     except ProcessFailed as error:
         check = f"qemu-img check -f {source_format} {shlex.quote(str(source))}"
         raise ConversionFailed(
@@ -377,6 +383,7 @@ def _make(
     timeout_s: float,
     limits: Limits | None = None,
     cancel: CancelToken | None = None,
+    watch: Callable[[], None] | None = None,
 ) -> None:
     """Run a qemu-img that makes one image of others; it is there before, as a sandbox grants files that are there.
 
@@ -385,7 +392,7 @@ def _make(
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     try:
         sandbox = Sandbox(read=sources, write=(target,))
-        run(argv, timeout_s=timeout_s, limits=limits, sandbox=sandbox, cancel=cancel)
+        run(argv, timeout_s=timeout_s, limits=limits, sandbox=sandbox, cancel=cancel, watch=watch)
     except BaseException as error:
         try:
             if isinstance(error, ProcessFailed):
