@@ -358,6 +358,12 @@ def test_a_disk_of_holes_is_converted_where_there_is_no_room_for_all_of_it(vmctl
         assert (small / "whole").stat().st_size == 4096 * _MIB
 
 
+@pytest.mark.parametrize("name", ["nbd:127.0.0.1:1", "fat:rw:.", "json:{}", "-c", "file:x"])
+def test_the_name_of_a_new_image_is_no_protocol(blank: Vmctl, name: str) -> None:
+    blank("image", "convert", "--format", "raw", "--", "blank.qcow2", name)
+    assert [path.name for path in blank.directory.iterdir() if path.name not in ("blank.qcow2", "VMFile.kdl")] == [name]
+
+
 @pytest.mark.parametrize("format", CONVERTIBLE)
 def test_a_disk_of_another_format_that_is_damaged_is_told(vmctl: Vmctl, tiny: TinyGuest, format: str) -> None:
     disk = vmctl.directory / "disk"

@@ -245,7 +245,7 @@ def convert(
         "-O",
         format,
         disk_json(source, source_format, below),
-        str(target),
+        os.path.abspath(target),  # what stands before a colon in a relative path is taken for a protocol
     ]
     limits = Limits(_COPY_MEMORY_BYTES, _COPY_TIMEOUT_S, most_bytes)
     try:
