@@ -14,6 +14,8 @@ _INVISIBLE = (
 )
 _DISGUISES = re.compile(f"[{_INVISIBLE}]")
 _SUSPECT = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff{_INVISIBLE}]")
+# JSON escapes the rest of the controls by itself.
+_UNSEEN_IN_JSON = re.compile(f"[\x7f-\x9f{_INVISIBLE}]")
 # CSI, OSC and other escape sequences, dropped whole so that no "[31m" is left over.
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])"
@@ -39,6 +41,16 @@ def is_plain(text: str) -> bool:
 def safe_lines(text: str) -> list[str]:
     """The lines of a text, each made safe; a carriage return starts a line over, as a terminal would show it."""
     return [safe_line(line.rstrip("\r").rsplit("\r", 1)[-1]) for line in text.split("\n")]
+
+
+def safe_json(document: str) -> str:
+    """A JSON document that means the same; what cannot be seen, reorders text or breaks a line is escaped as JSON does."""
+    return _UNSEEN_IN_JSON.sub(_escaped_in_json, document)
+
+
+def _escaped_in_json(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be")  # beyond U+FFFF two escapes
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vm_manager.diagnostics.errors import VmError
 from vm_manager.diagnostics.model import Diagnostic, Evidence, Label, Suggestion
 from vm_manager.diagnostics.registry import Code
+from vm_manager.diagnostics.safe_text import safe_json
 from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.domain.instance import Endpoint, Instance, LastFailure, Snapshot, VmState
 
@@ -20,7 +21,7 @@ SCHEMA = 1
 
 def document(**fields: object) -> str:
     """One JSON document."""
-    return json.dumps({"schema": SCHEMA, **fields}, indent=2, ensure_ascii=False)
+    return safe_json(json.dumps({"schema": SCHEMA, **fields}, indent=2, ensure_ascii=False))
 
 
 def list_item(instance: Instance) -> dict[str, object]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vm_manager.diagnostics.safe_text import is_safe, safe_line, safe_lines
+from vm_manager.diagnostics.safe_text import is_safe, safe_json, safe_line, safe_lines
 
 
 @pytest.mark.parametrize(
@@ -63,3 +65,14 @@ def test_a_long_line_of_unfinished_escapes_takes_no_long_time() -> None:
 @given(st.text(st.characters(exclude_characters="\n"), max_size=20))
 def test_the_quick_look_passes_nothing_that_would_be_changed(text: str) -> None:
     assert not is_safe(text) or safe_line(text) == text
+
+
+@given(text=st.text())
+def test_a_json_document_without_what_cannot_be_seen_means_the_same(text: str) -> None:
+    document = json.dumps({"text": text}, indent=2, ensure_ascii=False)
+    assert json.loads(safe_json(document)) == {"text": text}
+
+
+def test_in_a_json_document_what_cannot_be_seen_is_escaped() -> None:
+    document = json.dumps("ünï\u202e\u2028\U000e0041\x9b\x7f", ensure_ascii=False)
+    assert safe_json(document) == r'"ünï\u202e\u2028\udb40\udc41\u009b\u007f"'

@@ -24,6 +24,12 @@ def _round_trip(**fields: object) -> Any:
     return json.loads(document(**fields))
 
 
+def test_a_document_shows_nothing_that_reorders_or_breaks_a_line() -> None:
+    text = document(name="disk\u202egpj.\u2028\x9b2J ünïcödé")
+    assert r"disk\u202egpj.\u2028\u009b2J ünïcödé" in text
+    assert json.loads(text)["name"] == "disk\u202egpj.\u2028\x9b2J ünïcödé"
+
+
 def test_a_document_says_which_schema_it_has() -> None:
     assert _round_trip(vms=[]) == {"schema": 1, "vms": []}
 
