@@ -204,6 +204,51 @@ def test_a_data_directory_that_is_not_ours_alone_is_neither_read_nor_written(
     assert sorted(made.rglob("*")) == before
 
 
+@pytest.mark.parametrize("place", ["", "..", "link"])
+@pytest.mark.parametrize("theirs", [True, False], ids=["belongs to another user", "all may write"])
+def test_a_data_directory_in_a_place_of_others_is_neither_read_nor_written(
+    tmp_path: Path, place: str, theirs: bool
+) -> None:
+    home = tmp_path / "a" / "b"
+    home.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(home)
+    changed = home if place == "link" else home / place
+    used = tmp_path / "link" if place == "link" else home
+    if theirs:
+        os.chown(changed, _OTHER, _OTHER)
+    else:
+        changed.chmod(0o777)
+    for command in (Manager.names, Manager.images):
+        with pytest.raises(StateUntrusted) as caught:
+            command(Manager(used / "vmctl"))
+        assert caught.value.diagnostic.help
+    assert list(home.iterdir()) == []
+    # What is sticky belongs to all, and yet nobody can take away what is there.
+    os.chown(changed, 0, 0)
+    changed.chmod(0o1777)
+    assert Manager(used / "vmctl").names() == ()
+
+
+def test_a_link_of_another_user_to_a_directory_of_mine_is_not_followed(tmp_path: Path) -> None:
+    home, link = tmp_path / "home", tmp_path / "link"
+    home.mkdir()
+    link.symlink_to(home)
+    assert Manager(link / "vmctl").names() == ()
+    os.chown(link, _OTHER, _OTHER, follow_symlinks=False)
+    with pytest.raises(StateUntrusted):
+        Manager(link / "vmctl").names()
+
+
+def test_who_may_write_where_the_data_directory_is_and_how_to_end_that_is_told(noop: Vmctl) -> None:
+    noop.data.mkdir(exist_ok=True)
+    noop.data.chmod(0o777)
+    result = noop("up", status=14)
+    prove(result, "vm_manager::state::untrusted")
+    assert list(noop.data.iterdir()) == []
+    _obey(result.stderr, "keep others out: `")
+    noop("up")
+
+
 def test_who_is_refused_a_data_directory_is_told_the_way_out(noop: Vmctl) -> None:
     root = noop.data / "vmctl"
     root.mkdir(parents=True)
@@ -256,6 +301,10 @@ def test_a_verdict_in_a_cache_of_another_user_does_not_count(tmp_path: Path, mon
     assert verdicts.recall("this host") is None
     verdicts.remember("this host", verdicts.Verdict(False))
     assert kept.read_bytes() == before
+    os.chown(tmp_path / "vmctl", 0, 0)
+    assert verdicts.recall("this host")
+    tmp_path.chmod(0o777)
+    assert verdicts.recall("this host") is None
 
 
 # What stands in the place of vmctl's files

@@ -51,6 +51,36 @@ def user_name(uid: int) -> str:
         return f"user {uid}"
 
 
+def require_own_place(path: Path, variable: str = "XDG_DATA_HOME") -> None:
+    """Refuse a directory as `require_own_directory` does, and where somebody could put another in its place.
+
+    That is whoever owns a directory or a link on the way to it, or can write there, unless it is sticky as /tmp is; also on the
+    way to where links lead.
+    Raises: `state::untrusted`, `host::permission_denied`.
+    """
+    require_own_directory(path, variable)
+    for directory in dict.fromkeys((path, *path.parents, *Path(os.path.realpath(path)).parents)):
+        _require_safe_way(directory, variable)
+
+
+def _require_safe_way(directory: Path, variable: str) -> None:
+    with os_errors(directory):
+        try:
+            link, status = os.lstat(directory), os.stat(directory)
+        except FileNotFoundError:
+            return
+    for owner in (link.st_uid, status.st_uid):
+        if not is_trusted(owner):
+            raise _of_another(directory, owner, variable)
+    if others_may_write(status) and not status.st_mode & stat.S_ISVTX:
+        name = shlex.quote(str(directory))
+        raise StateUntrusted(
+            "other users may write to {path}, and could replace vmctl's directory in it",
+            {"path": str(directory)},
+            help=(f"keep others out: `chmod go-w {name}`", f"or choose another directory with {variable}"),
+        )
+
+
 def require_own_directory(path: Path, variable: str = "XDG_DATA_HOME") -> None:
     """Refuse a directory that others own or may write, who could have put anything into it. One that is not there is fine.
 

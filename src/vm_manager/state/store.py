@@ -20,7 +20,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.instance import RECORD_SCHEMA, InstanceRecord, VmState
 from vm_manager.domain.names import closest, is_vm_name
-from vm_manager.domain.owners import read_own, require_own_directory, require_plain
+from vm_manager.domain.owners import read_own, require_own_directory, require_own_place, require_plain
 from vm_manager.state.files import TEMPORARY, exchange, make_dir, sync_directory, write_atomically
 from vm_manager.state.layout import LEAVING, PREPARING, DataDir, InstanceFiles
 from vm_manager.state.lock import holder, locked
@@ -49,7 +49,8 @@ class InstanceStore:
     @cached_property
     def data(self) -> DataDir:
         """The data directory, which has been seen to be this user's alone. Raises: `state::untrusted`."""
-        for directory in (self._data.root, self._data.vms, self._data.locks, self._data.images, self._data.crashes):
+        require_own_place(self._data.root)
+        for directory in (self._data.vms, self._data.locks, self._data.images, self._data.crashes):
             require_own_directory(directory)
         return self._data
 

@@ -17,7 +17,7 @@ import msgspec
 from vm_manager.backends.qemu.kvm_device import KVM_DEVICE
 from vm_manager.diagnostics.errors import VmError
 from vm_manager.domain.bounded_json import Unreadable, parse
-from vm_manager.domain.owners import read_own, require_own_directory
+from vm_manager.domain.owners import read_own, require_own_place
 from vm_manager.host.paths import cache_home
 from vm_manager.host.sandbox import confinement
 from vm_manager.state.files import make_dir, write_atomically
@@ -81,7 +81,7 @@ def remember(about: str, verdict: Verdict) -> None:
     known[about] = msgspec.to_builtins(replace(verdict, at=time.time()))
     kept = dict(list(known.items())[-_REMEMBERED:])
     try:
-        require_own_directory(cache_home(), "XDG_CACHE_HOME")
+        require_own_place(cache_home(), "XDG_CACHE_HOME")
         make_dir(cache_home())
         write_atomically(_path(), json.dumps({"schema": _SCHEMA, "verdicts": kept}).encode(), durable=False)
     except VmError as error:
@@ -90,7 +90,7 @@ def remember(about: str, verdict: Verdict) -> None:
 
 def _read() -> Mapping[str, object]:
     try:
-        require_own_directory(cache_home(), "XDG_CACHE_HOME")
+        require_own_place(cache_home(), "XDG_CACHE_HOME")
         document = parse(read_own(_path(), _READ_BYTES), most_bytes=_READ_BYTES)
     except (OSError, VmError, Unreadable):
         return {}  # a cache that cannot be read, or that is not ours, is none
