@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import resource
+import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -176,6 +178,32 @@ def test_they_are_no_vmfiles_either(bounded: Vmctl, path: str) -> None:
     refused = bounded("validate", "--file", path, status=3, env={"SECRET": _SECRET})
     assert refused.code == "vm_manager::vmfile::parse_failed"
     assert _SECRET not in refused.stdout + refused.stderr
+
+
+@pytest.fixture
+def second_proc(bounded: Vmctl) -> Iterator[None]:
+    """Another /proc, as containers have that of their host."""
+    (bounded.directory / "p").mkdir()
+    subprocess.run(["mount", "-t", "proc", "proc", str(bounded.directory / "p")], check=True)
+    yield
+    subprocess.run(["umount", str(bounded.directory / "p")], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@pytest.mark.usefixtures("second_proc")
+@pytest.mark.parametrize("path", ["p/self/environ", "link", "p/version"])
+def test_what_the_kernel_makes_up_is_no_input_wherever_it_is_mounted(bounded: Vmctl, path: str) -> None:
+    (bounded.directory / "link").symlink_to(bounded.directory / "p" / "self" / "environ")
+    for line in (
+        f'cloud-init {{ user-data "{path}" }}',
+        f'provision "shell" {{ script "{path}" }}',
+        f'provision "file" {{ source "{path}"; destination "/a" }}',
+        'provision "file" { source "p/self"; destination "/a" }',
+    ):
+        bounded.write(_vm(line))
+        assert "vmctl does not read" in bounded("validate", status=3).stderr, line
+    assert "vmctl does not read" in bounded("validate", "--file", path, status=3).stderr
+    assert bounded("image", "pull", path, status=8).code == "vm_manager::image::refused"
 
 
 # YAML

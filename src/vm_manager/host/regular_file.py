@@ -9,9 +9,8 @@ from typing import BinaryIO
 
 from vm_manager.diagnostics.errors import ImageRefused
 from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.file_systems import made_up
 
-# What the kernel makes up while it is read: some of it never ends, and none of it is an image.
-_MADE_UP = ("/proc", "/sys")
 _KINDS = (
     (stat.S_ISDIR, "a directory"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -29,7 +28,8 @@ def open_image(path: Path) -> BinaryIO:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
             _require_regular(path, os.fstat(descriptor))
-            _require_stored(path, os.readlink(f"/proc/self/fd/{descriptor}"))
+            if kind := made_up(descriptor):
+                raise _refused(path, f"made up by the kernel ({kind})")
             os.set_blocking(descriptor, True)
             return os.fdopen(descriptor, "rb", buffering=0)
         except BaseException:
@@ -46,11 +46,6 @@ def _require_regular(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = next((name for matches, name in _KINDS if matches(status.st_mode)), "no file")
         raise _refused(path, kind)
-
-
-def _require_stored(path: Path, opened: str) -> None:
-    if any(opened.startswith(f"{place}/") for place in _MADE_UP):
-        raise _refused(path, f"made up by the kernel ({opened})")
 
 
 def _refused(path: Path, kind: str) -> ImageRefused:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
+
+from vm_manager.domain.file_systems import made_up
 
 _KIB = 1024
 # What clouds take is far below: 16 KiB on EC2, 64 KiB on OpenStack and Azure; the NoCloud datasource sets no limit of its own.
@@ -30,6 +33,8 @@ def require_input(path: Path) -> None:
     for name in (os.path.abspath(path), os.path.realpath(path)):
         if _is_below(name, _NO_INPUTS) and not _is_below(name, (_SHARED_MEMORY,)):
             raise UnfitFile("is in /proc, /sys or /dev, which vmctl does not read")
+    with suppress(OSError):  # whoever opens it is told
+        _require_stored(path)
 
 
 def read_input(path: Path, most_bytes: int) -> bytes:
@@ -38,6 +43,7 @@ def read_input(path: Path, most_bytes: int) -> bytes:
     # A pipe must not be waited for, and what is looked at must be what is read.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
+        _require_stored(descriptor)
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):
             raise UnfitFile("is a directory")
@@ -47,6 +53,11 @@ def read_input(path: Path, most_bytes: int) -> bytes:
     if len(content) > most_bytes:
         raise UnfitFile(f"is larger than {_shown(most_bytes)}")
     return content
+
+
+def _require_stored(file: int | Path) -> None:
+    if kind := made_up(file):
+        raise UnfitFile(f"is on a {kind} file system, which vmctl does not read")
 
 
 def _is_below(name: str, directories: tuple[str, ...]) -> bool:
