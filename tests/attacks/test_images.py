@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
+from lzma import FORMAT_XZ, LZMACompressor
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -591,6 +593,44 @@ def test_a_bomb_is_given_up_at_the_limit(vmctl: Vmctl) -> None:
         prove(result, "vm_manager::image::too_large")
         assert sorted((vmctl.data / "vmctl" / "images").rglob("fetched*")) == []
         assert vmctl("image", "pull", f"{server.url}/disk.zst", "--max-size", "2GiB").status == 0
+
+
+def _xz_with(dictionary: int) -> bytes:
+    """300 MiB in a few KiB that say how large a dictionary it takes to decompress them: the code of its size."""
+    compressor = LZMACompressor(FORMAT_XZ, preset=0)
+    block = bytes(_MIB)
+    text = b"".join((compressor.compress(_BOOT_SECTOR), *(compressor.compress(block) for _ in range(300))))
+    text += compressor.flush()
+    length = (text[12] + 1) * 4
+    at = text.index(b"\x21\x01", 12) + 2
+    head = text[12:at] + bytes([dictionary]) + text[at + 1 : 12 + length - 4]
+    return text[:12] + head + crc32(head).to_bytes(4, "little") + text[12 + length :]
+
+
+def _zstd_with(window_log: int) -> bytes:
+    """The same, with a window of that many bytes, to the power of two."""
+    text = _bomb(300 * _MIB, _BOOT_SECTOR)
+    assert not text[4] & 0x20
+    return text[:5] + bytes([(window_log - 10) << 3]) + text[6:]
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        pytest.param(_xz_with(29), True, id="xz, 96 MiB"),
+        pytest.param(_xz_with(30), False, id="xz, 128 MiB"),
+        pytest.param(_xz_with(31), False, id="xz, 192 MiB"),
+        pytest.param(_xz_with(40), False, id="xz, 4 GiB"),
+        pytest.param(_zstd_with(27), True, id="zstd, 128 MiB"),
+        pytest.param(_zstd_with(28), False, id="zstd, 256 MiB"),
+        pytest.param(_zstd_with(41), False, id="zstd, 2 TiB"),
+    ],
+)
+def test_what_takes_much_memory_to_decompress_is_refused(vmctl: Vmctl, text: bytes, fits: bool) -> None:
+    with serving(text) as server:
+        result = _measured(vmctl, "image", "pull", f"{server.url}/disk")
+    assert result.status == (0 if fits else 8), result.stderr
+    assert fits or "more than 128 MiB of memory" in result.stderr
 
 
 def test_a_bomb_leaves_some_of_the_disk_free(vmctl: Vmctl, tmp_path: Path) -> None:

@@ -11,15 +11,19 @@ from typing import Protocol
 from vm_manager.diagnostics.errors import FormatDetectionFailed
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdDecompressor, ZstdError
+    from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 else:
-    from backports.zstd import ZstdDecompressor, ZstdError
+    from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
 #: So many bytes tell whether a file is compressed.
 MAGIC_BYTES = 6
 _OUTPUT_BYTES = 256 * 1024
-# xz -9 needs 65 MiB; a file that demands more than this is meant to exhaust the host. zstd's own limit is 128 MiB.
-_XZ_MEMORY_BYTES = 256 * 1024**2
+# Of what came before, that the rest is built from. xz -9 needs 65 MiB, zstd --ultra -22 and --long 128 MiB; a file that demands
+# more is meant to exhaust the host. Source: `xz --help`, and ZSTD_WINDOWLOG_LIMIT_DEFAULT in zstd.h.
+_XZ_MEMORY_BYTES = 128 * 1024**2
+_ZSTD_WINDOW_LOG = 27
+# What the libraries say when it is too much: neither has an error of its own for that.
+_TOO_MUCH = ("Memory usage limit", "too much memory")
 _RUINED = (lzma.LZMAError, zlib.error, ZstdError, EOFError, MemoryError)
 
 
@@ -61,9 +65,13 @@ def _xz() -> _Decompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
 
 
+def _zstd() -> _Decompressor:
+    return ZstdDecompressor(options={DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG})
+
+
 # Sources: RFC 8878, the .xz file format, RFC 1952.
 _KINDS: tuple[tuple[bytes, str, Callable[[], _Decompressor]], ...] = (
-    (b"\x28\xb5\x2f\xfd", "zstd", ZstdDecompressor),
+    (b"\x28\xb5\x2f\xfd", "zstd", _zstd),
     (b"\xfd7zXZ\0", "xz", _xz),
     (b"\x1f\x8b", "gzip", _Gzip),
 )
@@ -91,9 +99,7 @@ class Expander:
             try:
                 output = self._stream.decompress(data, _OUTPUT_BYTES)
             except _RUINED as error:
-                raise FormatDetectionFailed(
-                    "the {kind} file is damaged", {"kind": self.kind}, help=(_FETCH_ANEW,)
-                ) from error
+                raise self._failure(error) from error
             if output:
                 yield output
             data = b""
@@ -103,12 +109,22 @@ class Expander:
             elif self._stream.needs_input:
                 return
 
+    def _failure(self, error: Exception) -> FormatDetectionFailed:
+        if any(words in str(error) for words in _TOO_MUCH):
+            return FormatDetectionFailed(
+                "the {kind} file needs more than 128 MiB of memory to decompress",
+                {"kind": self.kind},
+                help=(_DECOMPRESS,),
+            )
+        return FormatDetectionFailed("the {kind} file is damaged", {"kind": self.kind}, help=(_FETCH_ANEW,))
+
     def finish(self) -> None:
         """The file has ended. Raises: `image::format_detection_failed` when it was cut off."""
         if self._begun:
             raise FormatDetectionFailed("the {kind} file is truncated", {"kind": self.kind}, help=(_FETCH_ANEW,))
 
 
+_DECOMPRESS = "if you trust it, decompress it yourself and use the resulting file"
 _FETCH_ANEW = "run the command again; if it fails again, the file is damaged at its source"
 
 
