@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -66,7 +67,7 @@ def _fetch(url: str, into: Path, limits: Limits = _LIMITS) -> None:
 
 
 _LENGTH, _CHUNKED = b"Content-Length: 1000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"
-_SERVERS = {
+_SERVERS: dict[str, Behaviour] = {
     "two bytes at a time": _slowly(b"xx", _OK, _LENGTH),
     "two bytes, no length": _slowly(b"xx", _OK, b"\r\n"),
     "small chunks": _slowly(b"1\r\nx\r\n", _OK, _CHUNKED),
@@ -100,6 +101,51 @@ def test_a_server_that_is_too_slow_is_not_asked_for_ever_because_it_brings_a_lit
     assert "too slow" in str(caught.value)
     assert caught.value.diagnostic.retryable
     assert (tmp_path / "disk.part").exists()
+
+
+@pytest.mark.parametrize("behave", ["two bytes at a time", "silence", "a slow status"])
+def test_a_server_that_is_too_slow_twice_in_a_row_is_not_asked_again(behave: str, tmp_path: Path) -> None:
+    asked = []
+
+    def counted(connection: socket.socket) -> None:
+        asked.append(connection)
+        _SERVERS[behave](connection)
+
+    limits = Limits(connect_s=5, stall_s=5, head_s=1, least_rate=1024, window_s=0.5, retry_delays_s=(0.01,) * 20)
+    with listening(counted) as endpoint, within(12), pytest.raises(DownloadFailed):
+        _fetch(f"http://{endpoint.host}:{endpoint.port}/disk", tmp_path / "disk", limits)
+    assert len(asked) == 2
+
+
+def test_as_shipped_it_takes_less_than_a_minute_and_a_half() -> None:
+    assert 2 * Limits().window_s * 9 / 8 + Limits().retry_delays_s[0] < 90
+
+
+_DISK = bytes(510) + b"\x55\xaa" + bytes(60_000)
+
+
+def _paced(connection: socket.socket, rate: int, pause_s: float = 0) -> None:
+    """Serves the disk, or what is missing of it, at so many bytes a second, and pauses once in the middle of the whole."""
+    asked = connection.recv(65_536).decode().lower()
+    found = re.search(r"range: bytes=(\d+)-", asked)
+    first = int(found[1]) if found else 0
+    status = f"206 Part\r\nContent-Range: bytes {first}-{len(_DISK) - 1}/{len(_DISK)}" if found else "200 OK"
+    head = f'HTTP/1.1 {status}\r\nETag: "a"\r\nContent-Length: {len(_DISK) - first}\r\n\r\n'
+    connection.sendall(head.encode())
+    for at in range(first, len(_DISK), rate // 10):
+        connection.sendall(_DISK[at : at + rate // 10])
+        time.sleep(0.1)
+        if not first and at > len(_DISK) // 2:
+            time.sleep(pause_s)
+            pause_s = 0
+
+
+@pytest.mark.parametrize(("rate", "pause_s"), [(30 * 1024, 0), (100 * 1024, 2)], ids=["slow", "a pause"])
+def test_a_server_that_is_merely_slow_or_pauses_once_is_not_given_up(tmp_path: Path, rate: int, pause_s: float) -> None:
+    limits = Limits(connect_s=5, stall_s=5, head_s=1, least_rate=1024, window_s=0.5, retry_delays_s=(0.01,))
+    with listening(lambda connection: _paced(connection, rate, pause_s)) as endpoint, within(12):
+        _fetch(f"http://{endpoint.host}:{endpoint.port}/disk", tmp_path / "disk", limits)
+    assert (tmp_path / "disk").read_bytes() == _DISK
 
 
 def test_redirects_without_end_are_given_up(tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ _log = logging.getLogger(__name__)
 _READ_BYTES = 1024 * 1024
 # After a connection that brought something before it broke.
 _PAUSE_S = 0.1
+# Tries in a row that waited for as long as a server may be too slow.
+_MOST_SLOW = 2
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 _DIGITS = 18
 _NOTES_BYTES = 64 * 1024
@@ -214,7 +216,7 @@ class _Fetch:
             self._copy()
             return
         self._take_up()
-        tries = 0
+        tries = slow = 0
         while True:
             started = time.monotonic()
             try:
@@ -227,10 +229,14 @@ class _Fetch:
                     raise
                 done = self._arrival.size if self._arrival else 0
                 # One that brought less than a slow server may: again and again, it would go on for ever.
-                least = self._limits.least_rate * (time.monotonic() - started)
-                tries = 0 if done > self._most + least else tries + 1
+                took_s = time.monotonic() - started
+                if done > self._most + self._limits.least_rate * took_s:
+                    tries = slow = 0
+                else:
+                    # What took long is not tried as often as what fails at once.
+                    tries, slow = tries + 1, slow + (took_s >= self._limits.window_s)
                 self._most = max(self._most, done)
-                if tries > len(self._limits.retry_delays_s):
+                if tries > len(self._limits.retry_delays_s) or slow >= _MOST_SLOW:
                     raise
                 _log.info("%s; once more", error)
                 self._cancel.wait(self._limits.retry_delays_s[tries - 1] if tries else _PAUSE_S)

@@ -47,15 +47,16 @@ class Limits:
     connect_s: for a connection. stall_s: for the next bytes of an answer. head_s: for all of an answer's head, from the
     request on; answer_s: for all of an answer that has to be small.
     least_rate: bytes a second; a server that sends less, on average over `window_s` seconds, is given up.
-    retry_delays_s: between tries that bring nothing new; when all have been waited through, the failure stands.
+    retry_delays_s: between tries that bring nothing new; when all have been waited through, the failure stands, and before
+    that with the second try in a row that took as long as the window.
     """
 
     connect_s: float = 20
     stall_s: float = 60
-    head_s: float = 120
+    head_s: float = 60
     answer_s: float = 120
     least_rate: float = 1024
-    window_s: float = 60
+    window_s: float = 30
     retry_delays_s: tuple[float, ...] = (0.5, 1, 2, 4)
 
 
