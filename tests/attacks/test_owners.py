@@ -229,6 +229,19 @@ def test_a_data_directory_in_a_place_of_others_is_neither_read_nor_written(
     assert Manager(used / "vmctl").names() == ()
 
 
+def test_an_owner_whom_a_user_namespace_does_not_name_is_no_other_user(noop: Vmctl, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir(mode=0o755)
+    os.chown(place, _OTHER, _OTHER)
+    environment = {"XDG_DATA_HOME": str(place / "data")}
+    (place / "data").mkdir(mode=0o700)
+    assert noop("list", status=14, env=environment).code == "vm_manager::state::untrusted"
+    noop.prefix = ("unshare", "-Ur")
+    assert noop("list", env=environment).status == 0
+    place.chmod(0o777)
+    assert noop("list", status=14, env=environment).code == "vm_manager::state::untrusted"
+
+
 def test_a_link_of_another_user_to_a_directory_of_mine_is_not_followed(tmp_path: Path) -> None:
     home, link = tmp_path / "home", tmp_path / "link"
     home.mkdir()

@@ -70,7 +70,7 @@ def _require_safe_way(directory: Path, variable: str) -> None:
         except FileNotFoundError:
             return
     for owner in (link.st_uid, status.st_uid):
-        if not is_trusted(owner):
+        if not is_trusted(owner) and not _is_unmapped(owner):
             raise _of_another(directory, owner, variable)
     if others_may_write(status) and not status.st_mode & stat.S_ISVTX:
         name = shlex.quote(str(directory))
@@ -79,6 +79,19 @@ def _require_safe_way(directory: Path, variable: str) -> None:
             {"path": str(directory)},
             help=(f"keep others out: `chmod go-w {name}`", f"or choose another directory with {variable}"),
         )
+
+
+def _is_unmapped(uid: int) -> bool:
+    """Whether a user namespace keeps to itself who that is: in a rootless container / may be the host's root's.
+
+    Source: user_namespaces(7), "Unmapped user and group IDs".
+    """
+    try:
+        with open("/proc/self/uid_map", "rb") as ranges, open("/proc/sys/kernel/overflowuid", "rb") as overflow:
+            everybody = ranges.read(100).split() == [b"0", b"0", b"4294967295"]
+            return not everybody and int(overflow.read(20)) == uid
+    except (OSError, ValueError):
+        return False
 
 
 def require_own_directory(path: Path, variable: str = "XDG_DATA_HOME") -> None:
