@@ -229,6 +229,36 @@ def test_a_data_directory_in_a_place_of_others_is_neither_read_nor_written(
     assert Manager(used / "vmctl").names() == ()
 
 
+def test_a_home_below_anothers_directory_is_where_the_caller_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in containers whose HOME is mounted from outside. Whoever controls it has the caller's shell and keys anyway.
+    home = tmp_path / "github" / "home"
+    home.mkdir(parents=True)
+    for theirs in (home.parent, home):
+        os.chown(theirs, _OTHER, _OTHER)
+    monkeypatch.setenv("HOME", str(home))
+    made = home / "share"
+    made.mkdir(mode=0o700)
+    assert Manager(made / "vmctl").names() == ()
+    made.chmod(0o777)
+    with pytest.raises(StateUntrusted) as caught:
+        Manager(made / "vmctl").names()
+    assert caught.value.diagnostic.help[0] == f"keep others out: `chmod go-w {made}`"
+    os.chown(made, _OTHER, _OTHER)
+    with pytest.raises(StateUntrusted):
+        Manager(made / "vmctl").names()
+
+
+def test_nobody_is_told_to_change_the_rights_of_a_directory_that_is_not_theirs(noop: Vmctl, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "data")
+    (tmp_path / "elsewhere" / "data").mkdir(parents=True)
+    (tmp_path / "elsewhere").chmod(0o777)
+    refused = noop("list", status=14, env={"XDG_DATA_HOME": str(tmp_path / "link")})
+    assert refused.code == "vm_manager::state::untrusted"
+    assert "elsewhere, and could replace" in refused.stderr
+
+
 def test_an_owner_whom_a_user_namespace_does_not_name_is_no_other_user(noop: Vmctl, tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.mkdir(mode=0o755)

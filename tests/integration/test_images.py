@@ -366,7 +366,7 @@ def test_five_vms_and_two_ups_at_a_time_fetch_an_image_once(vmctl: Vmctl, server
     assert server.asked == ["/disk.qcow2"]
     shown = "".join(stderr for _, stderr in outputs)
     assert shown.count("downloaded the image (") == 1
-    assert shown.count("from the cache (") + shown.count("it was fetched meanwhile (") == 9
+    assert shown.count("from the cache (") + shown.count("another command downloaded it meanwhile (") == 9
     assert {vmctl.record("one-0")["base_image"]["digest"]} == {f"sha512:{sha512(image)}"}
 
 

@@ -216,7 +216,7 @@ def test_a_single_step_is_run_by_its_number(guest: Guest) -> None:
         refused = guest.vmctl("provision", "--step", number, status=2)
         assert refused.code == "vmctl::usage"
     failing = guest.provision('"shell" { inline "true" }', '"shell" { inline "exit 1" }', status=12)
-    assert "goes on from step 2" in failing.stderr
+    assert "to continue from step 2" in failing.stderr
     guest.define('"shell" { inline "true" }', '"shell" { inline "true" }', '"shell" { inline "echo third" }')
     # The one that had failed has been done by hand, so `up` goes on behind it.
     guest.vmctl("provision", "--step", "2")

@@ -57,7 +57,7 @@ def test_qemu_killed(blank: Vmctl) -> None:
     assert failure["message"].startswith("QEMU vanished at 20")
     assert before - timedelta(seconds=5) < datetime.fromisoformat(failure["time"]) < datetime.now(UTC)
     shown = blank("status", "blank").stdout
-    assert "Last failure: while it ran, at " in shown
+    assert "Last failure: while running, at " in shown
     assert "QEMU vanished at" in shown
     # However often it is looked at, it is one thing that happened, and said in one way.
     blank("list")

@@ -173,6 +173,8 @@ class Run:
         services, vm = self._services, self._vm
         with step(services, vm.name, "start", "starting", "started") as current:
             base = require_base(vm.record)
+            # Once more: the command that created the VM may have been killed before it did so.
+            vm.machine.placed()
             # Before the machine runs: should we die in between, a fresh boot must not pass for a ready guest.
             progress = replace(vm.record.progress, started=True, ready=False, steps_done=0)
             vm.write(replace(vm.record, base_image=base, spec=spec, progress=progress))

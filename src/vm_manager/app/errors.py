@@ -46,9 +46,10 @@ def _here() -> _Caller:
 
 def _running() -> object:
     """The asyncio task that runs, or the thread."""
-    asyncio = sys.modules.get("asyncio")  # where it was never imported there is no task
+    # Where it was never imported there is no task; another thread may be about to import it.
+    current_task = getattr(sys.modules.get("asyncio"), "current_task", None)
     with suppress(RuntimeError):
-        task = asyncio.current_task() if asyncio else None
+        task = current_task() if current_task else None
         if task is not None:
             return task
     return threading.current_thread()

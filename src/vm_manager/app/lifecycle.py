@@ -28,7 +28,9 @@ def lifecycle(
     for name in wanted:
         services.store.require(name, or_leftovers=verb is Verb.DESTROY)
     stop_timeout_s = STOP_TIMEOUT_S if timeout_s is None else timeout_s
-    options = RunOptions(stop_timeout_s=stop_timeout_s, wait_timeout_s=timeout_s)
+    # That of RESTART is for the shutdown; the boot behind it takes as long as any other.
+    wait_timeout_s = timeout_s if verb in (Verb.START, Verb.START_DISCARDING) else None
+    options = RunOptions(stop_timeout_s=stop_timeout_s, wait_timeout_s=wait_timeout_s)
     with hold(services, wanted, f"vmctl {verb}") as held:
         return on_each(services, wanted, lambda vm: _one(services, verb, vm, held, options))
 

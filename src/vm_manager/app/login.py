@@ -12,6 +12,7 @@ from vm_manager.diagnostics.errors import HostError, SshFailed, Usage
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Endpoint, Instance
+from vm_manager.domain.spec import Accelerator
 from vm_manager.guest.boot import Phase, probe
 from vm_manager.guest.openssh import ssh_argv
 from vm_manager.host.tools import find_tool
@@ -19,12 +20,14 @@ from vm_manager.planning.table import Verb
 from vm_manager.vmfile.load import Project
 
 _RETRY_S = 30.0
+# An emulated guest beside other work was seen to take more than 30 s until its sshd had started a process for a connection.
+_RETRY_EMULATED_S = 90.0
 
 
 def login_command(
     services: Services, name: str, command: Sequence[str], *, user: str | None = None, key: Path | None = None
 ) -> list[str]:
-    """The command line that logs in to a VM; waits up to 30 s for its sshd to answer.
+    """The command line that logs in to a VM; waits up to 30 s for its sshd to answer, 90 s without KVM.
 
     command: what to run there; empty: a shell.
     Raises: `vm::not_found`, `vm::invalid_state`, `ssh::failed`.
@@ -49,7 +52,10 @@ def login_command(
 
 
 def _await_sshd(services: Services, instance: Instance, endpoint: Endpoint) -> None:
-    deadline = Deadline(_RETRY_S, services.cancel)
+    acceleration = services.machine(instance.record).acceleration()
+    emulated = acceleration is not None and acceleration.accelerator is Accelerator.TCG
+    limit_s = _RETRY_EMULATED_S if emulated else _RETRY_S
+    deadline = Deadline(limit_s, services.cancel)
     while (phase := probe(endpoint)) is not Phase.LOGIN:
         if deadline.expired:
             seen = Evidence("probe", f"a connection to {endpoint.host}:{endpoint.port}", (phase.seen,))
@@ -59,7 +65,7 @@ def _await_sshd(services: Services, instance: Instance, endpoint: Endpoint) -> N
                 help=(phase.hint,),
                 evidence=(seen, *services.machine(instance.record).evidence()),
                 subject=services.subject(instance.name),
-                timeout_s=_RETRY_S,
+                timeout_s=limit_s,
             )
         deadline.pause(0.5)
 

@@ -88,13 +88,14 @@ def _move(services: Services, target: Services, instance: Instance) -> str:
             @contextmanager
             def switch(data: BackendData) -> Iterator[None]:
                 target.store.write_new(replace(arriving, backend_data=data), staging)
-                target.store.appear(vm)
                 try:
+                    target.store.appear(vm)
                     yield
                 except BaseException:
-                    with os_errors(staging):
-                        target.home(vm).rename(staging)
-                        sync_directory(staging.parent)
+                    if target.home(vm).exists():
+                        with os_errors(staging):
+                            target.home(vm).rename(staging)
+                            sync_directory(staging.parent)
                     raise
 
             machine.migration().move(arriving, staging, switch, services.cancel, services.emit)

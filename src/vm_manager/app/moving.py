@@ -116,7 +116,8 @@ def _has_arrived(target: Services, record: InstanceRecord) -> bool:
 
 
 def _read(marker: Path) -> Path | None:
-    try:
-        return Path(os.fsdecode(read_own(marker, _PATH_BYTES)))
-    except FileNotFoundError:
-        return None
+    with os_errors(marker):
+        try:
+            return Path(os.fsdecode(read_own(marker, _PATH_BYTES)))
+        except FileNotFoundError:
+            return None

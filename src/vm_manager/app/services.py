@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vm_manager.backends.registry import load_backend
-from vm_manager.diagnostics.errors import BackendNotAvailable, VmError
+from vm_manager.diagnostics.errors import BackendNotAvailable, StateCorrupt, StateUntrusted, VmError, VmNotFound
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.state.layout import DataDir
 from vm_manager.state.store import InstanceStore
@@ -47,9 +47,9 @@ class Services:
         return self._backends[name]
 
     def close(self) -> None:
-        """Close the backends. Machines go on. Idempotent."""
-        while self._backends:
-            self._backends.popitem()[1].close()
+        """Close the backends, which open again when they are asked. Machines go on. Idempotent."""
+        for backend in self._backends.values():
+            backend.close()
 
     def machine(self, record: InstanceRecord) -> Machine:
         """The machine of a VM below this data directory. Raises: `backend::not_available`."""
@@ -57,13 +57,13 @@ class Services:
 
     def remnant(self, name: str) -> Remnant:
         """What may still run of a VM, whether or not its record can be read; by the default backend when that is lost, too."""
-        last = None
-        with suppress(VmError):
-            last = self.store.read_backup(name)
-            last = self.store.read(name)
+        home = self.home(name)
+        with suppress(BackendNotAvailable, StateCorrupt, StateUntrusted, VmNotFound):
+            return self.backend(self.store.read(name).backend).remnant(name, home)
+        last = self.store.read_backup(name)
         with suppress(BackendNotAvailable):
-            return self.backend(last.backend if last else None).remnant(name, self.home(name))
-        return self.backend().remnant(name, self.home(name))
+            return self.backend(last.backend if last else None).remnant(name, home)
+        return self.backend().remnant(name, home)
 
     def to_start(self, spec: VmSpec) -> VmSpec:
         """A spec as a machine is started with it."""

@@ -48,7 +48,7 @@ def commands() -> tuple[LazyCommand, ...]:
     return (
         LazyCommand("up", "Create, start and provision the VMs in the VMFile.", "up:up"),
         LazyCommand("down", "Stop the VMs in the VMFile and keep their disks.", "down:down"),
-        LazyCommand("reload", "Replace the VMs in the VMFile with new ones.", "up:reload"),
+        LazyCommand("reload", "Replace the VMs in the VMFile with new ones and start them.", "up:reload"),
         LazyCommand("plan", "Show what `vmctl up` would do, without doing it.", "plan:plan"),
         LazyCommand("provision", "Run the provisioners of running VMs again.", "provision:provision"),
         LazyCommand("validate", "Check the VMFile and report all problems at once.", "validate:validate"),

@@ -84,7 +84,7 @@ def reload(
     accel: AccelOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Replace the VMs in the VMFile with new ones.
+    """Replace the VMs in the VMFile with new ones and start them.
 
     Each new VM is created before the old one is removed. Data on the old disk is lost.
     """

@@ -48,4 +48,4 @@ class Backend(Protocol):
         """What may still run of a machine whose record cannot be read. Never fails."""
 
     def close(self) -> None:
-        """Release what it holds, such as connections. Machines go on. Idempotent."""
+        """Release what it holds, such as connections; a later call connects again. Machines go on. Idempotent."""

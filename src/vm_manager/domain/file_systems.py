@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from functools import cache
@@ -32,6 +33,8 @@ _MADE_UP = {
 # struct statfs has 120 bytes, on some machines fewer. It begins with the file system's type, whose lower half has the first
 # four bytes wherever the machine is little-endian, or the type has no more than these.
 _STATFS_BYTES = 256
+# What file systems of others (FUSE), and large ones on small machines, answer; those above always say what they are.
+_NOT_SAID = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EOVERFLOW)
 
 
 def made_up(file: int | str | os.PathLike[str]) -> str | None:
@@ -45,6 +48,8 @@ def made_up(file: int | str | os.PathLike[str]) -> str | None:
     buffer, libc = ctypes.create_string_buffer(_STATFS_BYTES), _libc()
     if (libc.fstatfs(file, buffer) if isinstance(file, int) else libc.statfs(os.fsencode(file), buffer)) != 0:
         number = ctypes.get_errno()
+        if number in _NOT_SAID:
+            return None
         raise OSError(number, os.strerror(number), None if isinstance(file, int) else os.fspath(file))
     return _MADE_UP.get(int.from_bytes(buffer.raw[:4], sys.byteorder))
 

@@ -11,12 +11,14 @@ import os
 import shlex
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vm_manager.diagnostics.errors import StateUntrusted
 from vm_manager.diagnostics.os_errors import os_errors
 
+# Links may lead to links, in circles, too.
+_MOST_DIRECTORIES = 200
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _KINDS = {
     stat.S_IFLNK: "a symbolic link",
@@ -59,8 +61,26 @@ def require_own_place(path: Path, variable: str = "XDG_DATA_HOME") -> None:
     Raises: `state::untrusted`, `host::permission_denied`.
     """
     require_own_directory(path, variable)
-    for directory in dict.fromkeys((path, *path.parents, *Path(os.path.realpath(path)).parents)):
+    for directory in _way_to(path):
         _require_safe_way(directory, variable)
+
+
+def _way_to(path: Path) -> Iterator[Path]:
+    """All directories and links that lead to a path, but for the home directory and those above it.
+
+    Whoever controls these has the caller's shell and keys anyway: in containers they are often another user's.
+    """
+    at_home = {way for home in (Path.home(), Path(os.path.realpath(Path.home()))) for way in (home, *home.parents)}
+    todo, seen = [path.absolute(), Path(os.path.realpath(path))], set[Path]()
+    while todo and len(seen) < _MOST_DIRECTORIES:
+        found = todo.pop()
+        for directory in (found, *found.parents):
+            if directory in seen or directory in at_home:
+                continue
+            seen.add(directory)
+            yield directory
+            with suppress(OSError):  # not a link, or nothing
+                todo.append(Path(os.path.normpath(directory.parent / directory.readlink())))
 
 
 def _require_safe_way(directory: Path, variable: str) -> None:
@@ -73,11 +93,13 @@ def _require_safe_way(directory: Path, variable: str) -> None:
         if not is_trusted(owner) and not _is_unmapped(owner):
             raise _of_another(directory, owner, variable)
     if others_may_write(status) and not status.st_mode & stat.S_ISVTX:
-        name = shlex.quote(str(directory))
+        ways: tuple[str, ...] = (f"use a directory outside of {directory}: set {variable}",)
+        if status.st_uid == os.geteuid():
+            ways = (f"keep others out: `chmod go-w {shlex.quote(str(directory))}`", *ways)
         raise StateUntrusted(
             "other users may write to {path}, and could replace vmctl's directory in it",
             {"path": str(directory)},
-            help=(f"keep others out: `chmod go-w {name}`", f"or choose another directory with {variable}"),
+            help=ways,
         )
 
 

@@ -13,7 +13,7 @@ from vm_manager.diagnostics.os_errors import diagnosed, free_space_help
 _MIB, _GIB = 1024**2, 1024**3
 # Kept free of images: so much, or this part of a small file system.
 _RESERVE_BYTES, _RESERVE_PART = _GIB, 20
-_PROBE_BYTES = 64 * 1024
+_PROBE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)

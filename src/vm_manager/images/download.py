@@ -218,7 +218,7 @@ class _Fetch:
         self._take_up()
         tries = slow = 0
         while True:
-            started = time.monotonic()
+            started, began = time.monotonic(), self._arrival.size if self._arrival else 0
             try:
                 self._receive()
                 return
@@ -233,8 +233,10 @@ class _Fetch:
                 if done > self._most + self._limits.least_rate * took_s:
                     tries = slow = 0
                 else:
-                    # What took long is not tried as often as what fails at once.
-                    tries, slow = tries + 1, slow + (took_s >= self._limits.window_s)
+                    # What was too slow for so long is not tried as often as what fails at once.
+                    received = done - began if done >= began else done  # a server may begin again
+                    too_slow = took_s >= self._limits.window_s and received < self._limits.least_rate * took_s
+                    tries, slow = tries + 1, slow + too_slow
                 self._most = max(self._most, done)
                 if tries > len(self._limits.retry_delays_s) or slow >= _MOST_SLOW:
                     raise

@@ -53,10 +53,10 @@ class Limits:
 
     connect_s: float = 20
     stall_s: float = 60
-    head_s: float = 60
+    head_s: float = 120
     answer_s: float = 120
     least_rate: float = 1024
-    window_s: float = 30
+    window_s: float = 60
     retry_delays_s: tuple[float, ...] = (0.5, 1, 2, 4)
 
 

@@ -67,7 +67,7 @@ def is_end_explained(journal: Path) -> bool:
     """Whether the end of a machine needs no more words: it was asked for, has been told already, or followed no start."""
     from vm_manager.diagnostics.errors import MachineGone  # listing VMs that run does without
 
-    ends = [error.code for error in MachineGone.__subclasses__()]
+    ends = [code for error in MachineGone.__subclasses__() if (code := getattr(error, "code", None))]
     for entry in reversed(_read(journal)):
         operation, outcome = entry.get("operation"), entry.get("outcome")
         if operation in ("start", "resume") and outcome == "ok":

@@ -30,12 +30,18 @@ class Bar:
         self._progress = Progress(
             *columns, console=console, auto_refresh=False, speed_estimate_period=_WINDOW_S, get_time=get_time
         )
+        self._begin()
+
+    def _begin(self) -> None:
         self._task = self._progress.add_task("", total=None)
 
     def move(self, event: Progressed) -> None:
         """Take in how far the step has come."""
-        if event.current < self._progress.tasks[0].completed:
-            self._progress.reset(self._task)  # begun again
+        task = self._progress.tasks[0]
+        if event.current < task.completed or (event.total is None and task.total is not None):
+            # Begun again, perhaps without a length, which an update would leave as it was.
+            self._progress.remove_task(self._task)
+            self._begin()
         self._progress.update(self._task, completed=event.current, total=event.total, unit=event.unit)
 
     def __rich__(self) -> RenderableType:

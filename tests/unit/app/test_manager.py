@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -55,6 +57,16 @@ def test_a_manager_may_be_closed_and_goes_on_when_it_is_asked_again(project: Pro
         assert _worked_on(vms.suspend("web")) == ["web"]
     vms.close()
     assert _worked_on(vms.resume("web")) == ["web"]
+
+
+def test_a_thread_that_is_just_importing_asyncio_disturbs_no_other(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its module is in sys.modules before anything is in it.
+    monkeypatch.setitem(sys.modules, "asyncio", ModuleType("asyncio"))
+    with pytest.raises(VmNotFound):
+        manager.status("web")
+    assert isinstance(manager.last_error(), VmNotFound)
 
 
 # Paths

@@ -238,7 +238,7 @@ def _named(files: QemuFiles, there: QemuFiles, here_handle: int | None) -> Itera
         raise_if_full(there.overlay, error.enrich(evidence=logs))
         if isinstance(error, MigrationFailed):
             raise
-        raise MigrationFailed(_FAILED, evidence=error.diagnostic.evidence) from error
+        raise MigrationFailed(_FAILED, evidence=error.diagnostic.evidence, notes=error.diagnostic.notes) from error
 
 
 def _logs(files: QemuFiles, there: QemuFiles) -> tuple[Evidence, ...]:

@@ -97,7 +97,7 @@ class FileRule:
                         )
                     ]
         except UnfitFile as error:
-            return [Flaw(problem=error.problem, help="use a smaller file, outside of those directories")]
+            return [Flaw(problem=error.problem, help="use a regular file on a disk; docs/vmfile.md lists the limits")]
         except (OSError, ValueError) as error:
             return [Flaw(problem=(getattr(error, "strerror", None) or "cannot be read").lower())]
         return self.check(content, text)
