@@ -16,8 +16,7 @@ from vm_manager.app.holding import Vm
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
 from vm_manager.diagnostics.errors import CloudInitFailed, GuestError, KvmUnusable, SshError, VmError
-from vm_manager.domain.deadline import STOP_TIMEOUT_S as STOP_TIMEOUT_S
-from vm_manager.domain.deadline import Deadline
+from vm_manager.domain.deadline import STOP_TIMEOUT_S, Deadline
 from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import CREATED_BY_HAND, Instance, InstanceRecord
 from vm_manager.domain.machine import Remnant

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vm_manager.app.apply import STOP_TIMEOUT_S, Run, RunOptions, check_host
+from vm_manager.app.apply import Run, RunOptions, check_host
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.holding import Held, Vm, hold
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import StateCorrupt
+from vm_manager.domain.deadline import STOP_TIMEOUT_S
 from vm_manager.domain.events import Warned
 from vm_manager.domain.plan import Action, Operation
 from vm_manager.planning.lifecycle import plan_lifecycle

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from vm_manager.app.apply import STOP_TIMEOUT_S, Run, RunOptions, check_host
+from vm_manager.app.apply import Run, RunOptions, check_host
 from vm_manager.app.create import cached_urls
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.holding import Held, hold, vms
@@ -18,6 +18,7 @@ from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import Usage, VmError
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.backend import Backend
+from vm_manager.domain.deadline import STOP_TIMEOUT_S
 from vm_manager.domain.instance import Instance
 from vm_manager.domain.plan import Plan, WaitFor
 from vm_manager.domain.spec import VmSpec
