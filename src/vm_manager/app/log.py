@@ -69,8 +69,9 @@ def _follow(services: Services, name: str, readers: dict[Log, LogReader]) -> Ite
     silent = dict.fromkeys(readers, 0)
     while services.store.exists(name):
         for log, reader in readers.items():
+            before = reader.bytes_read
             fresh = [LogLine(log, text) for text in reader.read()]
-            silent[log] = 0 if fresh else silent[log] + 1
+            silent[log] = silent[log] + 1 if reader.bytes_read == before else 0
             if silent[log] == _LOOKS:
                 fresh = [LogLine(log, text) for text in reader.rest()]
             yield from fresh

@@ -25,6 +25,8 @@ class LogReader:
         self._file: int | None = None
         self._offset = 0
         self._line = _Line()
+        #: How much has been read so far, of all the files that had this name.
+        self.bytes_read = 0
 
     def close(self) -> None:
         """Let go of the file."""
@@ -84,6 +86,7 @@ class LogReader:
             if not data:
                 return
             self._offset += len(data)
+            self.bytes_read += len(data)
             *complete, last = data.split(b"\n")
             for part in complete:
                 self._line.add(part)

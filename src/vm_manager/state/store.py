@@ -56,11 +56,11 @@ class InstanceStore:
 
     def names(self) -> tuple[str, ...]:
         """The names of all instances, sorted."""
-        return tuple(name for name in self._directories() if self._is_ours(name))
+        return tuple(name for name in self._directories() if self._is_ours(name) is True)
 
     def foreign(self) -> tuple[str, ...]:
         """The names of the directories beside the instances that hold none: another program's, mostly."""
-        return tuple(name for name in self._directories() if not self._is_ours(name))
+        return tuple(name for name in self._directories() if self._is_ours(name) is False)
 
     def _directories(self) -> list[str]:
         with os_errors(self.data.vms):
@@ -70,10 +70,27 @@ class InstanceStore:
             except FileNotFoundError:
                 return []
 
-    def _is_ours(self, name: str) -> bool:
-        """Whether a directory has a record, or had one. A VM's appears complete, so that one without never was a VM's."""
-        files = self.files(name)
-        return os.path.lexists(files.record) or os.path.lexists(files.record_backup)
+    def _is_ours(self, name: str) -> bool | None:
+        """Whether a directory has a record, or had one; None when there is no directory.
+
+        A VM's directory appears complete and leaves by a rename: one that has no record, and is still there, was never a VM's.
+        """
+        home, files = self.data.home(name), self.files(name)
+        while True:
+            try:
+                directory = os.open(home, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            try:
+                if os.path.lexists(files.record) or os.path.lexists(files.record_backup):
+                    return True
+                # No other directory has its number while it is held open.
+                if os.path.samestat(os.fstat(directory), os.stat(home)):
+                    return False
+            except FileNotFoundError:
+                return None
+            finally:
+                os.close(directory)
 
     def unnamed(self) -> tuple[Path, ...]:
         """The directories of VMs that are being made or removed."""
@@ -90,9 +107,10 @@ class InstanceStore:
             return False
         # Before anything in it is looked at, or another made in its place.
         require_own_directory(self.data.home(name))
-        if not self._is_ours(name):
+        ours = self._is_ours(name)
+        if ours is False:
             raise self.foreign_error((name,))
-        return True
+        return ours is True
 
     def files(self, name: str) -> InstanceFiles:
         """The files of an instance."""

@@ -7,7 +7,9 @@ import json
 import shlex
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +43,25 @@ def _everything(store: InstanceStore) -> list[str]:
 def test_there_are_no_vms_before_the_first_one(store: InstanceStore) -> None:
     assert store.names() == ()
     assert not store.data.root.exists()
+
+
+def test_a_vm_that_is_made_and_removed_all_the_time_is_never_another_programs(store: InstanceStore) -> None:
+    made, over = record(spec()), threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            _make(store, made)
+            store.remove(made.name)
+
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(come_and_go)
+        try:
+            for _ in range(20_000):
+                assert store.exists(made.name) in (True, False)
+                assert store.foreign() == ()
+        finally:
+            over.set()
+        working.result()
 
 
 def test_a_record_is_read_as_it_was_written(store: InstanceStore) -> None:
