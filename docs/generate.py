@@ -1,4 +1,5 @@
-"""Writes what is made from vmctl itself: docs/vmfile.md, docs/library-reference.md, docs/codes/ and docs/screenshots/.
+"""Writes what is made from vmctl itself: docs/vmfile.md, docs/library-reference.md, docs/codes/,
+docs/gallery.md and docs/screenshots/.
 
 Run by `make docs`; a test compares them.
 """
@@ -25,13 +26,19 @@ from vm_manager.ui.fancy import draw
 from vm_manager.vmfile.reference import reference
 
 DOCS = Path(__file__).parent
+GALLERY = DOCS.parent / "tests" / "gallery"
 WIDTH = 80
 
 
 def pages() -> dict[str, str]:
     """Path below docs/ → content."""
     codes = {f"codes/{page_name(entry.code)}": page(entry) for entry in CODES.values()}
-    made = {"vmfile.md": reference(), "library-reference.md": library(), "codes/README.md": index()}
+    made = {
+        "vmfile.md": reference(),
+        "library-reference.md": library(),
+        "codes/README.md": index(),
+        "gallery.md": gallery(),
+    }
     return {**made, **codes, **screenshots()}
 
 
@@ -114,6 +121,28 @@ def page(entry: Code) -> str:
     else:
         parts.append("Reserved for a future feature.")
     return "\n\n".join(parts) + "\n"
+
+
+def gallery() -> str:
+    """What vmctl shows first in situations that people meet: the tests of the gallery, with the screens that they keep."""
+    sections, count = [], 0
+    for module in sorted(GALLERY.glob("test_*.py")):
+        tree = ast.parse(module.read_text(encoding="utf-8"))
+        rows = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+        count += len(rows)
+        sections += [f"## {ast.get_docstring(tree)}", *(gallery_row(row) for row in rows)]
+    head = (
+        f"{count} situations, each produced for real by a test, which also follows the help and shows that it works. "
+        "Paths and process ids are replaced."
+    )
+    return "\n\n".join(("# Gallery of failures", textwrap.fill(head, 130), *sections)) + "\n"
+
+
+def gallery_row(row: ast.FunctionDef) -> str:
+    """A situation and its screen."""
+    title = " ".join((ast.get_docstring(row) or "").split())
+    screen = (GALLERY / "screens" / f"{row.name.removeprefix('test_')}.txt").read_text(encoding="utf-8")
+    return f"### {title}\n\n```text\n{screen.rstrip()}\n```"
 
 
 def library() -> str:

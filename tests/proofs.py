@@ -35,7 +35,7 @@ def prove(result: Result, code: str, *, evidence: str | None = None, status: int
     status: where the exit status is not the code's own, as for `vmctl ssh`.
     `EXAMPLES=write pytest …` keeps what was shown, for `vmctl explain` and the pages.
     """
-    shown = _diagnostic(result.stderr, code)
+    shown = diagnostic(result.stderr, code)
     assert shown is not None, f"{code} is not in:\n{result.stderr}"
     expected = CODES[code].exit_code if status is None else status
     assert result.status == expected, result.stderr
@@ -43,7 +43,7 @@ def prove(result: Result, code: str, *, evidence: str | None = None, status: int
     if evidence is not None:
         assert evidence in shown.partition("= evidence: ")[2], shown
     if os.environ.get("EXAMPLES") == "write":
-        (EXAMPLES / file_name(code)).write_text(_anonymous(shown), encoding="utf-8")
+        (EXAMPLES / file_name(code)).write_text(anonymous(shown), encoding="utf-8")
 
 
 def prove_cause(result: Result, code: str) -> None:
@@ -52,11 +52,11 @@ def prove_cause(result: Result, code: str) -> None:
     assert line is not None, f"{code} is no cause in:\n{result.stderr}"
     assert "= help: " in result.stderr
     if os.environ.get("EXAMPLES") == "write":
-        whole = _diagnostic(result.stderr, result.code or "")
-        (EXAMPLES / file_name(code)).write_text(_anonymous(whole or ""), encoding="utf-8")
+        whole = diagnostic(result.stderr, result.code or "")
+        (EXAMPLES / file_name(code)).write_text(anonymous(whole or ""), encoding="utf-8")
 
 
-def _diagnostic(stderr: str, code: str) -> str | None:
+def diagnostic(stderr: str, code: str) -> str | None:
     """The part of standard error that is the diagnostic with this code."""
     lines = stderr.splitlines()
     start = next((number for number, line in enumerate(lines) if line.startswith(f"error[{code}]: ")), None)
@@ -83,7 +83,8 @@ _ANONYMOUS = (
 )
 
 
-def _anonymous(text: str) -> str:
+def anonymous(text: str) -> str:
+    """A screen without what differs from run to run and from machine to machine."""
     for pattern, replacement in _ANONYMOUS:
         text = pattern.sub(replacement, text)
     return text

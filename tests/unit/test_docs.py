@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from importlib.util import module_from_spec, spec_from_file_location
@@ -40,6 +41,20 @@ def test_the_pages_are_up_to_date(pages: dict[str, str]) -> None:
 def test_there_is_no_page_of_what_is_no_more(pages: dict[str, str]) -> None:
     there = {f"codes/{path.name}" for path in (_DOCS / "codes").iterdir()}
     assert there == {name for name in pages if name.startswith("codes/")}
+
+
+def test_every_row_of_the_gallery_has_a_title_and_its_screen() -> None:
+    gallery = Path(__file__).parents[1] / "gallery"
+    rows = [
+        node
+        for module in gallery.glob("test_*.py")
+        for node in ast.parse(module.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    assert [row.name for row in rows if not ast.get_docstring(row)] == []
+    assert [row.name for row in rows if "gallery" not in {argument.arg for argument in row.args.args}] == []
+    kept = sorted(path.stem for path in (gallery / "screens").iterdir())
+    assert kept == sorted(row.name.removeprefix("test_") for row in rows)
 
 
 def test_every_code_has_a_page_with_meaning_causes_and_help() -> None:
