@@ -4,8 +4,8 @@ A row of the gallery is a test in `tests/gallery/` with the fixture `gallery`; i
 situation for real, passes what vmctl said to `shows`, applies the fix (`fix` runs a command of the help; `by_hand` says what a
 person does who follows it), and passes the command that works afterwards to `works`. A row that leaves one of these out fails.
 
-`GALLERY=write pytest tests/gallery` keeps the screens for docs/gallery.md (`make docs`). Otherwise the message and the help have to be
-those that are kept, but for figures.
+`GALLERY=write pytest tests/gallery` keeps the screens for docs/gallery.md (`make docs`). Otherwise the message and the help have
+to be those that are kept, but for figures.
 """
 
 from __future__ import annotations
