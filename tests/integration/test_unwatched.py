@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -214,6 +215,9 @@ def test_a_guest_that_panics(running: Vmctl) -> None:
     assert before - timedelta(seconds=5) < datetime.fromisoformat(failure["time"]) < datetime.now(UTC)
     assert "`vmctl restart tiny`" in failure["help"][0]
     assert "| " in running("status", "tiny").stdout
+    assert re.search("Ready: +no$", running("status", "tiny").stdout, re.MULTILINE)
+    _nothing_works(running, "vm_manager::guest::panicked")
+    assert "VM 'tiny' has crashed\n" in running("resume", "tiny", status=5).stderr
     assert running("restart", "tiny").stdout == "tiny: stopped, started, ready\n"
     assert _status(running, "tiny")["last_failure"] is None
     assert len(_incidents(running, "tiny")) == 1
@@ -250,6 +254,8 @@ def test_a_disk_that_fills_up_stops_the_guest_and_more_space_lets_it_go_on_unhar
         assert (status["detail"], failure["code"]) == ("io-error", "vm_manager::qemu::io_error")
         assert "MiB are free where the VM's disk is" in _evidence(failure, "probe")
         assert "`vmctl resume tiny`" in failure["help"][0]
+        _nothing_works(small, "vm_manager::qemu::io_error")
+        assert "VM 'tiny' is paused by an error\n" in small("suspend", "tiny", status=5).stderr
 
         (data / "fill").unlink()
         assert "resumed" in small("resume", "tiny").stdout
@@ -266,6 +272,15 @@ def test_a_disk_that_fills_up_stops_the_guest_and_more_space_lets_it_go_on_unhar
         small.write(tiny.vm(body=f'provision "shell" {{ inline "cd /; {again}; sleep 600"; }}'))
         result = small("provision", status=None)
         prove(result, "vm_manager::qemu::io_error", evidence="MiB are free")
+
+
+def _nothing_works(vmctl: Vmctl, code: str) -> None:
+    """A machine that an error has stopped is neither running nor ready, whichever command is asked."""
+    assert _status(vmctl, "tiny")["ready"] is False
+    for command in (("up",), ("plan",), ("provision",), ("ssh", "tiny", "--", "true")):
+        assert (vmctl(*command, status=None).code, command) == (code, command)
+    (outcome,) = vmctl("up", "--json", status=None).json["vms"]
+    assert outcome["diagnostic"]["code"] == code
 
 
 def _fill(data: Path, *, leaving: int) -> None:

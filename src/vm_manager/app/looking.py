@@ -55,7 +55,7 @@ def look_at(services: Services, names: Iterable[str]) -> tuple[dict[str, Instanc
 
 def incident_of(services: Services, instance: Instance) -> VmError | None:
     """What has stopped a machine that is powered on, such as a panic or a full disk; None when nothing has."""
-    if not instance.alive or instance.state is not VmState.FAILED:
+    if not instance.stopped_by_error:
         return None
     incident = services.machine(instance.record).incident()
     return incident.error.enrich(subject=services.subject(instance.name)) if incident else None

@@ -254,6 +254,16 @@ class Instance:
         """Whether it is powered off with its state saved to disk."""
         return self.observation.saved
 
+    @property
+    def stopped_by_error(self) -> bool:
+        """Whether it is powered on, but a panic, a full disk or the like has stopped its vCPUs."""
+        return self.alive and self.observation.state is VmState.FAILED
+
+    @property
+    def ready(self) -> bool:
+        """Whether its guest is ready, as far as vmctl knows."""
+        return self.alive and not self.stopped_by_error and self.record.progress.ready
+
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:

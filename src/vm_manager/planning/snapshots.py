@@ -9,6 +9,7 @@ from vm_manager.diagnostics.errors import InvalidState, Usage
 from vm_manager.diagnostics.model import Subject
 from vm_manager.domain.instance import Instance, Snapshot
 from vm_manager.domain.names import closest
+from vm_manager.planning.situations import WAYS_OUT, Situation
 from vm_manager.planning.table import Verb, cell
 
 # Begins with a letter: qemu-img and QEMU take a number for the id of another snapshot.
@@ -53,7 +54,7 @@ def require_possible(verb: Verb, instance: Instance, snapshots: Sequence[Snapsho
             instance,
             "snapshot '{tag}' of VM '{name}' has no memory, and the VM is {state}",
             tag,
-            f"stop it first: `vmctl stop {name}`",
+            WAYS_OUT[Situation.RUNNING].format(name=name),
         )
 
 

@@ -100,6 +100,8 @@ FEATURES = {
     Verb.SNAPSHOT_RESTORE: Feature.SNAPSHOTS,
     Verb.SNAPSHOT_DELETE: Feature.SNAPSHOTS,
 }
+# Where the state, which is "failed", does not say which of the two it is.
+_IS = {_BLOCKED: "is paused by an error", _CRASHED: "has crashed"}
 _NEED_IT_RUNNING = (Verb.SSH, Verb.CONSOLE, Verb.PROVISION, Verb.MIGRATE)
 
 
@@ -119,10 +121,15 @@ def cell(verb: Verb, instance: Instance) -> Cell:
 
 def refusal(verb: Verb, instance: Instance) -> InvalidState:
     """That a command can do nothing with an instance where it is, and what can be done first."""
-    needs = verb in _NEED_IT_RUNNING
+    needs, where = verb in _NEED_IT_RUNNING, situation(instance)
     return InvalidState(
-        "VM '{name}' is {state}; {command} requires a running VM" if needs else "VM '{name}' is {state}",
-        {"name": instance.name, "state": instance.state, "command": f"`vmctl {verb}`"},
-        help=(WAYS_OUT[situation(instance)].format(name=instance.name),),
+        "VM '{name}' {is}; {command} requires a running VM" if needs else "VM '{name}' {is}",
+        {
+            "name": instance.name,
+            "state": instance.state,
+            "command": f"`vmctl {verb}`",
+            "is": _IS.get(where, f"is {instance.state}"),
+        },
+        help=(WAYS_OUT[where].format(name=instance.name),),
         subject=Subject(vm=instance.name),
     )

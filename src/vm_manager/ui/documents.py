@@ -11,7 +11,7 @@ from vm_manager.diagnostics.model import Diagnostic, Evidence, Label, Suggestion
 from vm_manager.diagnostics.registry import Code
 from vm_manager.diagnostics.safe_text import safe_json
 from vm_manager.diagnostics.spans import Source, Span
-from vm_manager.domain.instance import Endpoint, Instance, LastFailure, Snapshot, VmState
+from vm_manager.domain.instance import Endpoint, Instance, LastFailure, Snapshot
 
 if TYPE_CHECKING:
     from vm_manager.domain.plan import Operation
@@ -54,7 +54,7 @@ def status_item(instance: Instance) -> dict[str, object]:
         "base_image": record.base_image.path,
         "isolated": record.spec.isolated,
         "disk_bytes": record.spec.disk_bytes,
-        "ready": instance.alive and instance.state is not VmState.FAILED and record.progress.ready,
+        "ready": instance.ready,
         "provisioned_steps": record.progress.steps_done,
         "provisioners": len(record.spec.provisioners),
         "saved_to_disk": observation.saved,

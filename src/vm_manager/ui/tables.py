@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vm_manager.domain.instance import INCIDENT, Instance, Snapshot, VmState
+from vm_manager.domain.instance import INCIDENT, Instance, Snapshot
 
 if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Evidence
@@ -91,9 +91,9 @@ def _cell(column: str, text: str, width: int) -> str:
 
 
 def _readiness(instance: Instance) -> str:
-    if not instance.alive or instance.state is VmState.FAILED:
-        return "no"
-    return "yes" if instance.record.progress.ready else "not yet"
+    if instance.ready:
+        return "yes"
+    return "not yet" if instance.alive and not instance.stopped_by_error else "no"
 
 
 def _during(operation: str) -> str:

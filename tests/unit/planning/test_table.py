@@ -180,7 +180,8 @@ def test_every_cell(verb: str, where: str, expected: tuple[Action, ...] | str) -
     with pytest.raises(InvalidState) as refused:
         _planned(Verb(verb), _INSTANCES[where])
     diagnostic = refused.value.diagnostic
-    assert diagnostic.message.split(";")[0] == f"VM 'web' is {_INSTANCES[where].state}"
+    how = {"io-error": "is paused by an error", "panicked": "has crashed"}.get(where, f"is {_INSTANCES[where].state}")
+    assert diagnostic.message.split(";")[0] == f"VM 'web' {how}"
     assert f"`{expected[1:-1]}`" in diagnostic.help[0]
     assert (diagnostic.subject.vm, len(diagnostic.help)) == ("web", 1)
     # The way out leads to where it is possible, or to a machine that is up.
