@@ -11,11 +11,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from vm_manager.app.looking import look
-from vm_manager.app.moving import settle
+from vm_manager.app.moving import end_arriving, settle
 from vm_manager.app.services import Services
-from vm_manager.diagnostics.errors import VmError, VmNotFound
+from vm_manager.diagnostics.errors import VmError
 from vm_manager.domain.events import Noticed
-from vm_manager.domain.instance import Instance, InstanceRecord, Progress, VmState
+from vm_manager.domain.instance import Instance, InstanceRecord, Progress
 from vm_manager.domain.machine import Machine
 from vm_manager.state.layout import InstanceFiles
 
@@ -97,7 +97,7 @@ def hold(services: Services, names: Iterable[str], command: str) -> Iterator[Hel
 
 def _heal_and_look(services: Services, name: str) -> Instance | VmError | None:
     """Clear away what commands and hypervisors that were killed left behind, and say so; and what is there then."""
-    _end_staged(services, name)
+    end_arriving(services, name)
     for what in services.store.heal(name):
         services.emit(Noticed(name, what))
     if services.store.exists(name):
@@ -129,14 +129,6 @@ def _heal(services: Services, name: str, found: Instance | VmError) -> tuple[str
         services.store.require_plain(name)
         return services.remnant(name).heal()
     return ()
-
-
-def _end_staged(services: Services, name: str) -> None:
-    """End a machine that was waiting for a VM to be moved to it: it never ran."""
-    with suppress(VmNotFound):
-        record, home, state = services.store.read_leftovers(name)
-        if state is not VmState.DESTROYED:
-            services.backend(record.backend).machine(record, home).destroy()
 
 
 def vms(services: Services, instances: Mapping[str, Instance]) -> dict[str, Vm]:

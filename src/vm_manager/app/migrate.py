@@ -13,7 +13,7 @@ from vm_manager.app.base_image import require_base
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.holding import hold
 from vm_manager.app.looking import look
-from vm_manager.app.moving import finish, leaving, mark_arriving
+from vm_manager.app.moving import below, finish, leaving, mark_arriving
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
 from vm_manager.diagnostics.errors import CreateNameExists, InvalidState, Usage
@@ -37,7 +37,7 @@ def migrate(services: Services, name: str, to: str) -> tuple[Outcome, ...]:
     Raises: `vm::not_found`, `vmctl::usage`, `state::locked`; what else fails, such as `vm::invalid_state` and
     `qemu::migration_failed`, is in the outcome.
     """
-    target = services.at(data_directory(to))
+    target = below(services, data_directory(to))
     services.store.require(name)
     if target.store.data.root.samefile(services.store.data.root):
         raise Usage("the VM is already in {path}", {"path": to}, help=("give another data directory",))

@@ -9,20 +9,28 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from vm_manager.app.services import Services
-from vm_manager.diagnostics.errors import IoFailed, StateLocked
+from vm_manager.diagnostics.errors import IoFailed, StateLocked, VmNotFound
 from vm_manager.diagnostics.model import Subject
 from vm_manager.diagnostics.os_errors import os_errors
-from vm_manager.domain.instance import InstanceRecord
+from vm_manager.domain.instance import InstanceRecord, VmState
 from vm_manager.domain.owners import read_own
 from vm_manager.state.files import write_atomically
+from vm_manager.state.layout import DataDir
+from vm_manager.state.store import InstanceStore
 
 _PATH_BYTES = 4096
 
 #: Takes the VM's lock in a data directory.
 Lock = Callable[[Services], AbstractContextManager[object]]
+
+
+def below(services: Services, root: Path) -> Services:
+    """The same services with another data directory."""
+    return replace(services, store=InstanceStore(DataDir(root)))
 
 
 def moving_to(home: Path) -> Path:
@@ -63,6 +71,14 @@ def finish(source: Services, target: Services, record: InstanceRecord) -> None:
         marker.unlink(missing_ok=True)
 
 
+def end_arriving(services: Services, vm: str) -> None:
+    """End a machine that was waiting here for a VM to be moved to it: it never ran. The caller holds the VM's lock."""
+    with suppress(VmNotFound):
+        record, home, state = services.store.read_leftovers(vm)
+        if state is not VmState.DESTROYED:
+            services.backend(record.backend).machine(record, home).destroy()
+
+
 def settle(services: Services, vm: str, lock: Lock) -> Iterator[str]:
     """Finish or undo a move that a killed command has left; the caller holds the VM's lock. Yields a line for each finding.
 
@@ -71,9 +87,9 @@ def settle(services: Services, vm: str, lock: Lock) -> Iterator[str]:
     """
     home = services.home(vm)
     if (root := _read(moving_to(home))) is not None:
-        yield _settle_source(services, services.at(root), vm, lock)
+        yield _settle_source(services, below(services, root), vm, lock)
     elif (root := _read(moved_from(home))) is not None and root.is_dir():
-        _settle_target(services.at(root), services, vm, lock)
+        _settle_target(below(services, root), services, vm, lock)
 
 
 def _settle_source(source: Services, target: Services, vm: str, lock: Lock) -> str:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from vm_manager.backends.registry import load_backend
 from vm_manager.diagnostics.errors import BackendNotAvailable, StateCorrupt, StateUntrusted, VmError, VmNotFound
 from vm_manager.diagnostics.subject import Subject
-from vm_manager.state.layout import DataDir
-from vm_manager.state.store import InstanceStore
 
 if TYPE_CHECKING:
     from vm_manager.domain.backend import Backend
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from vm_manager.domain.machine import Machine, Remnant
     from vm_manager.domain.platform import Platform
     from vm_manager.domain.spec import Accelerator, VmSpec
+    from vm_manager.state.store import InstanceStore
 
 
 @dataclass
@@ -76,10 +75,6 @@ class Services:
 
         backend = self.backend()
         return Platform(host=read_host_facts(), backend=backend.name, capabilities=backend.capabilities())
-
-    def at(self, root: Path) -> Services:
-        """The same below another data directory."""
-        return replace(self, store=InstanceStore(DataDir(root)))
 
     def home(self, name: str) -> Path:
         """The directory of a VM."""
