@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 from unit.stderr_lines import faults, objects, schema
+from vm_manager.cli.commands import commands, groups
 from vm_manager.diagnostics.registry import CODES
 
 _DOCS = Path(__file__).parents[2] / "docs"
@@ -41,6 +42,15 @@ def test_the_pages_are_up_to_date(pages: dict[str, str]) -> None:
 def test_there_is_no_page_of_what_is_no_more(pages: dict[str, str]) -> None:
     there = {f"codes/{path.name}" for path in (_DOCS / "codes").iterdir()}
     assert there == {name for name in pages if name.startswith("codes/")}
+
+
+def test_the_readme_names_every_command() -> None:
+    readme = (_DOCS.parent / "README.md").read_text(encoding="utf-8")
+    for command in commands():
+        assert re.search(f"`(vmctl )?{command.name}[ `]", readme), command.name
+    for group in groups():
+        (row,) = re.findall(rf"^\| `vmctl {group.name} .*", readme, re.MULTILINE)
+        assert [name for name in group.commands if not re.search(rf"[` ]{name}[` ]", row)] == []
 
 
 def test_every_row_of_the_gallery_has_a_title_and_its_screen() -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vm_manager.cli.commands import LazyCommand, commands, image_commands
+from vm_manager.cli.commands import LazyCommand, commands, image_commands, snapshot_commands
+from vm_manager.planning.table import Verb
 
 _VMCTL = str(Path(sys.executable).with_name("vmctl"))
 _LOADED = """
@@ -23,6 +24,9 @@ except SystemExit:
 """
 # What the command line itself is made of; the other modules in its folder are commands.
 _FRAME = {"commands", "crash", "main", "session", "settings"}
+_ALL = (*commands(), *image_commands(), *snapshot_commands())
+# What these do does not depend on the state of a VM. `reload` makes a new one.
+_IN_ANY_STATE = {"create", "explain", "list", "log", "plan", "reload", "snapshot list", "status", "validate"}
 
 
 @pytest.fixture
@@ -46,14 +50,23 @@ def _command_modules(loaded: set[str]) -> set[str]:
     return {name.removeprefix("vm_manager.cli.") for name in loaded if name.startswith("vm_manager.cli.")} - _FRAME
 
 
-@pytest.mark.parametrize("command", [*commands(), *image_commands()], ids=lambda command: str(command.name))
+@pytest.mark.parametrize("command", _ALL, ids=lambda command: str(command.name))
 def test_the_line_in_the_help_is_the_first_of_the_commands_own_help(command: LazyCommand) -> None:
     assert command.help == command.load().help.splitlines()[0]
 
 
-@pytest.mark.parametrize("command", [*commands(), *image_commands()], ids=lambda command: str(command.name))
+@pytest.mark.parametrize("command", _ALL, ids=lambda command: str(command.name))
 def test_a_command_that_is_loaded_has_the_name_it_was_asked_for_by(command: LazyCommand) -> None:
     assert command.make_context(command.name, ["--help"], resilient_parsing=True).command.name == command.name
+
+
+def test_every_command_is_in_the_table_of_situations_or_works_in_any_state() -> None:
+    names = {str(command.name) for command in commands()} | {
+        f"snapshot {command.name}" for command in snapshot_commands()
+    }
+    in_the_table = {verb.partition(" --")[0] for verb in Verb}
+    assert names - in_the_table == _IN_ANY_STATE
+    assert in_the_table <= names
 
 
 def test_the_help_loads_no_command() -> None:

@@ -13,6 +13,8 @@ from unit.vmfile.bullets import HOST
 from unit.vmfile.vmfiles import loaded, problems, write
 from vm_manager.diagnostics.errors import VmFileInvalid
 from vm_manager.domain.spec import CloudInit, ImageSource, NetworkMode, ProvisionerKind, SshAccess, VmSpec
+from vm_manager.vmfile.grammar import Entry
+from vm_manager.vmfile.language import VM
 from vm_manager.vmfile.load import load
 
 _GIB = 1024**3
@@ -128,6 +130,15 @@ def test_a_word_that_cannot_run_yet_is_refused_where_it_stands(tmp_path: Path, b
 @pytest.mark.parametrize("body", ['firmware "bios"', 'cloud-init { on-error "warn" }', 'network "none"'])
 def test_what_is_so_anyway_may_be_said(tmp_path: Path, body: str) -> None:
     loaded(tmp_path, f'vm "web" {{ image "disk.qcow2"\n{body}\n}}').require_runnable([])
+
+
+def _names(entry: Entry) -> set[str]:
+    return {entry.name, *(name for below in entry.entries for name in _names(below))}
+
+
+def test_the_example_shows_every_word_of_the_language() -> None:
+    shown = set(re.findall(r"[\w-]+", _EXAMPLE.read_text(encoding="utf-8")))
+    assert _names(VM) - shown == set()
 
 
 def test_the_example_is_right(tmp_path: Path) -> None:
