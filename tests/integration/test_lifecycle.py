@@ -194,7 +194,7 @@ def test_two_projects_that_both_define_a_vm_cannot_touch_each_others(blank: Vmct
     assert states(blank) == {"blank": "running"}
     adopted = other("up", "--adopt")
     assert adopted.stdout == "blank: already running\n"
-    assert "adopted; it was made from " in adopted.stderr
+    assert "adopted; it was created from " in adopted.stderr
     assert blank("down", status=5).code == "vm_manager::vm::foreign"
     other("down", "--timeout", "0")
 
@@ -202,10 +202,10 @@ def test_two_projects_that_both_define_a_vm_cannot_touch_each_others(blank: Vmct
 def test_a_vm_from_options_belongs_to_no_vmfile_until_it_is_adopted(blank: Vmctl) -> None:
     blank("create", "--name", "blank", "--image", "blank.qcow2", "--memory", "32")
     refused = blank("down", "--destroy", status=5)
-    assert "was made by `vmctl create`" in refused.stderr
+    assert "was created by `vmctl create`" in refused.stderr
     blank("create", "--name", "mine", "--image", "blank.qcow2", "--memory", "32")
     blank.write(BLANK.replace('"blank"', '"mine"').replace("accel", "ssh {}\n    accel") + BLANK)
-    assert "made by `vmctl create`" in blank("down", "mine", status=5).stderr
+    assert "created by `vmctl create`" in blank("down", "mine", status=5).stderr
 
 
 def test_what_the_vmfile_defines_no_more_is_told_and_ended_on_request(blank: Vmctl) -> None:
@@ -215,7 +215,7 @@ def test_what_the_vmfile_defines_no_more_is_told_and_ended_on_request(blank: Vmc
     blank.write(BLANK)
     for command in ("up", "down"):
         said = blank(command, *(("--timeout", "0") if command == "down" else ())).stderr
-        assert "old: made from VMFile.kdl, which no longer defines it: `vmctl down --orphans` stops it" in said
+        assert "old: created from VMFile.kdl, which no longer defines it: `vmctl down --orphans` stops it" in said
         assert "made:" not in said
     assert states(blank) == {"blank": "stopped", "made": "prepared", "old": "running"}
     assert blank("down", "--orphans", "--timeout", "0").stdout == "blank: already stopped\nold: stopped\n"

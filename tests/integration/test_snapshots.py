@@ -44,14 +44,14 @@ def test_memory_and_disk_come_back_together_into_a_running_and_into_a_stopped_vm
     vmctl = running.vmctl
     running.run(f"echo before >/tmp/memory; {_TO_DISK.format('before')}")
     made = vmctl("snapshot", "create", "tiny", "one")
-    assert made.stdout.startswith("tiny: kept snapshot one (")
+    assert made.stdout.startswith("tiny: took snapshot one (")
     assert running.vm()["state"] == "running"
     for stopped in (False, True):
         running.run(f"echo after >/tmp/memory; {_TO_DISK.format('after')}")
         assert running.run(_FROM_DISK).startswith("after")
         if stopped:
             vmctl("stop", "tiny")
-        assert vmctl("snapshot", "restore", "tiny", "one").stdout == "tiny: went back to snapshot one, ready\n"
+        assert vmctl("snapshot", "restore", "tiny", "one").stdout == "tiny: restored snapshot one, ready\n"
         assert running.run("cat /tmp/memory") == "before\n"
         assert running.run(_FROM_DISK).startswith("before")
         assert len(qemu_processes(vmctl.data)) == 1
@@ -63,13 +63,13 @@ def test_a_stopped_vm_keeps_its_disks_alone(running: Saver) -> None:
     vmctl = running.vmctl
     running.run(_TO_DISK.format("before"))
     vmctl("stop", "tiny")
-    assert vmctl("snapshot", "create", "tiny", "disks").stdout == "tiny: kept snapshot disks (disks only)\n"
+    assert vmctl("snapshot", "create", "tiny", "disks").stdout == "tiny: took snapshot disks (disks only)\n"
     vmctl("start", "tiny")
     running.run(_TO_DISK.format("after"))
     refused = vmctl("snapshot", "restore", "tiny", "disks", status=5)
     assert "has no memory, and the VM is running" in refused.stderr
     vmctl("stop", "tiny")
-    assert vmctl("snapshot", "restore", "tiny", "disks").stdout == "tiny: went back to snapshot disks\n"
+    assert vmctl("snapshot", "restore", "tiny", "disks").stdout == "tiny: restored snapshot disks\n"
     assert running.vm()["state"] == "stopped"
     vmctl("start", "tiny")
     assert running.run(_FROM_DISK).startswith("before")
@@ -80,7 +80,7 @@ def test_a_stopped_vm_keeps_its_disks_alone(running: Saver) -> None:
 def test_the_list_for_people_and_for_programs(running: Saver) -> None:
     vmctl = running.vmctl
     made = vmctl("snapshot", "create", "tiny", "--json").json["vms"][0]
-    assert made["outcome"].startswith("kept snapshot at-20")
+    assert made["outcome"].startswith("took snapshot at-20")
     (kept,) = vmctl("snapshot", "list", "tiny", "--json").json["snapshots"]
     assert kept["vm"] == "tiny"
     assert kept["memory_bytes"] > 2**20

@@ -197,7 +197,7 @@ class Run:
         spec = services.to_start(vm.record.spec)
         if spec.accelerator is Accelerator.KVM:
             raise finding
-        note = "it is started once more, emulated in software (TCG): slower, otherwise the same"
+        note = "restarted without KVM, emulated in software (TCG): slower, but otherwise the same"
         services.emit(Warned(vm.name, finding.enrich(notes=(note,), subject=services.subject(vm.name)).as_warning()))
         # Else whoever looks meanwhile, or after we were killed, would take that end for an accident.
         with suppress(VmError):

@@ -110,7 +110,7 @@ def convert_image(services: Services, reference: str, target: Path, *, format: s
     `image::format_detection_failed`, `vmctl::create::image_not_found`, `vmctl::usage`.
     """
     if compress and format != "qcow2":
-        raise Usage("only qcow2 can be compressed, not {format}", {"format": format}, help=("leave `--compress` out",))
+        raise Usage("only qcow2 can be compressed, not {format}", {"format": format}, help=("remove `--compress`",))
     if target.exists():
         raise Usage(
             "{path} already exists", {"path": str(target)}, help=("choose another file name, or remove that file",)
@@ -212,15 +212,15 @@ def image_from(url: str, sha256: str | None, sha512: str | None) -> ImageSource:
     return ImageSource(url=url, sha256=sha256, sha512=sha512)
 
 
-_COPY = "copy it from the list of checksums that the image's publisher has"
-_NAME_IT = "give a complete URL, https://…/disk.qcow2 or oci://registry/repository:tag, or the path of a file"
+_COPY = "copy it from the publisher's list of checksums"
+_NAME_IT = "use a complete URL, https://…/disk.qcow2 or oci://registry/repository:tag, or the path of a file"
 
 
 def _required(services: Services, reference: str) -> CachedImage:
     """An image of the cache. Raises: `vmctl::create::image_not_found`, `vmctl::usage`."""
     found = _in_cache(services, reference)
     if found is None:
-        raise _not_found(services, reference, "no image of the cache is named '{name}'")
+        raise _not_found(services, reference, "no cached image is named '{name}'")
     return found
 
 
@@ -242,7 +242,7 @@ def _in_cache(services: Services, reference: str) -> CachedImage | None:
         raise Usage(
             "{count} images are named '{name}'",
             {"count": len(found), "name": reference},
-            help=(f"name one by its digest: {', '.join(image.digest or image.path for image in found)}",),
+            help=(f"use the digest of one: {', '.join(image.digest or image.path for image in found)}",),
         )
     return found[0] if found else None
 
@@ -255,7 +255,7 @@ def _existing(services: Services, reference: str) -> Path:
     """A file. Raises: `vmctl::create::image_not_found`, `image::refused`."""
     path = Path(reference)
     if "://" in reference or not path.exists():
-        raise _not_found(services, reference, "no file and no image of the cache is named '{name}'")
+        raise _not_found(services, reference, "no file and no cached image is named '{name}'")
     require_image_file(path)
     return path.absolute()
 
@@ -266,7 +266,9 @@ def _not_found(services: Services, reference: str, template: str) -> CreateImage
     near = closest(reference, names)
     meant = (f"did you mean '{near}'?",) if near else ()
     shown = redacted(reference) if "://" in reference else reference
-    return CreateImageNotFound(template, {"name": shown}, help=(*meant, "run `vmctl image list` to see what there is"))
+    return CreateImageNotFound(
+        template, {"name": shown}, help=(*meant, "run `vmctl image list` to see all cached images")
+    )
 
 
 def _with_users(image: CachedImage, users: dict[Path, tuple[str, ...]]) -> CachedImage:
@@ -277,9 +279,7 @@ def _all_users(services: Services) -> dict[Path, tuple[str, ...]]:
     """The files that VMs' disks stand on. Raises: what keeps any one VM from being looked at."""
     users, failures = _users(services, look_at_disks=True)
     if failures:
-        raise failures[0].enrich(
-            notes=("as long as a VM's disk cannot be looked at, no image is known to be unused; none was removed",)
-        )
+        raise failures[0].enrich(notes=("no image was removed: a VM whose disk cannot be read may use any of them",))
     return users
 
 

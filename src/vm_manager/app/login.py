@@ -77,6 +77,6 @@ def infer_vm(project: Project) -> str:
         raise Usage(
             "{file} defines several VMs: say which one",
             {"file": project.path.name},
-            help=(f"name one: {', '.join(f'`vmctl ssh {name}`' for name in names)}",),
+            help=(f"choose one: {', '.join(f'`vmctl ssh {name}`' for name in names)}",),
         )
     return names[0]

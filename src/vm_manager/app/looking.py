@@ -27,7 +27,7 @@ def look_at_record(services: Services, record: InstanceRecord) -> Instance:
     try:
         machine.check_section()
     except ValueError as error:
-        raise services.store.corrupt(record.name, "the record {path} is damaged in the part of its backend") from error
+        raise services.store.corrupt(record.name, "the record {path} is damaged in its backend's section") from error
     observation = machine.observe()
     return Instance(
         record,

@@ -40,7 +40,7 @@ def migrate(services: Services, name: str, to: str) -> tuple[Outcome, ...]:
     target = below(services, data_directory(to))
     services.store.require(name)
     if target.store.data.root.samefile(services.store.data.root):
-        raise Usage("the VM is already in {path}", {"path": to}, help=("give another data directory",))
+        raise Usage("the VM is already in {path}", {"path": to}, help=("use another data directory",))
     with hold(services, [name], _COMMAND) as held, hold(target, [name], _COMMAND):
         return on_each(services, [name], lambda vm: _move(services, target, held.of(services, vm)))
 
@@ -52,14 +52,14 @@ def data_directory(to: str) -> Path:
         raise Usage(
             "'{to}' is not a data directory on this host",
             {"to": to},
-            help=("give another data directory of this host, as `file:///srv/vmctl` or `/srv/vmctl`",),
+            help=("use another data directory on this host, as `file:///srv/vmctl` or `/srv/vmctl`",),
         )
     path = Path(unquote(url.path) if url.scheme else to)
     if not path.is_dir():
         raise Usage(
             "no such directory: {path}",
             {"path": str(path)},
-            help=(f"it is the data directory of another vmctl; make a new one with `mkdir -m 700 '{path}'`",),
+            help=(f"create it first: `mkdir -m 700 '{path}'`",),
         )
     return path.resolve()
 
@@ -70,7 +70,7 @@ def _move(services: Services, target: Services, instance: Instance) -> str:
     _require_movable(services, instance)
     if target.store.exists(vm):
         raise CreateNameExists(
-            "VM '{name}' already exists below {path}",
+            "VM '{name}' already exists in {path}",
             {"name": vm, "path": str(target.store.data.root)},
             help=("destroy the one there first, with a vmctl that uses that directory",),
             subject=Subject(vm=vm),

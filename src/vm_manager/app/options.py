@@ -150,10 +150,10 @@ def _image(new: NewVm) -> ImageSource:
     if new.sha256 or new.sha512:
         raise Usage("a checksum needs an image URL", help=("give it together with `--image-url`",))
     if new.image is None:
-        raise CreateNoImage("there is no image to make the VM from")
+        raise CreateNoImage("no image was given for the VM")
     image = path_of(new.image)
     if not image.exists():
-        raise CreateImageNotFound("there is no image {path}", {"path": str(image)})
+        raise CreateImageNotFound("the image {path} does not exist", {"path": str(image)})
     require_image_file(image)
     return ImageSource(path=_absolute(image))
 
@@ -169,7 +169,7 @@ def _check_file(path: Path | None, what: str, most_bytes: int, check: Callable[[
         with os_errors(path):
             flaws = check(read_input(path, most_bytes), str(path))
     except UnfitFile as error:
-        flaws = [Flaw(problem=error.problem, help=f"name another file than {path}")]
+        flaws = [Flaw(problem=error.problem, help=f"use another file than {path}")]
     for flaw in flaws:
         if not flaw.warning:
             raise Usage(

@@ -20,7 +20,7 @@ def require_own(instances: Iterable[Instance], origin: Path) -> None:
     for instance in instances:
         if instance.record.origin != str(origin):
             raise VmForeign(
-                "VM '{name}' was made {how}, not from {here}",
+                "VM '{name}' was created {how}, not from {here}",
                 {
                     "name": instance.name,
                     "how": _made(instance.record.origin),
@@ -43,7 +43,7 @@ def adopt(services: Services, held: Held, origin: Path) -> None:
             continue
         record = replace(instance.record, origin=str(origin))
         services.store.write(record)
-        services.emit(Noticed(name, f"adopted; it was made {_made(before)}"))
+        services.emit(Noticed(name, f"adopted; it was created {_made(before)}"))
         held.instances[name] = replace(instance, record=record)
 
 
@@ -65,7 +65,9 @@ def note_orphans(services: Services, project: Project, names: Sequence[str]) -> 
     """Tell of them, unless only certain VMs were asked for."""
     for name in () if names else orphans(services, project):
         services.emit(
-            Noticed(name, f"made from {project.path.name}, which no longer defines it: `vmctl down --orphans` stops it")
+            Noticed(
+                name, f"created from {project.path.name}, which no longer defines it: `vmctl down --orphans` stops it"
+            )
         )
 
 

@@ -66,7 +66,7 @@ def provision(
 def _require_step(specs: Sequence[VmSpec], number: int) -> None:
     if len(specs) != 1:
         raise Usage(
-            "a single step is for a single VM, and {count} are selected",
+            "a single step needs a single VM, but {count} are selected",
             {"count": len(specs)},
             help=(f"name it, as in `vmctl provision {specs[0].name}`",),
         )

@@ -17,9 +17,9 @@ from vm_manager.planning.snapshots import require_possible, require_tag
 from vm_manager.planning.table import Verb
 
 _DONE = {
-    Verb.SNAPSHOT_CREATE: ("keeping a snapshot", "kept snapshot"),
-    Verb.SNAPSHOT_RESTORE: ("going back to a snapshot", "went back to snapshot"),
-    Verb.SNAPSHOT_DELETE: ("removing a snapshot", "removed snapshot"),
+    Verb.SNAPSHOT_CREATE: ("taking a snapshot", "took snapshot"),
+    Verb.SNAPSHOT_RESTORE: ("restoring a snapshot", "restored snapshot"),
+    Verb.SNAPSHOT_DELETE: ("deleting a snapshot", "deleted snapshot"),
 }
 _MIB = 1024 * 1024
 

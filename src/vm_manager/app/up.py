@@ -124,7 +124,7 @@ def _require_wait(specs: Iterable[VmSpec], wait: WaitFor) -> None:
             raise Usage(
                 "VM '{name}' {has} more than --wait {wait}",
                 {"name": spec.name, "has": has, "wait": wait},
-                help=("add --no-provision, and leave the rest to the next `vmctl up`",),
+                help=("add `--no-provision`; the next `vmctl up` does the rest",),
                 subject=Subject(vm=spec.name),
             )
 

@@ -280,14 +280,14 @@ def test_memory_that_is_given_up_is_named(world: _World) -> None:
 def test_snapshots_from_making_to_removing(world: _World) -> None:
     project = world.project(_ONE)
     world.up(project)
-    assert _summaries(world.vms.create_snapshot("web", "one")) == ["kept snapshot one (0 MiB of memory)"]
+    assert _summaries(world.vms.create_snapshot("web", "one")) == ["took snapshot one (0 MiB of memory)"]
     assert "already has a snapshot 'one'" in _summaries(world.vms.create_snapshot("web", "one"))[0]
     assert [kept.tag for kept in world.vms.snapshots("web")] == ["one"]
     world.down(project)
-    assert _summaries(world.vms.restore_snapshot("web", "one")) == ["went back to snapshot one"]
+    assert _summaries(world.vms.restore_snapshot("web", "one")) == ["restored snapshot one"]
     assert world.states() == {"web": VmState.RUNNING}
     assert world.vms.status("web").record.progress.steps_done == 0
-    assert _summaries(world.vms.delete_snapshot("web", "one")) == ["removed snapshot one"]
+    assert _summaries(world.vms.delete_snapshot("web", "one")) == ["deleted snapshot one"]
     assert world.vms.snapshots("web") == ()
     with pytest.raises(Usage):
         world.vms.create_snapshot("web", "no tag")

@@ -365,7 +365,7 @@ def test_a_word_that_nothing_waits_for_is_refused(vmctl: _Vmctl) -> None:
 def test_a_step_must_exist_and_be_of_one_vm(vmctl: _Vmctl) -> None:
     vmctl.vmfile(_STEP + 'vm "db" { image "disk.img"; }\n')
     for arguments, said in (
-        (("--step", "1"), "a single step is for a single VM, and 2 are selected"),
+        (("--step", "1"), "a single step needs a single VM, but 2 are selected"),
         (("--step", "2", "web"), "VM 'web' has no step 2"),
         (("--step", "1", "db"), "VM 'db' has no step 1"),
         (("--step", "0", "web"), "0 is not in the range"),
