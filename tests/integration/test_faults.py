@@ -129,7 +129,7 @@ def test_a_record_of_the_first_schema_is_read_and_brought_up_to_date(blank: Vmct
         (lambda text: "", "is not readable"),
         (lambda text: "[" * 100_000, "is not readable"),
         (lambda text: text.replace('"schema": 2', '"schema": 99'), "was written by a newer vmctl"),
-        (lambda text: text.replace('"name": "blank"', '"name": "other"'), "is another VM's"),
+        (lambda text: text.replace('"name": "blank"', '"name": "other"'), "belongs to another VM"),
         (lambda text: text.replace('"schema": 2', '"schema": 0'), "is not readable"),
     ],
 )

@@ -23,7 +23,7 @@ def _from_1(record: Plain) -> Plain:
     """Schema 2 remembers whether the guest has ever been ready: then its host key had been seen."""
     progress = record.get("progress", {})
     if not isinstance(progress, dict):
-        raise ValueError("`progress` is no object")
+        raise ValueError("`progress` is not an object")
     return {**record, "progress": {**progress, "reached": progress.get("host_key_verified", False)}}
 
 

@@ -169,7 +169,7 @@ class InstanceStore:
             raise self.corrupt(name, "the record {path} is not readable") from error
         if record.name != name:
             # A copied directory: writing this record would overwrite the other VM's.
-            raise self.corrupt(name, "the record {path} is another VM's")
+            raise self.corrupt(name, "the record {path} belongs to another VM")
         return record
 
     def require_plain(self, name: str) -> None:
@@ -179,7 +179,7 @@ class InstanceStore:
 
     def _decode(self, name: str, content: bytes) -> InstanceRecord:
         if _NUL.search(content):
-            raise ValueError("a text in it has a NUL, which no path and no command line can have")
+            raise ValueError("a string in it contains NUL, which paths and command lines cannot")
         schema = msgspec.json.decode(content, type=_Version).schema
         if schema > RECORD_SCHEMA:
             raise self._newer(name)
