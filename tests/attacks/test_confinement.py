@@ -264,7 +264,7 @@ def test_status_says_which_sandbox_there_is_and_how_it_is_left_out(blank: Vmctl)
     assert blank("status", "blank", "--json").json["vm"]["sandbox"]["name"] == "landlock"
     blank("restart", "blank", "--timeout", "0", env={"VMCTL_SANDBOX": "off"})
     assert "Sandbox:      none (VMCTL_SANDBOX=off)" in blank("status", "blank").stdout
-    assert "VMCTL_SANDBOX cannot be 'of'" in blank("restart", "blank", env={"VMCTL_SANDBOX": "of"}, status=None).stderr
+    assert "invalid VMCTL_SANDBOX: 'of'" in blank("restart", "blank", env={"VMCTL_SANDBOX": "of"}, status=None).stderr
 
 
 def test_a_host_without_a_sandbox_is_told_once_or_refused_where_one_is_demanded(blank: Vmctl) -> None:

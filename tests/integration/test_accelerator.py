@@ -29,7 +29,7 @@ _REFUSED = {
     "absent": ("this host has no /dev/kvm", ""),
     "forbidden": ("/dev/kvm may not be opened", "open: Permission denied"),
     "aborts": ("KVM does not boot guests on this host: it failed at starting a boot sector", "SIGABRT"),
-    "hangs": ("KVM does not boot guests on this host: it failed at starting a boot sector", "given up after 3 s"),
+    "hangs": ("KVM does not boot guests on this host: it failed at starting a boot sector", "did not finish in 3 s"),
     "half": (
         "KVM does not boot guests on this host: it failed at executing cmpxchg16b",
         "KVM internal error. Suberror: 1",

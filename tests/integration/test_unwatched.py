@@ -101,7 +101,7 @@ def test_qemu_ended_by_a_signal_that_it_could_log(blank: Vmctl) -> None:
     blank("up")
     _kill(qemu_processes(blank.data)[0], signal.SIGTERM)
     failure = _status(blank, "blank")["last_failure"]
-    assert failure["message"] == "QEMU was ended by a signal"
+    assert failure["message"] == "QEMU was killed by a signal"
     assert f"terminating on signal 15 from pid {os.getpid()}" in _evidence(failure, "qemu_log")
     assert "terminating on signal 15" in blank("status", "blank").stdout
 
@@ -160,7 +160,7 @@ def test_the_kernel_killing_qemu_for_lack_of_memory(blank: Vmctl) -> None:
             greedy.kill()
             greedy.wait()
     failure = _status(blank, "blank")["last_failure"]
-    assert failure["message"] == "the kernel killed QEMU, as memory ran out"
+    assert failure["message"] == "the kernel killed QEMU because memory ran out"
     assert "out of memory: Killed process" in _evidence(failure, "kernel_log")
 
 

@@ -23,7 +23,7 @@ def load_backend(name: str) -> Backend:
         near = closest(name, tuple(_FACTORIES))
         meant = (f"did you mean '{near}'?",) if near else ()
         raise BackendNotAvailable(
-            "there is no backend '{name}'", {"name": name}, help=(*meant, f"the backends are {', '.join(_FACTORIES)}")
+            "no such backend: '{name}'", {"name": name}, help=(*meant, f"the backends are {', '.join(_FACTORIES)}")
         )
     module, _, function = _FACTORIES[name].partition(":")
     return cast(Backend, getattr(import_module(module), function)())

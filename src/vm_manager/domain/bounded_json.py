@@ -26,7 +26,7 @@ def parse(document: bytes | str, *, most_bytes: int) -> object:
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"no JSON: {error}") from None
+        raise Unreadable(f"not JSON: {error}") from None
 
 
 def require_bounded(document: bytes | str, *, most_bytes: int) -> str:
@@ -39,7 +39,7 @@ def require_bounded(document: bytes | str, *, most_bytes: int) -> str:
     try:
         text = document if isinstance(document, str) else document.decode()
     except UnicodeDecodeError:
-        raise Unreadable("not in UTF-8") from None
+        raise Unreadable("not UTF-8") from None
     depth = 0
     for token in _TOKEN.finditer(text):
         bracket = text[token.start()]
@@ -53,4 +53,4 @@ def require_bounded(document: bytes | str, *, most_bytes: int) -> str:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number")

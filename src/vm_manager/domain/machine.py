@@ -228,5 +228,5 @@ def lacking(backend: str, feature: Feature) -> BackendNotAvailable:
     return BackendNotAvailable(
         "the {backend} backend has no {feature}",
         {"backend": backend, "feature": feature.value},
-        help=("the qemu backend has it: `vmctl up --backend qemu` creates new VMs there",),
+        help=("new VMs can use the qemu backend: `vmctl up --backend qemu`",),
     )

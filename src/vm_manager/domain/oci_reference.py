@@ -92,16 +92,16 @@ def parse_reference(text: str) -> OciReference:
     repository, colon, tag = path.partition(":")
     _check_registry(registry)
     if not repository:
-        raise NotAReference("it names no repository", f"write it behind the registry: oci://{registry}/repository:tag")
+        raise NotAReference("it has no repository", f"add it after the registry: oci://{registry}/repository:tag")
     _check_repository(registry, repository)
     if colon and not is_tag(tag):
         raise NotAReference(
-            "the tag has other characters than a tag may have" if tag else "the tag is empty",
+            "the tag has invalid characters" if tag else "the tag is empty",
             "a tag has letters, digits, _, . and -, 128 at most, and does not begin with . or -",
         )
     if at and not is_digest(digest):
         raise NotAReference(
-            "the digest is not a whole one", "write the whole digest: @sha256: and 64 hexadecimal digits in lower case"
+            "the digest is incomplete", "write the whole digest: @sha256: and 64 hexadecimal digits in lower case"
         )
     default = None if at else _DEFAULT_TAG
     return OciReference(registry, repository, tag or default, digest or None)
@@ -109,11 +109,11 @@ def parse_reference(text: str) -> OciReference:
 
 def _check_registry(registry: str) -> None:
     if not registry:
-        raise NotAReference("it names no registry", "write the registry's host first: oci://registry/repository:tag")
+        raise NotAReference("it has no registry", "write the registry's host first: oci://registry/repository:tag")
     found = _HOST.fullmatch(registry)
     if found is None or not 1 <= int(found["port"] or 1) <= 65535:
         raise NotAReference(
-            "the registry is not a host", "write a host name, and a port where it is not 443: oci://host:5000/…"
+            "the registry is not a host", "write a host name, and a port unless it is 443: oci://host:5000/…"
         )
 
 
@@ -124,10 +124,11 @@ def _check_repository(registry: str, repository: str) -> None:
                 "the repository has capital letters", f"write it in lower case: {SCHEME}{registry}/{repository.lower()}"
             )
         raise NotAReference(
-            "the repository has other characters than a repository may have",
+            "the repository has invalid characters",
             "use lower case letters and digits, with ., _, - or / between them",
         )
     if len(registry) + 1 + len(repository) > _MAX_NAME:
         raise NotAReference(
-            "registry and repository are too long", f"registry and repository have {_MAX_NAME} characters at most"
+            "registry and repository are too long",
+            f"use at most {_MAX_NAME} characters for registry and repository together",
         )

@@ -135,7 +135,7 @@ def require_own_directory(path: Path, variable: str = "XDG_DATA_HOME") -> None:
             "other users may write to {path}",
             {"path": str(path)},
             help=(
-                f"look whether all in it is yours, `find {name} ! -user {me}`, then keep others out: `chmod go-w {name}`",
+                f"check that everything in it is yours, `find {name} ! -user {me}`, then keep others out: `chmod go-w {name}`",
             ),
         )
 
@@ -216,13 +216,13 @@ def _require_own_file(path: str | os.PathLike[str], status: os.stat_result, *, w
 def _no_file(path: str | os.PathLike[str], status: os.stat_result) -> StateUntrusted:
     kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
     return StateUntrusted(
-        "{path} is {kind}, and no file of vmctl's", {"path": os.fspath(path), "kind": kind}, help=(_move_away(path),)
+        "{path} is {kind}, not one of vmctl's files", {"path": os.fspath(path), "kind": kind}, help=(_move_away(path),)
     )
 
 
 def _move_away(path: str | os.PathLike[str]) -> str:
     name = shlex.quote(os.fspath(path))
-    return f"vmctl did not make it: see what it is, `ls -l {name}`, then move it away: `mv {name} {name}.foreign`"
+    return f"vmctl did not create it: see what it is, `ls -l {name}`, then move it away: `mv {name} {name}.foreign`"
 
 
 def _of_another(path: Path, owner: int, variable: str) -> StateUntrusted:
@@ -236,7 +236,7 @@ def _of_another(path: Path, owner: int, variable: str) -> StateUntrusted:
         )
     elif owner == 0:
         name = shlex.quote(str(path))
-        ways = (f"a command with sudo has made it: `sudo chown -R {me}: {name}` makes it yours",)
+        ways = (f"a command run with sudo created it: `sudo chown -R {me}: {name}` makes it yours",)
     else:
         # Not by ~ alone: who runs with another user's HOME would be led to the same place.
         ways = (f"use a directory of your own: `export {variable}={mine.replace('~', f'~{user_name(me)}')}`",)

@@ -126,7 +126,7 @@ class _Qcow2:
 
     def header(self, size_bytes: int) -> ImageHeader:
         if len(self._head) < _V2.size:
-            self._damaged("it is cut off")
+            self._damaged("it is truncated")
         _, version, backing_at, backing_length, cluster_bits, virtual, encryption, *_ = _V2.unpack_from(self._head)
         if version not in (2, 3):
             self._damaged(f"its version is {version}")
@@ -149,10 +149,10 @@ class _Qcow2:
     def _third_version(self, cluster: bytes) -> tuple[int, int]:
         """The features that whoever opens it must know, and the header's length."""
         if len(cluster) < _V2.size + _V3.size:
-            self._damaged("it is cut off")
+            self._damaged("it is truncated")
         features, _, _, _, length = _V3.unpack_from(cluster, _V2.size)
         if length < _V2.size + _V3.size or length % 8 or length > len(cluster):
-            self._damaged(f"it says that it has {length} bytes")
+            self._damaged(f"it claims to have {length} bytes")
         if features & ~_KNOWN_FEATURES:
             self._damaged(f"it needs features that no QEMU has: {features & ~_KNOWN_FEATURES:#x}")
         return features, length
@@ -164,7 +164,7 @@ class _Qcow2:
             if kind == 0:
                 return
             if length > len(cluster) - at:
-                self._damaged(f"an extension is said to have {length} bytes")
+                self._damaged(f"an extension claims to have {length} bytes")
             yield kind, cluster[at : at + length]
             at += -(-length // 8) * 8
 
@@ -173,7 +173,7 @@ class _Qcow2:
         if not at and not length:
             return None
         if length > _LONGEST_NAME or at + length > len(cluster):
-            self._damaged(f"the name of its backing file is said to have {length} bytes from byte {at} on")
+            self._damaged(f"the name of its backing file claims to have {length} bytes from byte {at} on")
         return os.fsdecode(cluster[at : at + length].split(b"\0")[0])
 
     def _data_file(self, features: int, extensions: dict[int, bytes]) -> str | None:

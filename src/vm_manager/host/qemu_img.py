@@ -116,7 +116,7 @@ def foreign_size(path: Path) -> tuple[str, int] | None:
         require_whole(path, ImageInfo(header.format, 0, str(info["backing-filename"])))
     size = info.get("virtual-size")
     if not isinstance(size, int):
-        raise FormatDetectionFailed("{path} has a disk whose size qemu-img does not say", {"path": str(path)})
+        raise FormatDetectionFailed("qemu-img does not report the disk size of {path}", {"path": str(path)})
     return header.format, size
 
 
@@ -177,7 +177,7 @@ def backing_chain(path: Path) -> tuple[Path, ...]:
 def require_sound(path: Path, format: str) -> None:
     """Make sure that an image is not damaged or cut off. Raises: `image::format_detection_failed`."""
     if (shown := damage(path, format)) is not None:
-        raise FormatDetectionFailed("{path} is damaged or was cut off", {"path": str(path)}, evidence=(shown,))
+        raise FormatDetectionFailed("{path} is damaged or truncated", {"path": str(path)}, evidence=(shown,))
 
 
 def damage(path: Path, format: str) -> Evidence | None:
@@ -291,7 +291,7 @@ def create_overlay(overlay: Path, base: Path, size_bytes: int | None, base_forma
         raise OverlayCreationFailed(
             "a disk of {size} bytes is smaller than its image, which has {least} bytes",
             {"size": size_bytes, "least": info.virtual_size_bytes},
-            help=(f"write at least `disk {least}` in the VMFile, or leave it out: a file system cannot be cut off",),
+            help=(f"write at least `disk {least}` in the VMFile, or leave it out: an image cannot be shrunk",),
         )
     # -u: the base is not opened.
     argv = [
@@ -312,7 +312,7 @@ def create_overlay(overlay: Path, base: Path, size_bytes: int | None, base_forma
             _make([*argv, str(size_bytes or info.virtual_size_bytes)], overlay, (), _TIMEOUT_S)
     except ProcessFailed as error:
         raise OverlayCreationFailed(
-            "the overlay on {base} was not created", {"base": str(base)}, evidence=(error.evidence,)
+            "could not create the overlay on {base}", {"base": str(base)}, evidence=(error.evidence,)
         ) from error
 
 

@@ -29,7 +29,7 @@ def open_image(path: Path) -> BinaryIO:
         try:
             _require_regular(path, os.fstat(descriptor))
             if kind := made_up(descriptor):
-                raise _refused(path, f"made up by the kernel ({kind})")
+                raise _refused(path, f"a virtual file of the kernel ({kind})")
             os.set_blocking(descriptor, True)
             return os.fdopen(descriptor, "rb", buffering=0)
         except BaseException:
@@ -50,7 +50,7 @@ def _require_regular(path: Path, status: os.stat_result) -> None:
 
 def _refused(path: Path, kind: str) -> ImageRefused:
     return ImageRefused(
-        "{path} is {kind}, and no file with an image",
+        "{path} is {kind}, not an image file",
         {"path": str(path), "kind": kind},
-        help=("give a regular file; copy what comes from elsewhere into one first",),
+        help=("use a regular file; copy other sources into one first",),
     )

@@ -83,10 +83,10 @@ def sandbox_finding() -> NoSandbox | None:
     finding = NoSandbox(
         "this kernel has no Landlock: QEMU and qemu-img run without a sandbox",
         help=(
-            "use a kernel from 5.13 on with Landlock among its LSMs: see `cat /sys/kernel/security/lsm`",
+            "use Linux 5.13 or newer with Landlock enabled: see `cat /sys/kernel/security/lsm`",
             "to run without it and silence this warning, set VMCTL_SANDBOX=off",
         ),
-        evidence=(Evidence("probe", "landlock_create_ruleset(2)", ("not there, or not allowed here",)),),
+        evidence=(Evidence("probe", "landlock_create_ruleset(2)", ("missing, or blocked",)),),
     )
     if _word() == _REQUIRE:
         raise finding
@@ -120,9 +120,7 @@ def spawn(
 def _word() -> str:
     word = os.environ.get(_VARIABLE, "")
     if word not in ("", _OFF, _REQUIRE):
-        raise Usage(
-            "VMCTL_SANDBOX cannot be '{word}'", {"word": word}, help=("set it to off or require, or leave it out",)
-        )
+        raise Usage("invalid VMCTL_SANDBOX: '{word}'", {"word": word}, help=("set it to off or require, or unset it",))
     return word
 
 

@@ -83,7 +83,7 @@ def test_an_end_by_the_power_button_or_the_monitor_is_told_by_nobody(files: Qemu
     files.events_log.write_text(asked)
     assert ending("web", files) is None
     assert own_end(files.events_log) is None
-    assert str(exited("web", files, None)) == "QEMU was told to quit by its monitor"
+    assert str(exited("web", files, None)) == "QEMU was told to quit through its monitor"
 
 
 def test_a_signal_that_qemu_could_log_is_in_its_log(files: QemuFiles) -> None:
@@ -91,7 +91,7 @@ def test_a_signal_that_qemu_could_log_is_in_its_log(files: QemuFiles) -> None:
     files.qemu_log.write_text("qemu-system-x86_64: terminating on signal 15 from pid 7 (sh)\n")
     incident = ending("web", files)
     assert incident
-    assert (str(incident.error), incident.time) == ("QEMU was ended by a signal", "2026-11-20T14:18:02.400+00:00")
+    assert (str(incident.error), incident.time) == ("QEMU was killed by a signal", "2026-11-20T14:18:02.400+00:00")
     assert incident.error.diagnostic.evidence[0].lines == (
         "qemu-system-x86_64: terminating on signal 15 from pid 7 (sh)",
     )

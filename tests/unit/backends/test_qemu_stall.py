@@ -27,7 +27,7 @@ def test_what_stands_still_ends_with_the_limit_that_it_has_passed() -> None:
     time.sleep(0.25)
     with pytest.raises(MigrationFailed) as caught:
         stall.look((1, 2))
-    assert str(caught.value.diagnostic.message) == "nothing has moved for 0.2 s"
+    assert str(caught.value.diagnostic.message) == "no progress for 0.2 s"
     assert caught.value.diagnostic.timeout_s == 0.2
 
 

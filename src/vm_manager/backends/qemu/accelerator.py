@@ -19,7 +19,7 @@ from vm_manager.diagnostics.errors import KvmUnusable
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.spec import Accelerator
 
-_TITLE = "a boot in miniature under KVM"
+_TITLE = "a test boot under KVM"
 # Of a probe that was given up, or in which nothing was executed: on a host that is busy, or out of memory, that says little.
 _UNCERTAIN_S = 600.0
 # An image that boots under TCG only shall not take KVM away from all others for ever.
@@ -91,7 +91,7 @@ def kvm_finding(cpu: str | None, qemu: Path, believe: Believe = Believe.ANY) -> 
                 if known is None or not (known.guest and verdict.boots):
                     remember(about, verdict)
     except OSError as error:
-        return _unusable(Verdict(False, "KVM could not be tried", (str(error),)))
+        return _unusable(Verdict(False, "could not test KVM", (str(error),)))
     return None if verdict.boots else _unusable(verdict)
 
 
@@ -108,7 +108,7 @@ def _verdict(found: ProbeResult) -> Verdict:
     if found.failed_step is None:
         return Verdict(True)
     if not found.reached and is_held():
-        message = "another hypervisor, such as VirtualBox or VMware, holds this host's virtualisation"
+        message = "another hypervisor, such as VirtualBox or VMware, is using this host's virtualization"
         return Verdict(False, message, lasts_s=_UNCERTAIN_S)
     message = f"KVM does not boot guests on this host: it failed at {found.failed_step}"
     certain = bool(found.reached) and not found.timed_out
@@ -121,7 +121,7 @@ def _unusable(verdict: Verdict) -> KvmUnusable:
         "{finding}",
         {"finding": verdict.message},
         notes=(
-            "in a virtual machine KVM often works only in part; a physical host or another type of cloud instance may help",
+            "inside a virtual machine, KVM often works only partly: try a physical host or another type of cloud instance",
         ),
         evidence=(Evidence("probe", _TITLE, verdict.lines),),
     )

@@ -142,7 +142,7 @@ def _watch(process: subprocess.Popen[bytes]) -> ProbeResult:
         timed_out = bool(selector.get_map())
     if timed_out:
         seconds = round(time.monotonic() - began)
-        return _result(heard[process.stdout], heard[process.stderr], f"was given up after {seconds} s", timed_out=True)
+        return _result(heard[process.stdout], heard[process.stderr], f"did not finish in {seconds} s", timed_out=True)
     status: int | None = None
     with suppress(subprocess.TimeoutExpired):
         status = process.wait(_SILENCE_S)

@@ -27,7 +27,7 @@ def connect_console(name: str, home: Path) -> socket.socket:
             raise StateLocked(
                 "another program is connected to the console of VM '{name}'",
                 {"name": name},
-                help=(f"end the program that is connected to {home / CONSOLE_SOCKET}",),
+                help=(f"close the program that is connected to {home / CONSOLE_SOCKET}",),
                 subject=Subject(vm=name),
                 retryable=True,
             )

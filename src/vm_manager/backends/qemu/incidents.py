@@ -30,7 +30,7 @@ def living_incident(name: str, files: QemuFiles) -> Incident | None:
         case "guest-panicked":
             panicked = GuestPanicked(
                 "the guest's kernel panicked",
-                help=(f"`vmctl restart {name}` boots it again; until then it stays as it is, for you to inspect",),
+                help=(f"`vmctl restart {name}` reboots it; until then the machine is kept for inspection",),
                 evidence=panic_evidence(files.console_log),
             )
             return Incident(_iso(history.since), panicked)
@@ -41,8 +41,8 @@ def living_incident(name: str, files: QemuFiles) -> Incident | None:
                 "QEMU stopped the machine ({state})",
                 {"state": history.state},
                 help=(
-                    f"`vmctl restart {name}` boots it again; until then it is kept as it is, to be looked at",
-                    f"if KVM is to blame, as its log may show, `vmctl restart {name} --accel tcg` does without",
+                    f"`vmctl restart {name}` reboots it; until then the machine is kept for inspection",
+                    f"if QEMU's log points to KVM, run it without: `vmctl restart {name} --accel tcg`",
                 ),
                 evidence=log_evidence(files),
             )
@@ -59,8 +59,8 @@ def ending(name: str, files: QemuFiles, status: int | None = None) -> Incident |
     logs = log_evidence(files)
     if history.ended_by_signal and history.ended is not None:
         error = QemuExited(
-            "QEMU was ended by a signal",
-            help=(f"QEMU's log names who sent it; `vmctl start {name}` boots the VM again",),
+            "QEMU was killed by a signal",
+            help=(f"QEMU's log names the sender; `vmctl start {name}` boots the VM again",),
             evidence=logs,
         )
         return Incident(_iso(history.ended), error)
@@ -83,7 +83,7 @@ def exited(name: str, files: QemuFiles, status: int | None) -> QemuExited:
     found = ending(name, files, status)
     if found and isinstance(found.error, QemuExited):
         return found.error
-    return QemuExited("QEMU was told to quit by its monitor", evidence=log_evidence(files))
+    return QemuExited("QEMU was told to quit through its monitor", evidence=log_evidence(files))
 
 
 def log_evidence(files: QemuFiles) -> tuple[Evidence, ...]:
@@ -94,7 +94,11 @@ def log_evidence(files: QemuFiles) -> tuple[Evidence, ...]:
 
 def _io_error(name: str, files: QemuFiles) -> QemuIoError:
     free = free_bytes(files.home)
-    space = f"{free // _MIB} MiB are free where the VM's disk is" if free is not None else "the disk's space is unknown"
+    space = (
+        f"{free // _MIB} MiB are free where the VM's disk is"
+        if free is not None
+        else "the free space of the disk is unknown"
+    )
     return QemuIoError(
         "the guest is paused: its disk could not be written or read",
         help=(f"{free_space_help(files.home)}, then `vmctl resume {name}`",),
@@ -107,7 +111,7 @@ def _vanished(name: str, files: QemuFiles, logs: tuple[Evidence, ...]) -> Incide
     killed, kernel = _killed_by_kernel(files)
     if killed is not None:
         error = QemuExited(
-            "the kernel killed QEMU, as memory ran out",
+            "the kernel killed QEMU because memory ran out",
             help=(f"free memory on this host, or give the VM less, then `vmctl start {name}`",),
             evidence=(*kernel, *logs),
         )
@@ -127,7 +131,7 @@ def _vanished(name: str, files: QemuFiles, logs: tuple[Evidence, ...]) -> Incide
         "QEMU vanished between {last} and {until}",
         {"last": in_words(last), "until": in_words(booted if booted is not None and with_host else time.time())},
         help=(f"`vmctl start {name}` boots the VM again",),
-        notes=("this host was rebooted then, which ended QEMU",) if with_host else (),
+        notes=("this host was rebooted at that time",) if with_host else (),
         evidence=(*kernel, *logs),
     )
     return Incident(_iso(last), error)

@@ -68,7 +68,7 @@ def _wait(monitor: Monitor, files: QemuFiles, handle: int, next_event: NextEvent
     # An event that got lost would be waited for in vain: as soon as QEMU answers again, it is asked, too.
     while not (_has_concluded(next_event(LOOK_EVERY_S), job) or _is_concluded(files.home, job)):
         if wait_for_exit(handle, Deadline(0)):
-            raise QemuExited("QEMU ended while it worked at a snapshot", evidence=qemu_log(files))
+            raise QemuExited("QEMU exited while working on a snapshot", evidence=qemu_log(files))
         if check.expired:
             # Should the event have been lost: a QEMU that answers a reader is not working at a snapshot.
             if ask(files.home, 0) and all(

@@ -28,8 +28,8 @@ def device_finding(device: Path = KVM_DEVICE) -> KvmUnusable | None:
         return _unusable(
             "this host has no {device}",
             device,
-            "to get it, enable virtualisation in the firmware and load the module: `sudo modprobe kvm_intel` or"
-            " `sudo modprobe kvm_amd`; in a virtual machine, its host must allow nested virtualisation",
+            "to get it, enable virtualization in the firmware and load the module: `sudo modprobe kvm_intel` or"
+            " `sudo modprobe kvm_amd`; in a virtual machine, its host must allow nested virtualization",
         )
     except PermissionError as error:
         return _unusable("{device} may not be opened", device, _how_to_get_in(device, error), _call("open", error))
@@ -41,7 +41,7 @@ def device_finding(device: Path = KVM_DEVICE) -> KvmUnusable | None:
 
 
 def is_held(device: Path = KVM_DEVICE) -> bool:
-    """Whether another hypervisor, not of the kernel, has the processor's virtualisation."""
+    """Whether another hypervisor, not of the kernel, has the processor's virtualization."""
     try:
         descriptor = os.open(device, os.O_RDWR | os.O_CLOEXEC)
     except OSError:

@@ -268,7 +268,7 @@ def _spawn_failed(spec: VmSpec, files: QemuFiles, child: subprocess.Popen[bytes]
     return QemuSpawnFailed(
         "QEMU {how} before its monitor answered",
         {"how": describe_status(status) if status is not None else "was too slow", "status": status or 0},
-        help=found.help or (f"its own reason is quoted above; the whole of it is in {files.qemu_log}",),
+        help=found.help or (f"its own message is quoted above; the full log is {files.qemu_log}",),
         evidence=(*qemu_log(files), found.evidence),
     )
 

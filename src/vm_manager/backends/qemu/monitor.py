@@ -93,7 +93,9 @@ class Monitor:
                 evidence=(Evidence("qmp", "QEMU's answer", (f"{error.error_class}: {error}",)),),
             ) from error
         except (ExecInterruptedError, QMPError, OSError, EOFError, TimeoutError) as error:
-            raise QmpConnectFailed("QEMU's monitor fell silent during `{command}`", {"command": command}) from error
+            raise QmpConnectFailed(
+                "QEMU's monitor stopped responding during `{command}`", {"command": command}
+            ) from error
 
     def run_state(self) -> str:
         """QEMU's RunState, for example running, paused, guest-panicked. Raises: as `execute`."""
@@ -107,7 +109,9 @@ class Monitor:
         try:
             self._client.send_fd_scm(descriptor)
         except (QMPError, OSError) as error:
-            raise QmpConnectFailed("QEMU's monitor fell silent during `{command}`", {"command": "getfd"}) from error
+            raise QmpConnectFailed(
+                "QEMU's monitor stopped responding during `{command}`", {"command": "getfd"}
+            ) from error
         self.execute("getfd", {"fdname": name})
 
     @contextmanager

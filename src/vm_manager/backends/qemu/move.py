@@ -234,7 +234,7 @@ def _named(files: QemuFiles, there: QemuFiles, here_handle: int | None) -> Itera
     except (MigrationFailed, QmpConnectFailed, QmpCommandFailed) as error:
         logs = _logs(files, there)
         if here_handle is None or wait_for_exit(here_handle, Deadline(0)):
-            raise QemuExited("QEMU ended while the VM was being moved", evidence=logs) from error
+            raise QemuExited("QEMU exited while the VM was being moved", evidence=logs) from error
         raise_if_full(there.overlay, error.enrich(evidence=logs))
         if isinstance(error, MigrationFailed):
             raise
@@ -243,5 +243,5 @@ def _named(files: QemuFiles, there: QemuFiles, here_handle: int | None) -> Itera
 
 def _logs(files: QemuFiles, there: QemuFiles) -> tuple[Evidence, ...]:
     # The other one's file is about to be removed.
-    there_log = (replace(log, path=None) for log in qemu_log(there, "the log of QEMU there"))
-    return (*qemu_log(files, "the log of QEMU here"), *there_log)
+    there_log = (replace(log, path=None) for log in qemu_log(there, "QEMU's log at the target"))
+    return (*qemu_log(files, "QEMU's log at the source"), *there_log)

@@ -53,7 +53,7 @@ def probe_start(spec: VmSpec, files: InstanceFiles) -> Findings:
             help.append(f"end the process that has the disk open: `fuser -v '{files.overlay}'` names it")
     if (confined := confinement()).sandbox is not SandboxKind.NONE:
         lines.append(
-            f"sandbox: {confined.sandbox}: QEMU may open the VM's disk, logs and image; VMCTL_SANDBOX=off does without"
+            f"sandbox: {confined.sandbox}: QEMU may open the VM's disk, logs and image; VMCTL_SANDBOX=off turns it off"
         )
     return Findings(Evidence("probe", "this host", tuple(lines)), tuple(help))
 

@@ -167,4 +167,4 @@ def kill(handle: int, signal_number: signal.Signals) -> None:
     try:
         signal.pidfd_send_signal(handle, signal_number)
     except ProcessLookupError:
-        _log.debug("the process had ended already")
+        _log.debug("the process had already exited")

@@ -80,7 +80,7 @@ def save(record: InstanceRecord, files: QemuFiles, cancel: CancelToken, emit: Ev
                     _write(monitor, record, files, cancel, emit)
         except QmpConnectFailed as error:
             if handle is not None and wait_for_exit(handle, Deadline(_EXIT_S)):
-                raise QemuExited("QEMU ended while its state was being saved", evidence=qemu_log(files)) from error
+                raise QemuExited("QEMU exited while its state was being saved", evidence=qemu_log(files)) from error
             raise
         if handle is not None:
             make_exit(files.home, record.name, handle, emit)
@@ -163,7 +163,7 @@ def _named(files: QemuFiles) -> Iterator[None]:
     except MigrationFailed as failure:
         if not failure.diagnostic.evidence:
             failure.enrich(evidence=qemu_log(files))
-        then = ("the VM is as it was; its memory is saved once there is space",)
+        then = ("the VM is unchanged: save it again once there is space",)
         raise_if_full(files.saved_state, failure, then=then)
         raise
 
@@ -184,7 +184,7 @@ def _load(
             assert handle is not None, "it has just answered"
             _read(monitor, record, file, handle, files, cancel, emit)
             if _measure(file) != (needs.size_bytes, needs.sha256):
-                raise MigrationFailed("the saved state is not the one that was written", evidence=qemu_log(files))
+                raise MigrationFailed("the saved state differs from what was written", evidence=qemu_log(files))
         _run_on(monitor, files)
         correct_clock(files.home, monitor)
     return data
@@ -235,7 +235,7 @@ def end_leftover(files: QemuFiles) -> tuple[str, ...]:
     if not files.saved_state.exists() or lock_owner(files.pid) is None:
         return ()
     end_at_once(files.home)
-    return ("ended a QEMU that an interrupted command had left beside the saved state",)
+    return ("killed a QEMU process that an interrupted command had left next to the saved state",)
 
 
 def discard(files: QemuFiles) -> int:

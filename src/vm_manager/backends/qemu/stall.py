@@ -31,8 +31,8 @@ class Stall:
             self._last, self._deadline = figure, Deadline(self._limit_s, self._cancel)
         if self._deadline.expired:
             raise self._failure(
-                "nothing has moved for {seconds} s",
+                "no progress for {seconds} s",
                 {"seconds": round(self._limit_s) if self._limit_s >= 1 else f"{self._limit_s:g}"},
-                help=("look whether the host's disk still answers",),
+                help=("check whether the host's disk still responds",),
                 timeout_s=self._limit_s,
             )
