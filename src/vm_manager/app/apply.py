@@ -22,6 +22,7 @@ from vm_manager.domain.instance import CREATED_BY_HAND, Instance, InstanceRecord
 from vm_manager.domain.machine import Remnant
 from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
 from vm_manager.domain.spec import Accelerator, OnError, VmSpec
+from vm_manager.planning.steps import before_steps
 from vm_manager.state.files import written_bytes
 from vm_manager.state.journal import record_begun, record_success
 
@@ -175,7 +176,7 @@ class Run:
             # Once more: the command that created the VM may have been killed before it did so.
             vm.machine.placed()
             # Before the machine runs: should we die in between, a fresh boot must not pass for a ready guest.
-            progress = replace(vm.record.progress, started=True, ready=False, steps_done=0)
+            progress = replace(vm.record.progress, started=True, ready=False, done=())
             vm.write(replace(vm.record, base_image=base, spec=spec, progress=progress))
             self._power_on(services.to_start(spec))
             current.outcome = f"started{_where(vm)}"
@@ -272,13 +273,14 @@ class Run:
         from vm_manager.app.provision import run_steps, steps
 
         assert self._options.project is not None, "only VMFiles have provisioners"
-        run_steps(self._services, self._vm, spec, self._options.project, chosen)
+        progress = before_steps(spec, self._vm.record.progress)
+        run_steps(self._services, self._vm, spec, self._options.project, chosen, progress)
         self._done.append(f"provisioned ({steps(len(chosen))})")
 
     def _stop(self) -> None:
         vm = self._vm
         self._power_off(vm.machine)
-        vm.note(replace(vm.record.progress, ready=False, steps_done=0))
+        vm.note(replace(vm.record.progress, ready=False, done=()))
 
     def stop_without_record(self) -> str:
         """Power off a VM whose record is damaged; that stays as it is. Returns what was done, past tense."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.holding import Vm, hold, vms
+from vm_manager.app.inputs import with_contents
 from vm_manager.app.ownership import require_own
 from vm_manager.app.reach import open_session, require_working
 from vm_manager.app.services import Services
@@ -22,6 +23,7 @@ from vm_manager.diagnostics.errors import (
 )
 from vm_manager.diagnostics.model import Label
 from vm_manager.domain.deadline import Deadline
+from vm_manager.domain.instance import Progress
 from vm_manager.domain.spec import VmSpec
 from vm_manager.guest.provision import Provisioning
 from vm_manager.planning.steps import after_step, steps_to_do
@@ -39,7 +41,7 @@ def provision(
     exist, `vmfile::validation` for what cannot be run yet; failures of the steps are in the outcomes.
     """
     project.require_runnable(names)
-    specs = {spec.name: spec for spec in project.select(names)}
+    specs = {spec.name: with_contents(spec) for spec in project.select(names)}
     if number is not None:
         _require_step(tuple(specs.values()), number)
     with hold(services, specs, "vmctl provision") as held:
@@ -52,9 +54,10 @@ def provision(
 
         def work(vm: str) -> str:
             spec = specs[vm]
-            every = steps_to_do(spec, replace(there[vm].record.progress, steps_done=0))
-            chosen = every if number is None else (number - 1,)
-            run_steps(services, there[vm], spec, project, chosen, anew=number is None)
+            progress = there[vm].record.progress
+            anew = replace(progress, done=()) if number is None else progress
+            chosen = steps_to_do(spec, anew) if number is None else (number - 1,)
+            run_steps(services, there[vm], spec, project, chosen, anew)
             skipped = len(spec.provisioners) - len(chosen) if number is None else 0
             runs = "runs" if skipped == 1 else "run"
             note = f", {skipped} that {runs} once left out" if skipped else ""
@@ -77,11 +80,11 @@ def _require_step(specs: Sequence[VmSpec], number: int) -> None:
 
 
 def run_steps(
-    services: Services, vm: Vm, spec: VmSpec, project: Project, chosen: Sequence[int], *, anew: bool = False
+    services: Services, vm: Vm, spec: VmSpec, project: Project, chosen: Sequence[int], progress: Progress
 ) -> None:
     """Run the provisioners of `spec` with these indexes; how far they came is in the record at every moment.
 
-    anew: whatever has been done counts no more, from the moment of a successful login on.
+    progress: what counts as done from the moment of a successful login on.
     Raises: `provision::failed`, labelled with the step in the VMFile, `ssh::failed`, `qemu::exited`.
     """
     left = list(chosen)
@@ -93,9 +96,9 @@ def run_steps(
 
         try:
             with open_session(services, vm.record) as session:
-                if anew:
-                    # Not before: whoever cannot even log in has undone nothing.
-                    vm.note(replace(vm.record.progress, steps_done=0))
+                # Not before: whoever cannot even log in has undone nothing.
+                known = replace(vm.record.spec, provisioners=spec.provisioners)
+                vm.write(replace(vm.record, spec=known, progress=progress))
                 run = Provisioning(
                     name=vm.name,
                     session=session,

@@ -11,7 +11,7 @@ from vm_manager.app.apply import Run, RunOptions, check_host
 from vm_manager.app.create import cached_urls
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.holding import Held, hold, vms
-from vm_manager.app.inputs import edited
+from vm_manager.app.inputs import edited, with_contents
 from vm_manager.app.looking import incident_of, look_at
 from vm_manager.app.ownership import adopt, note_orphans, require_own
 from vm_manager.app.services import Services
@@ -72,7 +72,7 @@ def reload(services: Services, project: Project, names: Sequence[str], options: 
     VM is in its outcome.
     """
     project.require_runnable(names)
-    specs = project.select(names)
+    specs = tuple(map(with_contents, project.select(names)))
     with hold(services, [spec.name for spec in specs], "vmctl reload") as held:
         require_own(held.instances.values(), project.path)
         note_orphans(services, project, names)
@@ -109,7 +109,7 @@ def _stopped_by_an_error(services: Services, instances: Mapping[str, Instance]) 
 
 
 def _wanted(project: Project, names: Sequence[str], options: UpOptions) -> tuple[VmSpec, ...]:
-    specs = project.with_dependencies(names)
+    specs = tuple(map(with_contents, project.with_dependencies(names)))
     if options.provision:
         _require_wait(specs, options.wait)
     project.require_runnable([spec.name for spec in specs])

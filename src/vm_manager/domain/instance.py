@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Evidence
 
 #: The version of the record's form; a record with a higher one was written by a newer vmctl.
-RECORD_SCHEMA = 2
+RECORD_SCHEMA = 3
 
 #: The "operation" of failures that came while no command was at work: the guest ran.
 INCIDENT = "run"
@@ -72,7 +72,7 @@ class Progress:
     ready: it has been ready since its last start.
     reached: it has been ready at least once, so that a later start can be expected to get there, too.
     host_key_verified: its SSH host key has been seen to be the pinned one, or was pinned at first sight.
-    steps_done: provisioners that have succeeded since its last start, from the first on without a gap.
+    done: the identities of the provisioners that have succeeded since its last start, in order, from the first on without a gap.
     once_done: the identities of provisioners that run once and have succeeded since the VM was made.
     """
 
@@ -80,7 +80,7 @@ class Progress:
     ready: bool = False
     reached: bool = False
     host_key_verified: bool = False
-    steps_done: int = 0
+    done: tuple[str, ...] = ()
     once_done: tuple[str, ...] = ()
 
 

@@ -110,6 +110,7 @@ class Provisioner:
     again after it has succeeded.
     file: `source` (the absolute path of a file or directory) and `destination` (an absolute path in the guest); mode: None
     for the source's; owner: `user` or `user:group`, None for whoever writes it.
+    content: a digest of what the script or source holds, where somebody has looked; like `span`, it takes no part in comparisons.
     span: the step in the VMFile.
     """
 
@@ -122,6 +123,7 @@ class Provisioner:
     once: bool = False
     mode: int | None = None
     owner: str | None = None
+    content: str | None = field(default=None, compare=False)
     span: Span | None = field(default=None, compare=False)
 
     @property
@@ -136,8 +138,19 @@ class Provisioner:
 
     @property
     def identity(self) -> str:
-        """What tells it from other steps, wherever it stands: a step that is written anew is another one."""
-        return hashlib.sha256(repr((self.inline, self.script, self.env)).encode()).hexdigest()[:16]
+        """What tells it from other steps, wherever it stands: a step that is written anew, or whose file is, is another one."""
+        return f"{self._words}:{self.content}" if self.content else self._words
+
+    def is_known_as(self, identity: str) -> bool:
+        """Whether an identity is this step's. Where either does not tell the content of its file, the words decide."""
+        words, _, content = identity.partition(":")
+        return words == self._words and (not content or not self.content or content == self.content)
+
+    @property
+    def _words(self) -> str:
+        file = self.kind is ProvisionerKind.FILE
+        words = (self.source, self.destination, self.mode, self.owner) if file else (self.inline, self.script, self.env)
+        return hashlib.sha256(repr(words).encode()).hexdigest()[:16]
 
 
 class Effect(StrEnum):

@@ -10,7 +10,7 @@ from vm_manager.domain.instance import Instance, Progress, VmState
 from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
 from vm_manager.domain.spec import VmSpec
 from vm_manager.planning.changes import changed_at_creation, changed_at_start, startable
-from vm_manager.planning.steps import steps_to_do
+from vm_manager.planning.steps import steps_to_do, why_steps
 from vm_manager.planning.table import Verb, cell
 
 _Edited = Mapping[str, tuple[str, ...]]
@@ -85,9 +85,10 @@ def _reach(spec: VmSpec, instance: Instance | None, provision: bool, wait: WaitF
         yield replace(_operation(spec, Action.WAIT, _why_wait(instance)), wait_for=wait)
     # A machine that is started anew may have lost what its steps had done, but for those that run once.
     reached = instance.record.progress if instance else Progress()
-    steps = steps_to_do(spec, reached if progress else replace(reached, steps_done=0))
+    before = reached if progress else replace(reached, done=())
+    steps = steps_to_do(spec, before)
     if provision and steps and wait is WaitFor.READY:
-        yield _operation(spec, Action.PROVISION, f"{len(steps)} of {len(spec.provisioners)} steps to run", steps)
+        yield _operation(spec, Action.PROVISION, why_steps(spec, before, steps), steps)
 
 
 def _why_wait(instance: Instance | None) -> str:

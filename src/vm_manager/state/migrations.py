@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from vm_manager.domain.instance import RECORD_SCHEMA
+from vm_manager.domain.spec import Provisioner
 
 Plain = dict[str, Any]
 
@@ -27,4 +30,14 @@ def _from_1(record: Plain) -> Plain:
     return {**record, "progress": {**progress, "reached": progress.get("host_key_verified", False)}}
 
 
-_STEPS: dict[int, Callable[[Plain], Plain]] = {1: _from_1}
+def _from_2(record: Plain) -> Plain:
+    """Schema 3 knows steps by their words, where schema 2 counted them: those that are done are the first ones of the spec."""
+    progress, spec = record.get("progress", {}), record.get("spec", {})
+    if not isinstance(progress, dict) or not isinstance(spec, dict):
+        raise ValueError("`progress` or `spec` is no object")
+    steps = msgspec.convert(spec.get("provisioners", ()), tuple[Provisioner, ...])
+    count = msgspec.convert(progress.get("steps_done", 0), int)
+    return {**record, "progress": {**progress, "done": [step.identity for step in steps[: max(0, count)]]}}
+
+
+_STEPS: dict[int, Callable[[Plain], Plain]] = {1: _from_1, 2: _from_2}

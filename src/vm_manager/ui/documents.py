@@ -55,7 +55,7 @@ def status_item(instance: Instance) -> dict[str, object]:
         "isolated": record.spec.isolated,
         "disk_bytes": record.spec.disk_bytes,
         "ready": instance.ready,
-        "provisioned_steps": record.progress.steps_done,
+        "provisioned_steps": len(record.progress.done),
         "provisioners": len(record.spec.provisioners),
         "saved_to_disk": observation.saved,
         "detail": observation.detail,

@@ -55,7 +55,7 @@ def status_lines(instance: Instance) -> list[str]:
         ("Network", f"{spec.network}, isolated" if spec.isolated else str(spec.network)),
         ("SSH", f"{spec.access.user}@{endpoint.host}:{endpoint.port}" if endpoint else "-"),
         ("PID", str(observation.pid or "-")),
-        ("Provisioned", f"{progress.steps_done} of {len(spec.provisioners)} steps"),
+        ("Provisioned", f"{len(progress.done)} of {len(spec.provisioners)} steps"),
         ("Origin", record.origin),
         ("Created", record.created_at),
         ("Instance id", record.instance_id),

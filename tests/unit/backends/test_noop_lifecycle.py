@@ -286,7 +286,7 @@ def test_snapshots_from_making_to_removing(world: _World) -> None:
     world.down(project)
     assert _summaries(world.vms.restore_snapshot("web", "one")) == ["restored snapshot one"]
     assert world.states() == {"web": VmState.RUNNING}
-    assert world.vms.status("web").record.progress.steps_done == 0
+    assert world.vms.status("web").record.progress.done == ()
     assert _summaries(world.vms.delete_snapshot("web", "one")) == ["deleted snapshot one"]
     assert world.vms.snapshots("web") == ()
     with pytest.raises(Usage):

@@ -64,7 +64,7 @@ def test_the_image_of_a_vm_that_exists_is_not_fetched() -> None:
 @pytest.mark.parametrize("state", [VmState.STOPPED, VmState.PREPARED])
 def test_a_vm_that_does_not_run_is_started_and_provisioned_from_the_first_step(state: VmState) -> None:
     wanted = spec(provisioners=(SHELL, SHELL))
-    there = instance(wanted, state, progress=Progress(started=True, ready=True, steps_done=2))
+    there = instance(wanted, state, progress=Progress(started=True, ready=True, done=(SHELL.identity, SHELL.identity)))
     assert _plan(wanted, there) == [
         f"web: start ({state})",
         "web: wait (starting)",
@@ -75,13 +75,13 @@ def test_a_vm_that_does_not_run_is_started_and_provisioned_from_the_first_step(s
 def test_a_saved_vm_is_restored_and_goes_on_with_its_provisioners_where_it_was() -> None:
     wanted = spec(provisioners=(SHELL, SHELL))
     saved = Observation(VmState.SUSPENDED, saved=True)
-    there = instance(wanted, saved, progress=Progress(started=True, ready=True, steps_done=1))
+    there = instance(wanted, saved, progress=Progress(started=True, ready=True, done=(SHELL.identity,)))
     assert _plan(wanted, there) == [
         "web: restore (saved to disk)",
         "web: wait (resuming from disk)",
         "web: provision (1 of 2 steps to run)",
     ]
-    done = instance(wanted, saved, progress=Progress(started=True, ready=True, steps_done=2))
+    done = instance(wanted, saved, progress=Progress(started=True, ready=True, done=(SHELL.identity, SHELL.identity)))
     assert _plan(wanted, done) == [
         "web: restore (saved to disk)",
         "web: wait (resuming from disk)",
@@ -102,7 +102,7 @@ def test_a_vm_whose_last_start_failed_is_started_again() -> None:
 
 def test_a_vm_that_is_up_is_left_alone() -> None:
     wanted = spec(provisioners=(SHELL,))
-    there = instance(wanted, progress=Progress(started=True, ready=True, steps_done=1))
+    there = instance(wanted, progress=Progress(started=True, ready=True, done=(SHELL.identity,)))
     assert _plan(wanted, there) == ["web: nothing (already running)"]
 
 
@@ -113,7 +113,7 @@ def test_a_vm_that_runs_but_is_not_ready_is_waited_for() -> None:
 
 def test_interrupted_provisioning_goes_on_from_where_it_stopped() -> None:
     wanted = spec(provisioners=(SHELL, SHELL, SHELL))
-    there = instance(wanted, progress=Progress(started=True, ready=True, steps_done=1))
+    there = instance(wanted, progress=Progress(started=True, ready=True, done=(SHELL.identity,)))
     plan = plan_up([wanted], {"web": there}, ())
     assert [str(operation) for operation in plan.operations] == ["web: provision (2 of 3 steps to run)"]
     assert plan.operations[0].steps == (1, 2)
@@ -125,7 +125,7 @@ _ONCE = Provisioner(kind=ProvisionerKind.SHELL, inline="make db", once=True)
 @pytest.mark.parametrize("state", [VmState.RUNNING, VmState.STOPPED])
 def test_steps_that_run_once_and_have_are_not_in_the_plan(state: VmState) -> None:
     wanted = spec(provisioners=(SHELL, _ONCE, SHELL))
-    progress = Progress(started=True, ready=True, steps_done=1, once_done=(_ONCE.identity,))
+    progress = Progress(started=True, ready=True, done=(SHELL.identity,), once_done=(_ONCE.identity,))
     plan = plan_up([wanted], {"web": instance(wanted, state, progress=progress)}, ())
     last = plan.operations[-1]
     assert last.steps == ((2,) if state is VmState.RUNNING else (0, 2))

@@ -69,7 +69,7 @@ def test_a_record_is_read_as_it_was_written(store: InstanceStore) -> None:
     steps = tuple(replace(step, span=Span(7, 9)) for step in wanted.provisioners)
     made = record(
         replace(wanted, provisioners=steps, span=Span(3, 30)),
-        progress=Progress(started=True, ready=True, host_key_verified=True, steps_done=2),
+        progress=Progress(started=True, ready=True, host_key_verified=True, done=("a", "b")),
         backend_data={"version": 1, "argv": ["a", "b"], "port": 5},
     )
     read = store.read(_make(store, made).name)
@@ -395,7 +395,8 @@ def test_directories_change_places_also_without_help_of_the_file_system(
 
 
 def test_records_of_the_first_schema_are_migrated(store: InstanceStore) -> None:
-    _make(store, record())
+    wanted = full_spec()
+    _make(store, record(wanted))
     path = store.files("web").record
     plain = json.loads(path.read_text())
     plain["schema"] = 1
@@ -403,6 +404,7 @@ def test_records_of_the_first_schema_are_migrated(store: InstanceStore) -> None:
     path.write_text(json.dumps(plain))
     read = store.read("web")
     assert read.schema == RECORD_SCHEMA
-    assert read.progress == Progress(started=True, reached=True, host_key_verified=True, steps_done=2)
+    done = tuple(step.identity for step in wanted.provisioners)
+    assert read.progress == Progress(started=True, reached=True, host_key_verified=True, done=done)
     store.write(read)
     assert json.loads(path.read_text())["schema"] == RECORD_SCHEMA

@@ -15,7 +15,7 @@ from vm_manager.ui.documents import diagnostic_item, diagnostic_items, document,
 _BUSY = instance(
     full_spec(),
     Observation(VmState.RUNNING, True, 4711, Endpoint("127.0.0.1", 40022), "running"),
-    progress=Progress(started=True, ready=True, steps_done=1),
+    progress=Progress(started=True, ready=True, done=("a",)),
     failure=LastFailure("2026", "wait", "code", "message", ("a", "b")),
 )
 

@@ -12,7 +12,7 @@ _FAILURE = LastFailure("2026-01-02T03:04:05+00:00", "wait", "vm_manager::guest::
 _BUSY = instance(
     full_spec(),
     Observation(VmState.RUNNING, True, 4711, Endpoint("127.0.0.1", 40022), "running"),
-    progress=Progress(started=True, ready=True, steps_done=1),
+    progress=Progress(started=True, ready=True, done=("a",)),
     failure=_FAILURE,
     backend="qemu",
     acceleration=Acceleration(Accelerator.KVM, "KVM boots guests on this host"),
