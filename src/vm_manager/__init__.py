@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         MissingTool,
         NoKey,
         NoSandbox,
+        NoShell,
         NotFoundError,
         OciPullFailed,
         OverlayCreationFailed,
@@ -170,7 +171,7 @@ __all__ = [
     "ImageOrigin", "ImageRefused", "ImageReport", "ImageSource", "ImageTooLarge", "Instance", "InstanceRecord", "Interrupted",
     "InvalidState", "IoFailed", "IpDiscoveryTimeout", "KeygenFailed", "Kind", "KvmUnusable", "Label", "LastFailure", "Later",
     "Log", "LogLine", "MachineGone", "MachineStopped", "Manager", "MigrationFailed", "MissingFirmware", "MissingTool",
-    "Names", "NetworkMode", "NewVm", "NoKey", "NoSandbox", "NotFoundError", "Noticed", "Observation", "OciPullFailed",
+    "Names", "NetworkMode", "NewVm", "NoKey", "NoSandbox", "NoShell", "NotFoundError", "Noticed", "Observation", "OciPullFailed",
     "OnError", "Operation", "Outcome", "OverlayCreationFailed", "Partial", "PartialError", "PermissionDenied", "PhaseReached",
     "Plan", "PortInUse", "Progress", "Progressed", "Project", "PropolisRequestFailed", "PropolisUnreachable",
     "ProvisionError", "ProvisionFailed", "Provisioner", "ProvisionerKind", "Pruned", "Pulled", "QemuError", "QemuExited",
@@ -199,7 +200,7 @@ _HOMES = {
         "CreateInvalidMemory CreateInvalidVcpus CreateNameExists CreateNoImage DiskFull DownloadFailed "
         "FormatDetectionFailed GuestError GuestPanicked HostError HostKeyMismatch ImageError ImageRefused "
         "ImageTooLarge Interrupted InvalidState IoFailed IpDiscoveryTimeout KeygenFailed KvmUnusable "
-        "MachineGone MachineStopped MigrationFailed MissingFirmware MissingTool NoKey NoSandbox NotFoundError "
+        "MachineGone MachineStopped MigrationFailed MissingFirmware MissingTool NoKey NoSandbox NoShell NotFoundError "
         "OciPullFailed OverlayCreationFailed Partial PartialError PermissionDenied PortInUse "
         "PropolisRequestFailed PropolisUnreachable ProvisionError ProvisionFailed QemuError QemuExited "
         "QemuInternalError QemuIoError QemuJobFailed QemuSpawnFailed QmpCommandFailed QmpConnectFailed "

@@ -284,10 +284,10 @@ def test_a_source_that_may_not_be_read_is_a_failure_of_the_host(guest: Guest) ->
     assert guest.run("ls -A /srv | grep -e pipes -e vmctl; true") == ""
 
 
-def test_a_guest_that_restarts_under_a_step_is_a_lost_connection(guest: Guest) -> None:
-    # It says no farewell: only who speaks to it learns that it knows the connection no more.
-    result = guest.provision('"shell" { inline "reboot -f; sleep 600" }', status=11)
-    assert result.code == "vm_manager::ssh::failed", result.stderr
+def test_a_guest_that_restarts_under_a_step_is_said_to(guest: Guest) -> None:
+    result = guest.provision('"shell" { inline "reboot -f; sleep 600" }', status=12)
+    assert result.code == "vm_manager::provision::failed", result.stderr
+    assert "the guest rebooted during provisioning step 1" in result.stderr
     assert "during provisioning step 1: reboot -f; sleep 600" in result.stderr
 
 

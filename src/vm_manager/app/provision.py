@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.holding import Vm, hold, vms
 from vm_manager.app.inputs import with_contents
 from vm_manager.app.ownership import require_own
-from vm_manager.app.reach import open_session, require_working
+from vm_manager.app.reach import credentials, open_session, require_endpoint, require_working, wait_for_guest
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
 from vm_manager.diagnostics.errors import (
     Interrupted,
-    MachineGone,
-    MachineStopped,
     ProvisionFailed,
     SshFailed,
     Usage,
@@ -25,10 +23,18 @@ from vm_manager.diagnostics.model import Label
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Progress
 from vm_manager.domain.spec import VmSpec
+from vm_manager.guest.boot import Phase, probe
+from vm_manager.guest.login_shell import require_shell
 from vm_manager.guest.provision import Provisioning
+from vm_manager.guest.ssh import SshSession
 from vm_manager.planning.steps import after_step, steps_to_do
 from vm_manager.planning.table import Verb
 from vm_manager.vmfile.load import Project
+
+# So long may a guest that shuts down take from the end of its logins to the end of itself; one whose sshd goes on answering
+# for the shorter time does not shut down.
+_SHUTDOWN_S, _SETTLED_S = 30.0, 5.0
+_LOOK_S = 0.2
 
 
 def provision(
@@ -57,6 +63,8 @@ def provision(
             progress = there[vm].record.progress
             anew = replace(progress, done=()) if number is None else progress
             chosen = steps_to_do(spec, anew) if number is None else (number - 1,)
+            if not spec.provisioners:
+                return "nothing to do: it has no provisioners"
             run_steps(services, there[vm], spec, project, chosen, anew)
             skipped = len(spec.provisioners) - len(chosen) if number is None else 0
             runs = "runs" if skipped == 1 else "run"
@@ -94,8 +102,11 @@ def run_steps(
             vm.note(after_step(spec, vm.record.progress, index))
             left.remove(index)
 
+        watch = _Watch(services, vm, lambda: left[0] + 1 if left else len(spec.provisioners))
         try:
-            with open_session(services, vm.record) as session:
+            with _session(services, vm, spec) as session:
+                user = credentials(services, vm.record).user
+                require_shell(session, vm.name, user, Deadline(None, services.cancel), watch.require_alive)
                 # Not before: whoever cannot even log in has undone nothing.
                 known = replace(vm.record.spec, provisioners=spec.provisioners)
                 vm.write(replace(vm.record, spec=known, progress=progress))
@@ -105,16 +116,23 @@ def run_steps(
                     log=vm.files.provision_log,
                     emit=services.emit,
                     deadline=Deadline(None, services.cancel),
-                    require_alive=vm.machine.require_alive,
+                    require_alive=watch.require_alive,
                 )
                 run.run(spec.provisioners, chosen, done)
         except VmError as error:
+            failure = watch.behind(error) if isinstance(error, SshFailed) else error
             span = spec.provisioners[left[0]].span if left else None
-            if span and not isinstance(error, Interrupted):
-                error.enrich(labels=(Label(project.source, span, "this step"),))
-            if isinstance(error, (ProvisionFailed, SshFailed)):
-                _blame_the_dead(vm, error)
-            raise
+            if span and not isinstance(failure, Interrupted):
+                failure.enrich(labels=(Label(project.source, span, "this step"),))
+            raise failure from (error.__cause__ if failure is error else error)
+
+
+def _session(services: Services, vm: Vm, spec: VmSpec) -> SshSession:
+    """A session in a guest that has been ready; it may be rebooting by now, and is waited for. Raises: see `wait_until_ready`."""
+    endpoint = require_endpoint(services, vm.record)
+    if probe(endpoint) is not Phase.LOGIN:
+        wait_for_guest(services, vm.record, spec.boot_timeout_s, login_only=True)
+    return open_session(services, vm.record)
 
 
 def steps(count: int) -> str:
@@ -122,11 +140,71 @@ def steps(count: int) -> str:
     return f"{count} step" if count == 1 else f"{count} steps"
 
 
-def _blame_the_dead(vm: Vm, error: ProvisionFailed | SshFailed) -> None:
-    """A lost connection has a deeper cause when the machine is gone: keep both."""
-    try:
-        vm.machine.require_alive()
-    except (MachineGone, MachineStopped) as gone:
-        gone.__cause__ = error.__cause__
-        error.__cause__ = gone
-        error.enrich(evidence=gone.diagnostic.evidence)
+class _Watch:
+    """Sees what befalls a guest while its steps run. number: tells the step that does."""
+
+    def __init__(self, services: Services, vm: Vm, number: Callable[[], int]) -> None:
+        self._services, self._vm, self._machine, self._number = services, vm, vm.machine, number
+        self._restarts = self._machine.restarts()
+
+    def require_alive(self) -> None:
+        """Raises: `provision::failed` when the guest has restarted; as `Machine.require_alive`."""
+        self._machine.require_alive()
+        if self._machine.restarts() > self._restarts:
+            self._vm.note(replace(self._vm.record.progress, ready=False))
+            raise self._rebooted()
+
+    def behind(self, lost: SshFailed) -> VmError:
+        """What a lost connection was the first sign of: an orderly shutdown closes it before anything else is to be seen."""
+        number, name = self._number(), self._vm.name
+        try:
+            phase = self._await_end()
+        except VmError as deeper:
+            return deeper.enrich(notes=lost.diagnostic.notes)
+        state, way = _STILL_THERE[phase]
+        return SshFailed(
+            "the SSH connection was lost during provisioning step {number}: {state}",
+            {"number": number, "state": state},
+            help=(way.format(name=name), f"run `vmctl up` to continue from step {number}"),
+            notes=lost.diagnostic.notes,
+            retryable=True,
+        )
+
+    def _await_end(self) -> Phase:
+        """How the guest can be reached when it has neither ended nor restarted."""
+        limit, settled = (Deadline(seconds, self._services.cancel) for seconds in (_SHUTDOWN_S, _SETTLED_S))
+        while True:
+            self.require_alive()
+            endpoint = self._machine.observe().ssh
+            phase = probe(endpoint) if endpoint else Phase.BOOT
+            if limit.expired or (settled.expired and phase is Phase.LOGIN):
+                return phase
+            settled.pause(_LOOK_S)
+
+    def _rebooted(self) -> ProvisionFailed:
+        number, name = self._number(), self._vm.name
+        return ProvisionFailed(
+            "the guest rebooted during provisioning step {number}",
+            {"number": number},
+            help=(
+                f"run `vmctl up`: it waits for the guest and continues from step {number}",
+                f"if it was not meant to, its console shows what happened before: `vmctl log {name}`",
+            ),
+            evidence=tuple(shown for shown in self._machine.evidence() if shown.kind == "console"),
+        )
+
+
+_STILL_THERE = {
+    Phase.LOGIN: (
+        "the guest runs, and its sshd answers",
+        "if the step restarts sshd or the network, let it do so in the background, as its last command",
+    ),
+    Phase.SSHD: (
+        "the guest runs, but nothing listens on its SSH port any more",
+        "start sshd again, through the guest's console: `vmctl console {name}`",
+    ),
+    Phase.BOOT: (
+        "the guest runs, but its network no longer answers",
+        "bring it up again, through the guest's console: `vmctl console {name}`",
+    ),
+}

@@ -228,4 +228,5 @@ class ImageTooLarge(ImageError): code = "vm_manager::image::too_large"
 class VmFileUntrusted(VmFileError): code = "vm_manager::vmfile::untrusted"
 class StateUntrusted(StateError): code = "vm_manager::state::untrusted"
 class StateForeign(StateError): code = "vm_manager::state::foreign"
+class NoShell(SshError): code = "vm_manager::ssh::no_shell"
 # fmt: on

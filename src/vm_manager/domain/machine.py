@@ -100,6 +100,9 @@ class Machine(Remnant, Protocol):
     def vitals(self) -> Vitals | None:
         """The counters of a running machine, within half a second; None when it does not say. Never fails."""
 
+    def restarts(self) -> int:
+        """How often the guest has restarted since power-on, as far as is known. Cheap, for wait loops. Never fails."""
+
     def execution(self) -> Execution | None:
         """Where the vCPUs of a running machine are, within half a second; None when it does not say. Never fails."""
 

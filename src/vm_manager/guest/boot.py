@@ -31,6 +31,7 @@ from vm_manager.guest.cloud_init_watch import CloudInitWatch, await_cloud_init, 
 from vm_manager.guest.credentials import Credentials
 from vm_manager.guest.doubt import kvm_failure, stopped_at_boot
 from vm_manager.guest.forensics import Stage, boot_failure, ignored_seed, panic, stage_of
+from vm_manager.guest.login_shell import require_shell
 from vm_manager.guest.openssh import known_hosts_text
 from vm_manager.guest.progress import Console, Progress
 from vm_manager.guest.ssh import SshSession, offered_host_key
@@ -147,7 +148,7 @@ def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
     Raises: `guest::boot_timeout`, at the deadline or when nothing has moved for too long; `guest::boot_failed` where it is
     plain that nothing will; `host::kvm_unusable` where KVM is what does not boot it, and nothing is lost by booting it again;
     `guest::panicked`, `qemu::io_error`, `qemu::internal_error`, `qemu::exited`, `cloudinit::failed`, `ssh::auth_failed`,
-    `ssh::host_key_mismatch`, `ssh::no_key`.
+    `ssh::host_key_mismatch`, `ssh::no_key`, `ssh::no_shell`.
     """
     wait = _Wait(guest, deadline, emit)
     while not deadline.expired:
@@ -156,6 +157,7 @@ def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
         try:
             with wait.login() as session:
                 if guest.cloud_init:
+                    require_shell(session, guest.name, guest.credentials.user, deadline, wait.look)
                     wait.enter(Phase.CLOUD_INIT)
                     await_cloud_init(session, guest.cloud_init, deadline, wait.look, wait.warn)
                 return

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import EventSink, Progressed, StepFinished, StepStarted
 from vm_manager.domain.spec import Provisioner, ProvisionerKind
+from vm_manager.guest.aftermath import Failed, Finding, why_it_failed
 from vm_manager.guest.remote_scripts import (
     RUN,
     SAVE,
@@ -79,6 +81,8 @@ class _Step:
         self._run, self._step, self._number, self._log = run, step, number, log
         self._secrets = Secrets(value for _, value in step.env)
         self._output = StepOutput(run.name, run.emit, log, self._secrets)
+        self._started = time.monotonic()
+        self._programs: tuple[str, ...] = ()
 
     def run(self) -> None:
         """Run it. Raises: see `Provisioning.run`."""
@@ -103,6 +107,7 @@ class _Step:
     def _script(self, script: Path) -> CommandResult:
         with os_errors(script):
             content = script.read_bytes()
+        self._programs = _programs(content)
         directory = self._save(content)
         try:
             return self._remote(run_in(directory), [file_script(script.name, self._step.env).encode()])
@@ -118,7 +123,7 @@ class _Step:
         placement = Placement(destination=destination.rstrip("/") or "/", owner=step.owner)
         chunks: Iterable[bytes]
         if source.is_directory:
-            script, chunks = place_directory(placement), directory_chunks(source.path, step.mode)
+            script, chunks = place_directory(placement, source.size_bytes), directory_chunks(source.path, step.mode)
         else:
             mode = source.mode if step.mode is None else step.mode
             script = place_file(placement, source.size_bytes, mode)
@@ -145,6 +150,10 @@ class _Step:
         directory = directory_of(said.stdout)
         if said.status != 0 or directory is None:
             lines = (*said.stderr.splitlines()[-5:], *(("… output truncated …",) if said.cut else ()))
+            if finding := self._finding(said.status or 0, said.stderr):
+                raise self._failed("could not be sent to the guest", {}, finding, notes=()).enrich(
+                    evidence=(Evidence("guest", "the guest's output", lines), *finding.evidence)
+                )
             raise _not_saved(*lines)
         return directory
 
@@ -152,6 +161,7 @@ class _Step:
         """Also after a failure; but when the connection is lost, that is what is to be told."""
         deadline = Deadline(self._run.deadline.within(_REMOVE_S), self._run.deadline.cancel)
         try:
+            self._run.require_alive()  # a guest that has rebooted does not say that it knows the connection no more
             self._run.session.capture(remove(directory), deadline, self._run.require_alive)
         except (VmError, TimeoutError) as error:
             self._log.line(f"=== {directory} is left in the guest: {error}")
@@ -172,20 +182,52 @@ class _Step:
         return text if len(text) <= _COMMAND_CHARS else f"{text[:_COMMAND_CHARS]}…"
 
     def _failure(self, ended: CommandResult) -> ProvisionFailed:
-        name, notes = self._run.name, () if ended.signal else _meaning(ended.status)
-        how = "was killed by {signal}" if ended.signal else "exited with {status}"
-        error = ProvisionFailed(
-            f"provisioning step {{number}} {how}",
-            {"number": self._number, "status": ended.status, **({"signal": ended.signal} if ended.signal else {})},
-            help=(
-                f"fix the step, then run `vmctl up` to continue from step {self._number}",
-                f"inspect the guest with `vmctl ssh {name}`",
-            ),
-            notes=(f"command: {self._command}", *notes),
-            evidence=(self._output.evidence(),),
-        )
+        finding = self._finding(ended.status, self._output.tail)
+        notes = () if finding or ended.signal else _meaning(ended.status)
+        how, args = self._how(ended)
+        error = self._failed(how, args, finding, notes=(f"command: {self._command}", *notes))
+        error.enrich(evidence=(self._output.evidence(), *(finding.evidence if finding else ())))
         self._log.line(f"=== step {self._number}: {error}")
         return error
+
+    def _how(self, ended: CommandResult) -> tuple[str, dict[str, str | int]]:
+        if ended.signal:
+            return "was killed by {signal}", {"signal": ended.signal, "status": ended.status}
+        if self._step.kind is ProvisionerKind.FILE:
+            return "could not write {destination} in the guest", {"destination": self._step.destination or ""}
+        return "exited with {status}", {"status": ended.status}
+
+    def _failed(
+        self, how: str, args: Mapping[str, str | int], finding: Finding | None, *, notes: tuple[str, ...]
+    ) -> ProvisionFailed:
+        """The failure of this step. finding: what the guest lacks; None: the step itself is to be looked at."""
+        on = f"run `vmctl up` to continue from step {self._number}"
+        fix = (f"fix the step, then {on}", f"inspect the guest with `vmctl ssh {self._run.name}`")
+        return ProvisionFailed(
+            f"provisioning step {{number}} {how}{': {why}' if finding else ''}",
+            {"number": self._number, **args, **({"why": finding.why} if finding else {})},
+            help=(*finding.help, f"then {finding.then or on}") if finding else fix,
+            notes=notes,
+        )
+
+    def _finding(self, status: int, said: str) -> Finding | None:
+        """What the guest lacks, where it is plain. said: the end of what it printed."""
+        failed = Failed(
+            name=self._run.name,
+            status=status,
+            said=said,
+            elapsed_s=time.monotonic() - self._started,
+            place=posixpath.dirname(self._step.destination) if self._step.destination else None,
+            programs=self._programs,
+        )
+        return why_it_failed(self._run.session, failed, self._run.deadline)
+
+
+def _programs(script: bytes) -> tuple[str, ...]:
+    """What a script's first line needs: its interpreter, and what env(1) finds of its own."""
+    first = script.split(b"\n", 1)[0].decode(errors="replace")
+    words = first.removeprefix("#!").split() if first.startswith("#!") else []
+    return tuple(words[:2] if words and posixpath.basename(words[0]) == "env" else words[:1])
 
 
 def _not_saved(*said: str, notes: tuple[str, ...] = ()) -> ProvisionFailed:

@@ -83,27 +83,32 @@ def place_file(placement: Placement, size_bytes: int, mode: int) -> str:
     It is written beside its destination and moved there in one step, when all of it has come: a connection that is lost in
     the middle leaves what was there before.
     """
-    return _as_whoever_may(placement, _FILE.format(size=size_bytes, mode=f"{mode:04o}"))
+    return _as_whoever_may(placement, size_bytes, _FILE.format(size=size_bytes, mode=f"{mode:04o}"))
 
 
-def place_directory(placement: Placement) -> str:
+def place_directory(placement: Placement, size_bytes: int) -> str:
     """Content for `SAVE` that puts its input, a tar archive that ends with the member `END_MARK`, into place as a directory.
 
-    A directory that is there already keeps what the archive does not bring; each file is replaced in one step, and none
-    before all have come.
+    size_bytes: of all files in it. A directory that is there already keeps what the archive does not bring; each file is
+    replaced in one step, and none before all have come.
     """
-    return _as_whoever_may(placement, _DIRECTORY_INTO_PLACE)
+    return _as_whoever_may(placement, size_bytes, _DIRECTORY_INTO_PLACE)
 
 
 #: The last member of an archive: tar(1) takes one that breaks off between two members for a whole one.
 END_MARK = ".vmctl-end"
 
 
-def _as_whoever_may(placement: Placement, install: str) -> str:
+def _as_whoever_may(placement: Placement, size_bytes: int, install: str) -> str:
     """As the user, or through sudo(8) where that is needed to write there or to give it away."""
-    values = {"destination": placement.destination, "parent": placement.parent, "owner": placement.owner or ""}
+    values = {
+        "destination": placement.destination,
+        "parent": placement.parent,
+        "owner": placement.owner or "",
+        "needed": str(size_bytes // 1024),
+    }
     settings = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
-    return f'rm -rf "${{0%/*}}"\n{settings}{_WHO}exec $run sh -c {shlex.quote(settings + install)}\n'
+    return f'rm -rf "${{0%/*}}"\n{settings}{_WHO}exec $run sh -c {shlex.quote(settings + _ROOM + install)}\n'
 
 
 _WHO = """\
@@ -119,6 +124,25 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 """
 
+# Before gigabytes are sent in vain. What a file system keeps for root counts as free; where df(1) says nothing, so do we.
+_ROOM = """\
+mkdir -p "$parent" || exit
+df -Pk "$parent" 2>/dev/null | {
+    read -r _
+    read -r _ total used _
+    case $total$used in
+    '' | 0* | *[!0-9]*) ;;
+    *)
+        if [ $((total - used)) -lt "$needed" ]; then
+            room="$((needed / 1024)) MiB are needed, $(((total - used) / 1024)) MiB are free"
+            echo "$parent: No space left on device: $room" >&2
+            exit 1
+        fi
+        ;;
+    esac
+} || exit
+"""
+
 # When the connection is lost nobody reads what is said either, and a shell that a signal ends clears nothing away: so
 # PIPE is ignored. mv(1) within one directory is rename(2), so nobody sees half a file. chown(1) takes
 # set-user-ID away: chmod(1) comes after.
@@ -127,7 +151,6 @@ new=
 trap 'rm -f "$new"' EXIT
 trap 'exit 1' HUP INT TERM
 trap '' PIPE
-mkdir -p "$parent" || exit
 if [ -d "$destination" ]; then
     echo "$destination is a directory; to copy the file into it, add a trailing slash" >&2
     exit 1
@@ -147,7 +170,6 @@ new=
 trap 'rm -rf "$new"' EXIT
 trap 'exit 1' HUP INT TERM
 trap '' PIPE
-mkdir -p "$parent" || exit
 if [ -e "$destination" ] && ! [ -d "$destination" ]; then
     echo "$destination is not a directory" >&2
     exit 1

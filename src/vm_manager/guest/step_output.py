@@ -63,6 +63,11 @@ class StepOutput:
         self._cut = self._cut or len(self._tail) + len(text) > self._keep
         self._tail = (self._tail + text)[-self._keep :]
 
+    @property
+    def tail(self) -> str:
+        """The end of what it said, with all that is secret."""
+        return self._tail
+
     def evidence(self) -> Evidence:
         """Its last lines, without secrets."""
         text = self._secrets.without_rest(self._tail) if self._cut else self._tail

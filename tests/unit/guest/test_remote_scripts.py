@@ -144,7 +144,7 @@ def test_a_file_of_which_only_a_part_comes_leaves_the_old_one(shell: Path, tmp_p
 @pytest.mark.parametrize("kind", ["file", "directory"])
 def test_a_connection_that_is_lost_in_the_middle_leaves_nothing(shell: Path, kind: str, tmp_path: Path) -> None:
     placement = Placement(destination=str(tmp_path / "place"))
-    script = place_file(placement, 100, 0o644) if kind == "file" else place_directory(placement)
+    script = place_file(placement, 100, 0o644) if kind == "file" else place_directory(placement, 0)
     directory = _save(shell, script.encode())
     environment = {"PATH": str(shell.parent) if shell.parent.name == "tools" else os.environ["PATH"]}
     process = subprocess.Popen(
@@ -214,7 +214,7 @@ def _make_tree(root: Path) -> None:
 
 
 def _put_directory(shell: Path, chunks: bytes, destination: Path) -> str:
-    directory = _save(shell, place_directory(Placement(destination=str(destination))).encode())
+    directory = _save(shell, place_directory(Placement(destination=str(destination)), 0).encode())
     done = _run(shell, run_content(directory), chunks)
     assert not os.path.exists(directory)
     return done.stderr.decode() if done.returncode else ""

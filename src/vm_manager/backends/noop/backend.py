@@ -113,6 +113,9 @@ class _Machine(_Remnant):
     def vitals(self) -> Vitals | None:
         return Vitals(0, 0) if self._running.exists() else None
 
+    def restarts(self) -> int:
+        return 0
+
     def execution(self) -> Execution | None:
         return None
 

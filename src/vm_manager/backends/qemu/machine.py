@@ -157,14 +157,18 @@ class QemuMachine(QemuRemnant):
         return ending(self._name, self._files, child.poll() if child else None)
 
     def vitals(self) -> Vitals | None:
-        from vm_manager.backends.qemu.history import read_history
         from vm_manager.backends.qemu.query import disk_operations
 
         found = disk_operations(self._home)
         if found is None:
             return None
         operations, writes = found
-        return Vitals(operations, read_history(self._files.events_log).resets, writes)
+        return Vitals(operations, self.restarts(), writes)
+
+    def restarts(self) -> int:
+        from vm_manager.backends.qemu.history import read_history
+
+        return read_history(self._files.events_log).resets
 
     def execution(self) -> Execution | None:
         from vm_manager.backends.qemu.execution import execution_of
