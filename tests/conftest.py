@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from driver import BLANK, SavedGuest, Vmctl, blank_disk, build, is_locked, processes_below, qemu_processes
+from driver import BLANK, Result, SavedGuest, Vmctl, blank_disk, build, is_locked, processes_below, qemu_processes
+from e2e.debian_guest import STEPS, Debian
 
 # A job in the background of a script starts with SIGINT ignored, and would pass that on to every vmctl it runs.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -97,6 +98,30 @@ def saved_tiny(tiny: TinyGuest, tmp_path_factory: pytest.TempPathFactory) -> Sav
 def debian_image() -> Path:
     """The Debian cloud guest's image."""
     return build("build-debian")
+
+
+@pytest.fixture(scope="session")
+def first_debian(debian_image: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Vmctl, Result]:
+    """The project that is saved, and what the `vmctl up` said that created, booted and provisioned its VM `web`."""
+    vmctl = Vmctl.below(tmp_path_factory.mktemp("saved-debian"))
+    vmctl.write("answer = 42\n", "site.conf")
+    vmctl.write("#!/bin/sh\nset -e\nsudo touch /etc/site/set-up\necho set up by $(id -un)\n", "setup.sh")
+    Debian(vmctl, debian_image).define(*STEPS)
+    return vmctl, vmctl("up")
+
+
+@pytest.fixture(scope="session")
+def saved_debian(first_debian: tuple[Vmctl, Result]) -> SavedGuest:
+    """The guest, saved."""
+    return SavedGuest.of(first_debian[0])
+
+
+@pytest.fixture(scope="module")
+def debian(saved_debian: SavedGuest, debian_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Debian]:
+    """The guest as it was then: nothing is in it of what another module did to its own."""
+    vmctl = Vmctl.below(tmp_path_factory.mktemp("debian"))
+    yield Debian(saved_debian.restore(vmctl), debian_image)
+    vmctl.destroy_all()
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ class Debian:
         """What a command in the guest prints."""
         return self.vmctl("ssh", "web", "--", command, status=status).stdout
 
-    def provision(self, *steps: str, status: int = 0) -> Result:
+    def provision(self, *steps: str, status: int | None = 0) -> Result:
         """Write these provision blocks and run them."""
         self.define(*steps)
         return self.vmctl("provision", status=status)

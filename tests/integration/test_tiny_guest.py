@@ -60,7 +60,7 @@ def test_ssh_to_a_guest_with_another_host_key_is_refused(running: Vmctl) -> None
     known_hosts.write_text(f"tiny {other}")
     refused = running("ssh", "--", "true", status=255)
     assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in refused.stderr
-    assert refused.code == "vm_manager::ssh::failed"
+    assert refused.code == "vm_manager::ssh::host_key_mismatch"
     running.write(
         (running.directory / "VMFile.kdl").read_text().replace("}\n}", '}\nprovision "shell" { inline "true"; }\n}')
     )

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vm_manager.app.looking import look
-from vm_manager.app.reach import credentials, require_endpoint, require_working
+from vm_manager.app.reach import credentials, open_session, require_endpoint, require_working
 from vm_manager.app.services import Services
-from vm_manager.diagnostics.errors import HostError, SshFailed, Usage
+from vm_manager.diagnostics.errors import HostError, SshFailed, Usage, VmError
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Endpoint, Instance
@@ -49,6 +49,16 @@ def login_command(
         known_hosts=services.store.files(name).known_hosts,
         command=command,
     )
+
+
+def check_login(services: Services, name: str, *, user: str | None = None, key: Path | None = None) -> None:
+    """Log in once, as `login_command` would. Raises: `ssh::auth_failed`, `ssh::host_key_mismatch`, `ssh::no_key`."""
+    record = look(services, name).record
+    try:
+        open_session(services, record, user=user, key=key).close()
+    except VmError as error:
+        error.enrich(subject=services.subject(name))
+        raise
 
 
 def _await_sshd(services: Services, instance: Instance, endpoint: Endpoint) -> None:

@@ -284,6 +284,13 @@ class Manager:
         with self._errors.boundary():
             return login_command(self._services, name, words(command), user=user, key=path_of(key))
 
+    def check_login(self, name: str, *, user: str | None = None, key: StrPath | None = None) -> None:
+        """Log in to a VM once. Raises: `ssh::auth_failed`, `ssh::host_key_mismatch`, `ssh::no_key`, `ssh::failed`."""
+        from vm_manager.app.login import check_login
+
+        with self._errors.boundary():
+            check_login(self._services, name, user=user, key=path_of(key))
+
     def pull_image(
         self, url: StrPath, *, name: str = "", sha256: str | None = None, sha512: str | None = None
     ) -> Pulled:

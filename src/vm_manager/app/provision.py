@@ -25,15 +25,16 @@ from vm_manager.domain.instance import Progress
 from vm_manager.domain.spec import VmSpec
 from vm_manager.guest.boot import Phase, probe
 from vm_manager.guest.login_shell import require_shell
+from vm_manager.guest.progress import Console
 from vm_manager.guest.provision import Provisioning
 from vm_manager.guest.ssh import SshSession
 from vm_manager.planning.steps import after_step, steps_to_do
 from vm_manager.planning.table import Verb
 from vm_manager.vmfile.load import Project
 
-# So long may a guest that shuts down take from the end of its logins to the end of itself; one whose sshd goes on answering
-# for the shorter time does not shut down.
-_SHUTDOWN_S, _SETTLED_S = 30.0, 5.0
+# So long may a guest that shuts down take from the end of its logins to its own, and so long may its console be silent then;
+# one whose sshd goes on answering for a while does not shut down.
+_SHUTDOWN_S, _SILENT_S, _SETTLED_S = 120.0, 15.0, 5.0
 _LOOK_S = 0.2
 
 
@@ -172,14 +173,20 @@ class _Watch:
 
     def _await_end(self) -> Phase:
         """How the guest can be reached when it has neither ended nor restarted."""
-        limit, settled = (Deadline(seconds, self._services.cancel) for seconds in (_SHUTDOWN_S, _SETTLED_S))
+        console = Console(self._vm.files.console_log)
+        limit, settled, silent = (self._within(seconds) for seconds in (_SHUTDOWN_S, _SETTLED_S, _SILENT_S))
         while True:
             self.require_alive()
             endpoint = self._machine.observe().ssh
             phase = probe(endpoint) if endpoint else Phase.BOOT
-            if limit.expired or (settled.expired and phase is Phase.LOGIN):
+            if limit.expired or silent.expired or (settled.expired and phase is Phase.LOGIN):
                 return phase
-            settled.pause(_LOOK_S)
+            if console.read() and phase is not Phase.LOGIN:
+                silent = self._within(_SILENT_S)
+            limit.pause(_LOOK_S)
+
+    def _within(self, seconds: float) -> Deadline:
+        return Deadline(seconds, self._services.cancel)
 
     def _rebooted(self) -> ProvisionFailed:
         number, name = self._number(), self._vm.name

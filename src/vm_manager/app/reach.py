@@ -58,12 +58,14 @@ def credentials(
     return credentials_for(record.spec, services.store.files(record.name), user=user, key=key)
 
 
-def open_session(services: Services, record: InstanceRecord) -> SshSession:
+def open_session(
+    services: Services, record: InstanceRecord, *, user: str | None = None, key: Path | None = None
+) -> SshSession:
     """A verified SSH session. Raises: `ssh::failed`, `ssh::auth_failed`, `ssh::host_key_mismatch`, `ssh::no_key`."""
     return SshSession.connect(
         require_endpoint(services, record),
         alias=record.name,
-        credentials=credentials(services, record),
+        credentials=credentials(services, record, user=user, key=key),
         known_hosts=services.store.files(record.name).known_hosts,
         deadline=Deadline(None, services.cancel),
     )

@@ -14,7 +14,7 @@ import typer
 from vm_manager.app.manager import Manager
 from vm_manager.cli.session import FileOption, load_project, manager
 from vm_manager.cli.settings import current
-from vm_manager.diagnostics.errors import SshFailed
+from vm_manager.diagnostics.errors import SshFailed, VmError
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.host.environment import SSH, clean_environment
 
@@ -45,9 +45,22 @@ def ssh(
         argv = vms.login_command(vm, [*given, *(ctx.obj or ())], user=user, key=key)
     status = _run(argv)
     if status == _OPENSSH_FAILED:
-        failure = SshFailed("OpenSSH ended with 255: its own failure, or the command's", subject=Subject(vm=vm))
-        current.terminal.show(failure.diagnostic)
+        current.terminal.show(_failure(vm, user, key).diagnostic)
     raise typer.Exit(status)
+
+
+def _failure(vm: str, user: str | None, key: Path | None) -> VmError:
+    """Why OpenSSH failed, which is found by logging in once more."""
+    try:
+        with manager() as vms:
+            vms.check_login(vm, user=user, key=key)
+    except VmError as error:
+        return error
+    return SshFailed(
+        "OpenSSH ended with 255, and a new login works: the command ended so, or the connection was lost",
+        help=(f"run it again; whether the guest rebooted is in its console's log: `vmctl log {vm}`",),
+        subject=Subject(vm=vm),
+    )
 
 
 def _only_vm(vms: Manager, file: Path | None) -> str:

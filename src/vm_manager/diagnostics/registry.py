@@ -310,7 +310,7 @@ _TABLE = (
           "the guest was reinstalled or generated a new key",
           "another machine answered at the guest's address",
          ),
-         "if you rebuilt the guest, recreate the VM; otherwise another machine is answering at its address"),
+         "see at the guest's console whether it has a new key; if it has not, another machine answers at its address"),
     Code("vm_manager::ssh::no_key", 37, 11, _EXPECTED, Fault.CONFIG,
          "No private key is available to log in with.",
          (

@@ -17,7 +17,7 @@ from vm_manager.domain.deadline import Deadline
 from vm_manager.guest.ssh import SshSession
 
 _LIMIT_S = 30.0
-_CHARS = 32 * 1024
+_CHARS = 16 * 1024
 _FULL_KIB = 1024
 # Between the clocks of the kernel's log and of this host.
 _SLACK_S = 5.0
@@ -37,8 +37,8 @@ look </dev/null 2>/dev/null
 exit 0
 """
 _SECTION = re.compile(r"^vmctl:(space|inodes|mounts|uptime|killed|missing|sudo)$", re.MULTILINE)
-_SPACE = re.compile(r"^.+ (?P<total>\d+) +\d+ +(?P<free>-?\d+) +\d+% +(?P<mount>/.*)$", re.MULTILINE)
-_KILLED = re.compile(r"^\[ *(\d+\.\d+)\].*killed process \d+ \(([^)]*)\).*$", re.MULTILINE | re.IGNORECASE)
+_SPACE = re.compile(r"^.+ (?P<total>\d{1,18}) +\d+ +(?P<free>-?\d{1,18}) +\d+% +(?P<mount>/.{,200})$", re.MULTILINE)
+_KILLED = re.compile(r"^\[ *(\d{1,12}\.\d+)\].*killed process \d+ \(([^)\n]{,64})\).*$", re.MULTILINE | re.IGNORECASE)
 _READ_ONLY = re.compile(r"^\S+ / \S+ (?:\S+,)?ro(?:,| )", re.MULTILINE)
 _NO_SPACE = "No space left on device"
 

@@ -6,6 +6,7 @@ import codecs
 import logging
 import re
 import select
+import shlex
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -124,6 +125,7 @@ class SshSession:
                 raise HostKeyMismatch(
                     "the guest at {host}:{port} has a different SSH host key than the pinned one",
                     {"host": endpoint.host, "port": endpoint.port},
+                    help=_repin(alias, error.key, known_hosts),
                 ) from error
             if isinstance(error, paramiko.AuthenticationException):
                 raise AuthFailed("the guest rejected the key of user '{user}'", {"user": credentials.user}) from error
@@ -131,6 +133,10 @@ class SshSession:
                 raise SshFailed("could not open an SSH session", retryable=True) from error
             raise
         return cls(client)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._client.close()
 
     def __enter__(self) -> Self:
         return self
@@ -214,6 +220,14 @@ class SshSession:
         if transport is None:
             raise EOFError
         return transport.open_session(timeout=_CONNECT_TIMEOUT_S)
+
+
+def _repin(alias: str, key: paramiko.PKey, known_hosts: Path) -> tuple[str, ...]:
+    pinned = shlex.quote(f"{alias} {key.get_name()} {key.get_base64()}")
+    return (
+        f"see at its console whether the guest has made itself a new key: `vmctl console {alias}`",
+        f"if it has, and only then, pin that: `echo {pinned} >{shlex.quote(str(known_hosts))}`",
+    )
 
 
 def offered_host_key(endpoint: Endpoint, deadline: Deadline | None = None) -> str:

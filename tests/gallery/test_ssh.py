@@ -1,0 +1,105 @@
+"""SSH"""
+
+from __future__ import annotations
+
+from conftest import TinyGuest
+from driver import Vmctl
+from first_screen import Gallery
+from vm_manager.guest.keys import generate_key_pair
+
+
+def test_another_user_than_the_guest_knows(running: Vmctl, gallery: Gallery) -> None:
+    """`vmctl ssh` as a user whom the guest does not know."""
+    gallery.shows(
+        running("ssh", "tiny", "--user", "ubuntu", "--", "id", status=None),
+        "vm_manager::ssh::auth_failed",
+        place=None,
+        says=("the guest rejected the key of user 'ubuntu'",),
+        status=255,
+    )
+    gallery.by_hand("user and key of the ssh block")
+    gallery.works(running("ssh", "tiny", "--", "id"))
+
+
+def test_a_key_that_the_guest_refuses(running: Vmctl, gallery: Gallery) -> None:
+    """`vmctl ssh` with a key that the guest does not know."""
+    key = running.write(generate_key_pair("other").private, "other")
+    key.chmod(0o600)
+    gallery.shows(
+        running("ssh", "tiny", "--key", "other", "--", "id", status=None),
+        "vm_manager::ssh::auth_failed",
+        place=None,
+        says=("the guest rejected the key of user 'root'",),
+        status=255,
+    )
+    gallery.by_hand("user and key of the ssh block")
+    gallery.works(running("ssh", "tiny", "--", "id"))
+
+
+def test_a_guest_with_a_new_host_key(running: Vmctl, gallery: Gallery) -> None:
+    """The guest's host key is not the pinned one any more."""
+    known = running.home("tiny") / "known_hosts"
+    known.write_text(f"tiny {generate_key_pair('other').public}\n")
+    gallery.shows(
+        running("ssh", "tiny", "--", "id", status=None),
+        "vm_manager::ssh::host_key_mismatch",
+        place=None,
+        says=("has a different SSH host key than the pinned one", "vmctl console tiny", "and only then, pin that"),
+        never=("recreate the VM", "destroy"),
+        status=255,
+    )
+    gallery.fix(running, "echo ")
+    gallery.works(running("ssh", "tiny", "--", "id"))
+
+
+def test_a_command_that_ends_with_255(running: Vmctl, gallery: Gallery) -> None:
+    """A command in the guest ends with 255, as OpenSSH itself does when it fails."""
+    gallery.shows(
+        running("ssh", "tiny", "--", "exit 255", status=None),
+        "vm_manager::ssh::failed",
+        place=None,
+        says=("a new login works",),
+        status=255,
+    )
+    gallery.fix(running, "vmctl log")
+    gallery.works(running("ssh", "tiny", "--", "exit 0"))
+
+
+def test_ssh_without_a_name_among_several_vms(vmctl: Vmctl, tiny: TinyGuest, gallery: Gallery) -> None:
+    """`vmctl ssh` without a name, and the VMFile defines two VMs."""
+    vmctl.write(tiny.vm("web") + tiny.vm("db"))
+    gallery.shows(
+        vmctl("ssh", status=None),
+        "vmctl::usage",
+        place=None,
+        says=("defines several VMs: say which one", "`vmctl ssh web`", "`vmctl ssh db`"),
+    )
+    gallery.by_hand("name one")
+    vmctl.write(tiny.vm("web"))
+    gallery.works(vmctl("validate"))
+
+
+def test_ssh_to_a_stopped_vm(running: Vmctl, gallery: Gallery) -> None:
+    """`vmctl ssh` to a VM that is stopped."""
+    running("stop", "tiny")
+    gallery.shows(
+        running("ssh", "tiny", "--", "id", status=None),
+        "vm_manager::vm::invalid_state",
+        place=None,
+        says=("VM 'tiny' is stopped",),
+    )
+    gallery.fix(running, "vmctl start")
+    gallery.works(running("ssh", "tiny", "--", "id"))
+
+
+def test_ssh_to_a_suspended_vm(running: Vmctl, gallery: Gallery) -> None:
+    """`vmctl ssh` to a VM that is suspended."""
+    running("suspend", "tiny")
+    gallery.shows(
+        running("ssh", "tiny", "--", "id", status=None),
+        "vm_manager::vm::invalid_state",
+        place=None,
+        says=("VM 'tiny' is suspended",),
+    )
+    gallery.fix(running, "vmctl resume")
+    gallery.works(running("ssh", "tiny", "--", "id"))
