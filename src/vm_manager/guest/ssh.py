@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_REQUEST
+from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_REQUEST, cMSG_GLOBAL_REQUEST
 
 from vm_manager.diagnostics.errors import AuthFailed, HostKeyMismatch, NoKey, SshFailed
 from vm_manager.diagnostics.os_errors import os_errors
@@ -36,8 +36,9 @@ _LOGIN_S = 60.0
 _CAPTURED_CHARS = 2 * 1024**2
 _POLL_S = 0.1
 _CHUNK = 64 * 1024
-# A guest that restarts says no farewell: only who speaks to it learns that it knows the connection no more.
-_KEEPALIVE_S = 15
+# A guest that restarts says no farewell: only who speaks to it learns that it knows the connection no more. One whose network
+# is gone says nothing at all, and QEMU keeps the connection; a busy one was seen to answer after half a minute.
+_KEEPALIVE_S, _SILENCE_S = 15.0, 120.0
 # Something that a finished command left behind may hold its output open for ever. What the command itself wrote comes at
 # once and in one go, and is no more than the connection's window and the pipe behind it hold.
 _QUIET_S = 1.0
@@ -81,12 +82,12 @@ class _Enough(Exception):
 class SshSession:
     """A verified, authenticated connection. A context manager."""
 
-    def __init__(self, client: paramiko.SSHClient) -> None:
-        self._client = client
+    def __init__(self, client: paramiko.SSHClient, silence_s: float = _SILENCE_S) -> None:
+        self._client, self._silence_s = client, silence_s
         self._signals: dict[int, str] = {}
         transport = client.get_transport()
         if transport is not None:
-            transport.set_keepalive(_KEEPALIVE_S)
+            _keep_alive(transport, min(_KEEPALIVE_S, silence_s / 4))
             _hear_signals(transport, self._signals)
 
     @classmethod
@@ -98,10 +99,11 @@ class SshSession:
         credentials: Credentials,
         known_hosts: Path,
         deadline: Deadline | None = None,
+        silence_s: float = _SILENCE_S,
     ) -> Self:
         """Connect and log in, to a server that has a key pinned under `alias` in `known_hosts`, and to no other.
 
-        deadline: it takes a minute at the most in any case.
+        deadline: it takes a minute at the most in any case. silence_s: how long it may say nothing while a command runs.
         Raises: `ssh::failed` (retryable), `ssh::host_key_mismatch`, `ssh::auth_failed`, `ssh::no_key`;
         `vmctl::interrupted`.
         """
@@ -132,7 +134,7 @@ class SshSession:
             if isinstance(error, (paramiko.SSHException, OSError, EOFError)):
                 raise SshFailed("could not open an SSH session", retryable=True) from error
             raise
-        return cls(client)
+        return cls(client, silence_s)
 
     def close(self) -> None:
         """End the connection."""
@@ -166,7 +168,7 @@ class SshSession:
         with _lost_connections():
             channel = self._open_channel()
             channel.exec_command(command)
-        conversation = _Conversation(channel, output, deadline, tick)
+        conversation = _Conversation(channel, output, deadline, tick, self._silence_s)
         try:
             conversation.feed(input)
             output_held_open = conversation.until_end()
@@ -264,6 +266,36 @@ def _lost_connections() -> Iterator[None]:
         raise SshFailed("the SSH connection was lost", retryable=True) from error
 
 
+def _keep_alive(transport: paramiko.Transport, every_s: float) -> None:
+    """Ask the server now and then for something that it does not know: unlike paramiko's, the request wants an answer."""
+    message = paramiko.Message()
+    message.add_byte(cMSG_GLOBAL_REQUEST)
+    message.add_string("keepalive@openssh.com")
+    message.add_boolean(True)
+    transport.packetizer.set_keepalive(every_s, lambda: transport._send_user_message(message))  # type: ignore[attr-defined]
+
+
+class _Silence:
+    """Notes how long a server has said nothing. Time in which nobody looked, as behind Ctrl-Z, does not count."""
+
+    def __init__(self, connection: WarySocket, limit_s: float) -> None:
+        self._connection, self._limit_s = connection, limit_s
+        self._heard_bytes, self._silent_s, self._looked = connection.heard_bytes, 0.0, time.monotonic()
+
+    def look(self) -> None:
+        """To be called several times a second. Raises: `ssh::failed`."""
+        now = time.monotonic()
+        self._silent_s += min(now - self._looked, 1.0)
+        self._looked = now
+        if self._connection.heard_bytes != self._heard_bytes:
+            self._heard_bytes, self._silent_s = self._connection.heard_bytes, 0.0
+        if self._silent_s > self._limit_s:
+            silent = round(self._limit_s)
+            raise SshFailed(
+                "the guest's SSH server has said nothing for {seconds} s", {"seconds": silent}, retryable=True
+            )
+
+
 def _terminate(channel: paramiko.Channel) -> None:
     """Send SIGTERM to the command (RFC 4254, section 6.9): OpenSSH to all of its process group, Dropbear to it alone.
 
@@ -310,7 +342,9 @@ _SIGNAL_NUMBERS = {
 class _Conversation:
     """Talks to a running command: gives it its input and reads both outputs as they come."""
 
-    def __init__(self, channel: paramiko.Channel, output: Output, deadline: Deadline, tick: Callable[[], None]) -> None:
+    def __init__(
+        self, channel: paramiko.Channel, output: Output, deadline: Deadline, tick: Callable[[], None], silence_s: float
+    ) -> None:
         self._channel, self._output, self._deadline, self._tick = channel, output, deadline, tick
         # A character may arrive in two halves.
         decoder = codecs.getincrementaldecoder("utf-8")
@@ -318,8 +352,9 @@ class _Conversation:
         self._heard_bytes = 0
         # paramiko does not hold a server to the window that it was given; and whoever takes what we read may be slow.
         connection = channel.get_transport().sock
-        if isinstance(connection, WarySocket):
-            connection.watch(self._unread)
+        assert isinstance(connection, WarySocket)
+        connection.watch(self._unread)
+        self._silence = _Silence(connection, silence_s)
 
     def feed(self, chunks: Iterable[bytes]) -> None:
         """Send all of the input and its end, as long as the command wants it."""
@@ -375,6 +410,7 @@ class _Conversation:
         """Read what has come, and see whether to go on."""
         self._drain()
         self._tick()
+        self._silence.look()
         if self._deadline.expired:
             raise TimeoutError("the command timed out")
 

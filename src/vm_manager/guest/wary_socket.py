@@ -30,13 +30,14 @@ class TooMuchData(OSError):
 
 
 class WarySocket:
-    """A socket as paramiko uses it. login_bytes: what may come before `trust`."""
+    """A socket as paramiko uses it. login_bytes: what may come before `trust`; heard_bytes: what has come."""
 
     def __init__(self, connection: socket.socket, login_bytes: int = _LOGIN_BYTES) -> None:
         self._connection = connection
         self._left: int | None = login_bytes
         self._unread: Callable[[], int] | None = None
         self._closed = False  # paramiko looks at it
+        self.heard_bytes = 0
 
     def trust(self) -> None:
         """Somebody is logged in: from now on any number of bytes may come, but no packet without end."""
@@ -53,6 +54,7 @@ class WarySocket:
         if self._unread is not None and self._unread() > UNREAD_BYTES:
             raise TooMuchData("the server sent more data than requested")
         data = self._connection.recv(size)
+        self.heard_bytes += len(data)
         if self._left is not None:
             self._left -= len(data)
             if self._left < 0:

@@ -7,7 +7,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from hostile_sshd import hostile_sshd
+from hostile_sshd import Sshd, hostile_sshd
 from vm_manager.diagnostics.errors import NoShell, SshError
 from vm_manager.domain.deadline import Deadline
 from vm_manager.guest.aftermath import Failed, Finding, why_it_failed
@@ -28,7 +28,7 @@ def _answer(directory: Path, answer: bytes, failed: Failed = _FAILED) -> Finding
         return why_it_failed(session, failed, Deadline(60))
 
 
-def _session(sshd) -> SshSession:  # type: ignore[no-untyped-def]
+def _session(sshd: Sshd) -> SshSession:
     return SshSession.connect(
         sshd.endpoint, alias="web", credentials=sshd.credentials, known_hosts=sshd.known_hosts, deadline=Deadline(60)
     )

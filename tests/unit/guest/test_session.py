@@ -1,13 +1,18 @@
-"""Logging in, as far as it can be tried without a server."""
+"""Logging in, as far as it can be tried without a real server."""
 
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
+from typing import Any
 
+import paramiko
 import pytest
 
+from hostile_sshd import hostile_sshd
 from vm_manager.diagnostics.errors import NoKey, SshError, SshFailed
+from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Endpoint
 from vm_manager.guest.boot import Phase, probe
 from vm_manager.guest.credentials import Credentials
@@ -59,3 +64,34 @@ def test_without_any_key_nothing_is_tried(closed: Endpoint, tmp_path: Path) -> N
 def test_a_server_that_is_silent_is_a_guest_that_still_boots() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         assert probe(Endpoint("127.0.0.1", listener.getsockname()[1])) is Phase.BOOT
+
+
+def test_a_server_that_says_nothing_any_more_is_given_up(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    def behave(channel: paramiko.Channel) -> None:
+        # The thread that would answer whatever it is asked.
+        server: Any = channel.get_transport().server_object
+        server.check_global_request = lambda kind, message: ended.wait(60)
+        ended.wait(60)
+
+    def answering(channel: paramiko.Channel) -> None:
+        ended.wait(6)
+        channel.send_exit_status(0)
+
+    for behaviour, is_lost in ((behave, True), (answering, False)):
+        directory = tmp_path / behaviour.__name__
+        directory.mkdir()
+        with (
+            hostile_sshd(directory, behaviour) as sshd,
+            SshSession.connect(
+                sshd.endpoint, alias="web", credentials=sshd.credentials, known_hosts=sshd.known_hosts, silence_s=2
+            ) as session,
+        ):
+            if is_lost:
+                with pytest.raises(SshFailed, match="has said nothing for 2 s"):
+                    session.capture("true", Deadline(60))
+                ended.set()
+                ended.clear()
+            else:
+                assert session.capture("true", Deadline(60)).status == 0
