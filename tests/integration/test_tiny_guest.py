@@ -48,7 +48,7 @@ def test_ssh_infers_the_vm_runs_the_command_and_passes_its_status_on(running: Vm
     assert running("ssh", "--", "echo", "$((6 * 7))").stdout == "42\n"
 
 
-def test_ssh_to_a_guest_with_another_host_key_is_refused(running: Vmctl) -> None:
+def test_ssh_to_a_guest_with_another_host_key_is_refused(running: Vmctl, tiny: TinyGuest) -> None:
     known_hosts = running.home("tiny") / "known_hosts"
     pinned = known_hosts.read_text()
     other = subprocess.run(
@@ -61,9 +61,7 @@ def test_ssh_to_a_guest_with_another_host_key_is_refused(running: Vmctl) -> None
     refused = running("ssh", "--", "true", status=255)
     assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in refused.stderr
     assert refused.code == "vm_manager::ssh::host_key_mismatch"
-    running.write(
-        (running.directory / "VMFile.kdl").read_text().replace("}\n}", '}\nprovision "shell" { inline "true"; }\n}')
-    )
+    running.write(tiny.vm(body='provision "shell" { inline "true"; }'))
     result = running("provision", status=11)
     known_hosts.write_text(pinned)
     prove(result, "vm_manager::ssh::host_key_mismatch")
