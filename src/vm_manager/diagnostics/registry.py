@@ -499,7 +499,7 @@ _TABLE = (
           "the directory was copied there, or its record and the record's backup were removed by hand",
          ),
          "choose another name for the VM, or another data directory through XDG_DATA_HOME"),
-    Code("vm_manager::ssh::no_shell", 65, 11, _EXPECTED, Fault.GUEST,
+    Code("vm_manager::ssh::no_shell", 63, 11, _EXPECTED, Fault.GUEST,
          "A login to the guest works, but runs no commands.",
          (
           "the user's shell is /usr/sbin/nologin, /bin/false or another program that is no shell",

@@ -168,10 +168,10 @@ def _sudo(failed: Failed, found: dict[str, str]) -> Finding | None:
         why, way = "sudo in the guest demands a terminal", "remove `Defaults requiretty` from /etc/sudoers in the guest"
     else:
         why = "sudo in the guest demands a password"
-        way = "let the user run sudo without one in the guest: `NOPASSWD:ALL` in /etc/sudoers"
+        way = "let the user run sudo without one, by a NOPASSWD rule in /etc/sudoers in the guest"
     return Finding(
         why,
-        (f"{way}, or log in as root: set `user` in the `ssh` block of the VMFile",),
+        (way, "or set another `user` in the `ssh` block of the VMFile, which takes effect in a new VM"),
         (_quoted("guest", "sudo -n true", lines),),
     )
 

@@ -73,7 +73,7 @@ _PUBLISHED = {
     "vm_manager::vmfile::untrusted": (60, 3),
     "vm_manager::state::untrusted": (61, 14),
     "vm_manager::state::foreign": (62, 14),
-    "vm_manager::ssh::no_shell": (65, 11),
+    "vm_manager::ssh::no_shell": (63, 11),
 }
 
 _ROWS: dict[int, type[VmError]] = {
