@@ -99,6 +99,7 @@ if TYPE_CHECKING:
         VmFileUntrusted,
         VmForeign,
         VmNotFound,
+        VmStray,
     )
     from vm_manager.diagnostics.model import (
         Applicability,
@@ -180,8 +181,8 @@ __all__ = [
     "SshAccess", "SshError", "SshFailed", "StateCorrupt", "StateError", "StateForeign", "StateLocked", "StateUntrusted",
     "StepFailed", "StepFinished", "StepStarted", "StrPath", "Stream", "Subject", "Suggestion", "Totals", "UpOptions", "Usage",
     "UsageError", "VmError", "VmFileError", "VmFileInvalid", "VmFileNotFound", "VmFileParseFailed", "VmFileUntrusted",
-    "VmForeign", "VmNotFound", "VmSpec", "VmState", "WaitFor", "Warned", "last_error", "raise_for_failure", "register_code",
-    "render", "reset_last_error", "set_error_handler",
+    "VmForeign", "VmNotFound", "VmSpec", "VmState", "VmStray", "WaitFor", "Warned", "last_error", "raise_for_failure",
+    "register_code", "render", "reset_last_error", "set_error_handler",
 ]  # fmt: skip
 
 # By module, the names that are looked for in it.
@@ -206,7 +207,7 @@ _HOMES = {
         "QemuInternalError QemuIoError QemuJobFailed QemuSpawnFailed QmpCommandFailed QmpConnectFailed "
         "RemoteError SeedError SeedIsoFailed SshError SshFailed StateCorrupt StateError StateForeign "
         "StateLocked StateUntrusted Usage UsageError VmError VmFileError VmFileInvalid VmFileNotFound "
-        "VmFileParseFailed VmFileUntrusted VmForeign VmNotFound"
+        "VmFileParseFailed VmFileUntrusted VmForeign VmNotFound VmStray"
     ),
     "vm_manager.diagnostics.model": "Applicability Cause Diagnostic Edit Evidence Fault Kind Label Severity Suggestion",
     "vm_manager.diagnostics.registry": "Code register_code",

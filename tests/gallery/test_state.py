@@ -2,22 +2,267 @@
 
 from __future__ import annotations
 
-from driver import Vmctl
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from driver import Vmctl, qemu_processes, wait_for
 from first_screen import Gallery
 
+_CORRUPT = "vm_manager::state::corrupt"
+_STRAY = "vm_manager::vm::stray"
 
-def test_a_record_that_was_cut(blank: Vmctl, gallery: Gallery) -> None:
-    """The record of a stopped VM was cut in the middle, by a full disk for example."""
+
+@pytest.fixture
+def up(blank: Vmctl) -> Vmctl:
+    """A project whose VM runs."""
     blank("up")
-    blank("down", "--timeout", "0")
-    record = blank.home("blank") / "vm.json"
+    return blank
+
+
+@pytest.fixture
+def stopped(up: Vmctl) -> Vmctl:
+    """A project whose VM was stopped."""
+    up("down", "--timeout", "0")
+    return up
+
+
+def _pid(vmctl: Vmctl) -> int:
+    return int((vmctl.home("blank") / "pid").read_text())
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        return not Path(f"/proc/{pid}/cmdline").read_bytes()  # it waits for its parent
+    except FileNotFoundError:
+        return True
+
+
+# The record
+
+
+def test_a_record_that_was_cut(stopped: Vmctl, gallery: Gallery) -> None:
+    """The record of a stopped VM was cut in the middle, by a full disk for example."""
+    record = stopped.home("blank") / "vm.json"
     record.write_bytes(record.read_bytes()[:100])
     gallery.shows(
-        blank("up", status=None),
-        "vm_manager::state::corrupt",
+        stopped("up", status=None),
+        _CORRUPT,
         place=None,
         says=("is not readable", "restore it as vmctl wrote it last"),
         never=("destroy",),
     )
-    gallery.fix(blank, "cp ")
-    gallery.works(blank("up"))
+    gallery.fix(stopped, "cp ")
+    gallery.works(stopped("up"))
+
+
+def test_an_empty_record(up: Vmctl, gallery: Gallery) -> None:
+    """The record of a running VM is empty, and the VM is to be stopped."""
+    (up.home("blank") / "vm.json").write_bytes(b"")
+    gallery.shows(
+        up("down", status=None),
+        _CORRUPT,
+        place=None,
+        says=("is not readable", "the VM is running", "restore it as vmctl wrote it last"),
+        never=("destroy",),
+    )
+    gallery.fix(up, "cp ")
+    gallery.works(up("down", "--timeout", "0"))
+    assert qemu_processes(up.data) == []
+
+
+def test_a_record_and_its_copy_that_are_both_damaged(up: Vmctl, gallery: Gallery) -> None:
+    """The record of a running VM and vmctl's copy of it are both damaged."""
+    home = up.home("blank")
+    kept = (home / "vm.json").read_bytes()
+    for name in ("vm.json", "vm.json.bak"):
+        (home / name).write_text("{")
+    gallery.shows(
+        up("status", "blank", status=None),
+        _CORRUPT,
+        place=None,
+        says=("is not readable", "the VM is running", "from a backup of yours", "overlay.qcow2"),
+        never=("destroy",),
+    )
+    gallery.by_hand("`vmctl stop blank`")
+    up("stop", "blank", "--timeout", "0")
+    assert qemu_processes(up.data) == []
+    (home / "vm.json").write_bytes(kept)
+    gallery.works(up("up"))
+
+
+def test_a_vm_whose_record_is_lost(stopped: Vmctl, gallery: Gallery) -> None:
+    """The record of a stopped VM and vmctl's copy of it were deleted; its disk is there."""
+    for name in ("vm.json", "vm.json.bak"):
+        (stopped.home("blank") / name).unlink()
+    gallery.shows(
+        stopped("up", status=None),
+        _CORRUPT,
+        place=None,
+        says=("vm.json is missing", "from a backup of yours", "set the VM aside with its disk"),
+        never=("destroy", "no VM of vmctl's"),
+    )
+    gallery.fix(stopped, "mv ")
+    assert (stopped.directory / "blank.lost" / "overlay.qcow2").exists()
+    gallery.works(stopped("up"))
+
+
+def test_a_record_that_is_lost_but_for_its_copy(stopped: Vmctl, gallery: Gallery) -> None:
+    """The record of a VM was deleted; vmctl's copy of it is there."""
+    (stopped.home("blank") / "vm.json").unlink()
+    gallery.shows(
+        stopped("start", "blank", status=None),
+        _CORRUPT,
+        place=None,
+        says=("vm.json is missing", "restore it as vmctl wrote it last"),
+        never=("destroy",),
+    )
+    gallery.fix(stopped, "cp ")
+    gallery.works(stopped("start", "blank"))
+
+
+def test_a_record_of_a_newer_vmctl(up: Vmctl, gallery: Gallery) -> None:
+    """The VM was made by a newer vmctl than this one; it runs, and is to be stopped."""
+    home = up.home("blank")
+    kept = (home / "vm.json").read_bytes()
+    for name in ("vm.json", "vm.json.bak"):
+        (home / name).write_bytes(kept.replace(b'"schema": 2', b'"schema": 99'))
+    gallery.shows(
+        up("down", status=None),
+        _CORRUPT,
+        place=None,
+        says=("was written by a newer vmctl", "update vmctl", "the VM is running"),
+        never=("destroy", "restore"),
+    )
+    gallery.by_hand("`vmctl stop blank`")
+    up("stop", "blank", "--timeout", "0")
+    assert qemu_processes(up.data) == []
+    (home / "vm.json").write_bytes(kept)  # which the newer one reads
+    gallery.works(up("up"))
+
+
+def test_a_directory_that_was_copied(stopped: Vmctl, gallery: Gallery) -> None:
+    """The directory of a VM was copied, in order to have another VM like it."""
+    subprocess.run(["cp", "-a", str(stopped.home("blank")), str(stopped.home("second"))], check=True)
+    gallery.shows(
+        stopped("start", "second", status=None),
+        _CORRUPT,
+        place=None,
+        says=("is another VM's", "set the VM aside"),
+        never=("destroy",),
+    )
+    gallery.fix(stopped, "mv ")
+    gallery.works(stopped("list"))
+
+
+# A VM that runs without its files
+
+
+def test_a_directory_that_was_deleted(up: Vmctl, gallery: Gallery) -> None:
+    """The directory of a VM was deleted while it was running, and the VM is to be brought up again."""
+    pid = _pid(up)
+    shutil.rmtree(up.home("blank"))
+    gallery.shows(
+        up("up", status=None),
+        _STRAY,
+        place=None,
+        says=(f"VM 'blank' still runs (pid {pid})", "was deleted", "the disk was deleted, too", "save its disk"),
+    )
+    gallery.fix(up, "cp --sparse=always")
+    subprocess.run(["qemu-img", "check", "-q", str(up.directory / f"blank-{pid}.qcow2")], check=True)
+    assert _is_gone(pid)
+    gallery.works(up("up"))
+
+
+def test_down_after_the_directory_was_deleted(up: Vmctl, gallery: Gallery) -> None:
+    """The directory of a VM was deleted while it was running, and the VM is to be stopped."""
+    pid = _pid(up)
+    shutil.rmtree(up.home("blank"))
+    gallery.shows(
+        up("down", status=None), _STRAY, place=None, says=("still runs", "was deleted"), never=("does not exist",)
+    )
+    gallery.by_hand("or only stop it: `vmctl stop blank`")
+    up("stop", "blank")
+    assert _is_gone(pid)
+    gallery.works(up("down"))
+
+
+def test_a_list_after_the_directory_was_deleted(up: Vmctl, gallery: Gallery) -> None:
+    """The directory of a VM was deleted while it was running, and VMs are listed."""
+    pid = _pid(up)
+    shutil.rmtree(up.home("blank"))
+    gallery.shows(
+        up("list"),
+        None,
+        place=None,
+        says=("warning[vm_manager::vm::stray]", f"still runs (pid {pid})", "save its disk"),
+    )
+    gallery.by_hand("`vmctl stop blank`")
+    up("destroy", "blank")  # as good
+    assert _is_gone(pid)
+    gallery.works(up("list"))
+    assert up("list").stderr == ""
+
+
+def test_a_data_directory_that_was_deleted(up: Vmctl, gallery: Gallery) -> None:
+    """The whole data directory was deleted while a VM was running."""
+    pid = _pid(up)
+    shutil.rmtree(up.data)
+    gallery.shows(up("status", "blank", status=None), _STRAY, place=None, says=("still runs", "was deleted"))
+    gallery.by_hand("or only stop it: `vmctl stop blank`")
+    up("stop", "blank")
+    assert _is_gone(pid)
+    gallery.works(up("up"))
+
+
+def test_a_directory_that_was_moved(up: Vmctl, gallery: Gallery) -> None:
+    """The directory of a VM was moved away while it was running."""
+    pid = _pid(up)
+    up.home("blank").rename(up.directory / "away")
+    gallery.shows(
+        up("up", status=None),
+        _STRAY,
+        place=None,
+        says=("still runs", "was moved to", "move it back"),
+        never=("deleted",),
+    )
+    gallery.fix(up, "mv ")
+    gallery.works(up("up"))
+    assert _pid(up) == pid
+
+
+def test_a_vm_that_was_renamed_by_hand(up: Vmctl, gallery: Gallery) -> None:
+    """The directory of a running VM was given another name."""
+    pid = _pid(up)
+    up.home("blank").rename(up.home("second"))
+    gallery.shows(
+        up("up", status=None),
+        _STRAY,
+        place=None,
+        says=("still runs", "was moved to", "move it back"),
+        never=("deleted",),
+    )
+    gallery.fix(up, "mv ")
+    gallery.works(up("up"))
+    assert _pid(up) == pid
+
+
+def test_a_record_and_a_journal_that_were_deleted(up: Vmctl, gallery: Gallery) -> None:
+    """All that vmctl knew of a running VM was deleted, but not its disk."""
+    pid, home = _pid(up), up.home("blank")
+    kept = (home / "vm.json").read_bytes()
+    for name in ("vm.json", "vm.json.bak", "journal.jsonl"):
+        (home / name).unlink()
+    gallery.shows(
+        up("up", status=None),
+        _STRAY,
+        place=None,
+        says=("still runs", "vm.json was deleted"),
+        never=("destroy", "no VM of vmctl's"),
+    )
+    gallery.fix(up, "kill")
+    wait_for(lambda: _is_gone(pid), "QEMU")
+    (home / "vm.json").write_bytes(kept)
+    gallery.works(up("up"))

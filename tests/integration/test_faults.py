@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -97,6 +98,37 @@ def every_lock_held(vmctl: Vmctl) -> Iterator[None]:
     for file in files:
         file.truncate(0)
         file.close()
+
+
+def test_a_vm_whose_pid_file_was_deleted_is_known_by_its_life_line(blank: Vmctl) -> None:
+    blank("up")
+    pid = int((blank.home("blank") / "pid").read_text())
+    (blank.home("blank") / "pid").unlink()
+    assert f"  {pid}  " in blank("list").stdout
+    assert blank("up").stdout == "blank: already running\n"
+    assert blank("stop", "blank", "--timeout", "0").stdout == "blank: stopped\n"
+    assert qemu_processes(blank.data) == []
+
+
+def test_a_process_of_another_name_place_or_command_line_is_no_stray(blank: Vmctl, tmp_path: Path) -> None:
+    gone = blank.data / "vmctl" / "vms" / "blank"
+    gone.mkdir(parents=True, mode=0o700)
+    program = tmp_path / "qemu-system-x86_64"
+    shutil.copy("/bin/sleep", program)
+    others = [
+        subprocess.Popen(["/bin/sleep", "600"], cwd=gone),
+        subprocess.Popen([str(program), "600"], cwd=gone),
+        subprocess.Popen([str(program), "600"], cwd=tmp_path),
+    ]
+    gone.rmdir()
+    try:
+        assert blank("list").stderr == ""
+        assert blank("stop", "blank", status=4).code == "vm_manager::vm::not_found"
+        assert [other.poll() for other in others] == [None, None, None]
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 def test_readers_work_while_every_lock_is_held(blank: Vmctl) -> None:

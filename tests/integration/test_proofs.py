@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -270,3 +271,10 @@ def test_nothing_listens_for_a_vm_without_network(blank: Vmctl) -> None:
     blank.write(BLANK.replace("memory 32", 'memory 32\n    network "none"'))
     blank("up")
     assert listening(blank("list", "--json").json["vms"][0]["pid"]) == []
+
+
+def test_a_directory_that_was_deleted_while_its_vm_was_running(blank: Vmctl) -> None:
+    blank("up")
+    shutil.rmtree(blank.home("blank"))
+    prove(blank("up", status=None), "vm_manager::vm::stray")
+    blank("destroy", "blank")

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from vm_manager.app.looking import look
 from vm_manager.app.moving import end_arriving, settle
 from vm_manager.app.services import Services
+from vm_manager.app.strays import lock, require, stray_error, strays
 from vm_manager.diagnostics.errors import VmError
 from vm_manager.domain.events import Noticed
 from vm_manager.domain.instance import Instance, InstanceRecord, Progress
-from vm_manager.domain.machine import Machine
+from vm_manager.domain.machine import Machine, Stray
 from vm_manager.state.layout import InstanceFiles
 
 
@@ -56,18 +57,20 @@ class Vm:
 class Held:
     """What the look at held VMs showed.
 
-    instances: by name, those that exist. failures: by name, why others cannot be looked at. A name in neither: there is none.
+    instances: by name, those that exist. failures: by name, why others cannot be worked on. A name in neither: there is none.
+    strays: by name, machines that have to be ended before anything else is done; each is in `failures`, too.
     """
 
     instances: dict[str, Instance] = field(default_factory=dict)
     failures: dict[str, VmError] = field(default_factory=dict)
+    strays: dict[str, tuple[Stray, ...]] = field(default_factory=dict)
 
     def of(self, services: Services, name: str) -> Instance:
         """One of them. Raises: its failure, or `vm::not_found`."""
         if name in self.failures:
             raise self.failures[name]
         if name not in self.instances:
-            services.store.require(name)
+            require(services, name)
         return self.instances[name]
 
 
@@ -84,10 +87,11 @@ def hold(services: Services, names: Iterable[str], command: str) -> Iterator[Hel
     with ExitStack() as stack:
         found: dict[str, Instance | VmError | None] = {}
         for name in sorted(wanted):
-            stack.enter_context(services.store.lock(name, command))
+            stack.enter_context(lock(services, name, command))
             found[name] = _heal_and_look(services, name)
+        held.strays.update(strays(services) if wanted else {})
         for name in wanted:
-            match found[name]:
+            match stray_error(services, held.strays[name][0]) if name in held.strays else found[name]:
                 case Instance() as instance:
                     held.instances[name] = instance
                 case VmError() as error:

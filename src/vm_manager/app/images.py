@@ -163,7 +163,9 @@ def remove(services: Services, references: Sequence[str]) -> tuple[CachedImage, 
                 raise InvalidState(
                     "the disk of VM '{vm}' depends on the image {name}",
                     {"vm": image.used_by[0], "name": image.name},
-                    help=(f"remove the VM first: `vmctl destroy {image.used_by[0]}`",),
+                    help=(
+                        "keep it as long as there is that VM; `vmctl image prune` removes the images that no VM needs",
+                    ),
                     subject=Subject(vm=image.used_by[0]),
                 )
         for image in images:

@@ -7,13 +7,18 @@ from collections.abc import Sequence
 from vm_manager.app.apply import Run, RunOptions, check_host
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.holding import Held, Vm, hold
+from vm_manager.app.looking import look_at, stopping
 from vm_manager.app.services import Services
+from vm_manager.app.strays import end_strays, named_stray, require
 from vm_manager.diagnostics.errors import StateCorrupt
 from vm_manager.domain.deadline import STOP_TIMEOUT_S
 from vm_manager.domain.events import Warned
 from vm_manager.domain.plan import Action, Operation
 from vm_manager.planning.lifecycle import plan_lifecycle
 from vm_manager.planning.table import Verb
+
+# Whoever asks for these by name wants nothing of that name to run, found by its files or not.
+_ENDING = (Verb.STOP, Verb.DESTROY)
 
 
 def lifecycle(
@@ -27,7 +32,8 @@ def lifecycle(
     """
     wanted = tuple(dict.fromkeys(names))
     for name in wanted:
-        services.store.require(name, or_leftovers=verb is Verb.DESTROY)
+        if verb not in _ENDING or not named_stray(services, name):
+            require(services, name, or_leftovers=verb is Verb.DESTROY)
     stop_timeout_s = STOP_TIMEOUT_S if timeout_s is None else timeout_s
     # That of RESTART is for the shutdown; the boot behind it takes as long as any other.
     wait_timeout_s = timeout_s if verb in (Verb.START, Verb.START_DISCARDING) else None
@@ -37,6 +43,11 @@ def lifecycle(
 
 
 def _one(services: Services, verb: Verb, vm: str, held: Held, options: RunOptions) -> str:
+    if vm in held.strays and verb in _ENDING:
+        ended = end_strays(services, held.strays[vm], options.stop_timeout_s, at_once=verb is Verb.DESTROY)
+        found = look_at(services, [vm])
+        done = _one(services, verb, vm, Held(*found), options) if any(vm in there for there in found) else ""
+        return ", ".join(filter(None, (ended, done)))
     if verb is Verb.DESTROY:
         # Whatever state it is in, and whether or not its record can be read.
         known = held.instances.get(vm)
@@ -47,6 +58,7 @@ def _one(services: Services, verb: Verb, vm: str, held: Held, options: RunOption
     except StateCorrupt as damaged:
         if verb is not Verb.STOP:
             raise
+        damaged.enrich(help=tuple(help for help in damaged.diagnostic.help if help != stopping(vm)))
         services.emit(Warned(vm, damaged.as_warning()))
         return Run(services, vm, None, options).stop_without_record()
     backend = services.backend(instance.record.backend)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from vm_manager.app.services import Services
+from vm_manager.app.strays import require
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.state.layout import InstanceFiles
 from vm_manager.state.log_reader import LogReader
@@ -50,6 +51,7 @@ def read_logs(
     follow: go on with what is added, until the VM is removed. Survives restarts, rotation and cuts.
     Raises: `vm::not_found`, `vmctl::interrupted`, `io`.
     """
+    require(services, name)
     services.store.require_plain(name)
     files = services.store.files(name)
     with ExitStack() as stack, os_errors(files.home):

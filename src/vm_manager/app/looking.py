@@ -5,19 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vm_manager.app.services import Services
-from vm_manager.diagnostics.errors import VmError
+from vm_manager.app.strays import require
+from vm_manager.diagnostics.errors import StateCorrupt, VmError
 from vm_manager.domain.instance import Instance, InstanceRecord, LastFailure, Observation, VmState
 from vm_manager.domain.machine import Machine
 from vm_manager.state.journal import as_failure, is_end_explained, last_failure, record_incident
 
 
 def look(services: Services, name: str) -> Instance:
-    """An instance as it is now. Raises: `vm::not_found`, `state::corrupt`, `state::untrusted`, `state::foreign`."""
+    """An instance as it is now.
+
+    Raises: `vm::not_found`, `vm::stray`, `state::corrupt`, `state::untrusted`, `state::foreign`.
+    """
     store = services.store
     if not store.exists(name) and name in store.leftovers():
         record, home, state = store.read_leftovers(name)
         return Instance(record, Observation(state), str(home))
-    return look_at_record(services, store.read(name))
+    require(services, name)
+    try:
+        return look_at_record(services, store.read(name))
+    except StateCorrupt as error:
+        if services.remnant(name).is_alive():
+            error.enrich(notes=("the VM is running",), help=(*error.diagnostic.help, stopping(name)))
+        raise
+
+
+def stopping(name: str) -> str:
+    """The help for a VM that runs and whose record is damaged."""
+    return f"stop it meanwhile, which needs no record: `vmctl stop {name}`"
 
 
 def look_at_record(services: Services, record: InstanceRecord) -> Instance:

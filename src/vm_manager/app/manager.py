@@ -270,6 +270,14 @@ class Manager:
             names = store.foreign()
             return store.foreign_error(names) if names else None
 
+    def strays(self) -> tuple[VmError, ...]:
+        """What there is to say about VMs that run, but whose directory, record or pid file is gone."""
+        from vm_manager.app.strays import stray_error, strays
+
+        with self._errors.boundary():
+            found = strays(self._services)
+            return tuple(stray_error(self._services, stray) for name in sorted(found) for stray in found[name])
+
     def status(self, name: str) -> Instance:
         """A VM as it is now. Raises: `vm::not_found`, `state::corrupt`."""
         with self._errors.boundary():

@@ -16,6 +16,7 @@ from vm_manager.app.looking import look
 from vm_manager.app.moving import below, finish, leaving, mark_arriving
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
+from vm_manager.app.strays import require
 from vm_manager.diagnostics.errors import CreateNameExists, InvalidState, Usage
 from vm_manager.diagnostics.model import Subject
 from vm_manager.diagnostics.os_errors import os_errors
@@ -38,7 +39,7 @@ def migrate(services: Services, name: str, to: str) -> tuple[Outcome, ...]:
     `qemu::migration_failed`, is in the outcome.
     """
     target = below(services, data_directory(to))
-    services.store.require(name)
+    require(services, name)
     if target.store.data.root.samefile(services.store.data.root):
         raise Usage("the VM is already in {path}", {"path": to}, help=("use another data directory",))
     with hold(services, [name], _COMMAND) as held, hold(target, [name], _COMMAND):

@@ -14,6 +14,7 @@ from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.holding import hold
 from vm_manager.app.images import image_from
 from vm_manager.app.services import Services
+from vm_manager.app.strays import stray_error
 from vm_manager.diagnostics.errors import (
     CreateImageNotFound,
     CreateInvalidMemory,
@@ -75,12 +76,14 @@ def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outc
     spec = _spec(new)
     _check_file(path_of(new.user_data), "the user-data", USER_DATA_BYTES, check_user_data)
     _check_file(path_of(new.ssh_key), "the public key", KEY_BYTES, check_public_key)
-    with hold(services, (spec.name,), "vmctl create"):
+    with hold(services, (spec.name,), "vmctl create") as held:
+        for stray in held.strays.get(spec.name, ()):
+            raise stray_error(services, stray)
         if services.store.exists(spec.name):
             raise CreateNameExists(
                 "VM '{name}' already exists",
                 {"name": spec.name},
-                help=(f"choose another name, or remove it first: `vmctl destroy {spec.name}`",),
+                help=(f"choose another name, or use that VM: `vmctl start {spec.name}`",),
                 subject=Subject(vm=spec.name),
             )
         guests = services.backend().capabilities().guests

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ def require_own(instances: Iterable[Instance], origin: Path) -> None:
                 },
                 help=(
                     f"rename the VM in this VMFile, or take the other one over: `vmctl up {instance.name} --adopt`",
-                    f"or remove the other one: `vmctl destroy {instance.name}`",
+                    _with_its_own(instance),
                 ),
                 subject=Subject(vm=instance.name),
             )
@@ -69,6 +70,12 @@ def note_orphans(services: Services, project: Project, names: Sequence[str]) -> 
                 name, f"created from {project.path.name}, which no longer defines it: `vmctl down --orphans` stops it"
             )
         )
+
+
+def _with_its_own(instance: Instance) -> str:
+    if instance.record.origin == CREATED_BY_HAND:
+        return f"or use the other one as it is: `vmctl start {instance.name}`"
+    return f"or use the other one with its own VMFile: `vmctl up --file {shlex.quote(instance.record.origin)}`"
 
 
 def _made(origin: str) -> str:

@@ -53,7 +53,7 @@ def provision(
         _require_step(tuple(specs.values()), number)
     with hold(services, specs, "vmctl provision") as held:
         for name in specs:
-            services.store.require(name)
+            held.of(services, name)
         require_own(held.instances.values(), project.path)
         for instance in held.instances.values():
             require_working(services, instance, Verb.PROVISION)

@@ -11,6 +11,7 @@ from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.holding import Vm, hold
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
+from vm_manager.app.strays import require
 from vm_manager.domain.instance import Instance, Snapshot
 from vm_manager.domain.plan import Action, Operation
 from vm_manager.planning.snapshots import require_possible, require_tag
@@ -38,7 +39,7 @@ def change_snapshots(services: Services, verb: Verb, name: str, tag: str | None)
     """
     tag = tag or datetime.now(UTC).strftime("at-%Y%m%d-%H%M%S")
     require_tag(tag)
-    services.store.require(name)
+    require(services, name)
     with hold(services, [name], f"vmctl {verb}") as held:
         return on_each(services, [name], lambda vm: _change(services, verb, held.of(services, vm), tag))
 

@@ -15,6 +15,7 @@ from vm_manager.app.inputs import edited, with_contents
 from vm_manager.app.looking import incident_of, look_at
 from vm_manager.app.ownership import adopt, note_orphans, require_own
 from vm_manager.app.services import Services
+from vm_manager.app.strays import stray_error, strays
 from vm_manager.diagnostics.errors import Usage, VmError
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.backend import Backend
@@ -87,6 +88,8 @@ def plan(services: Services, project: Project, names: Sequence[str], options: Up
     """
     specs = _wanted(project, names, options)
     instances, failures = look_at(services, (spec.name for spec in specs))
+    running = strays(services)
+    failures |= {spec.name: stray_error(services, running[spec.name][0]) for spec in specs if spec.name in running}
     for failure in (failures | _stopped_by_an_error(services, instances)).values():
         raise failure
     if not options.adopting:

@@ -42,4 +42,5 @@ def _look_at_all(vms: Manager) -> tuple[list[Instance], list[VmError]]:
             failures.append(error)
     if (foreign := vms.foreign()) is not None:
         failures.append(foreign)
+    failures += vms.strays()
     return instances, failures

@@ -12,15 +12,18 @@ from vm_manager.ui.tables import status_lines
 
 def status(name: VmArgument, json: JsonOption = False) -> None:
     """Show the details of a VM and its last failure."""
-    terminal = current.terminal
+    vms, terminal = Manager(), current.terminal
     try:
-        instance = Manager().status(name)
+        instance, strays = vms.status(name), [stray for stray in vms.strays() if stray.diagnostic.subject.vm == name]
     except VmError as error:
         if json:
             terminal.say_raw(document(vm=None, diagnostics=diagnostic_items([error.diagnostic])))
         raise
     if json:
-        terminal.say_raw(document(vm=status_item(instance), diagnostics=[]))
+        found = diagnostic_items(stray.as_warning() for stray in strays)
+        terminal.say_raw(document(vm=status_item(instance), diagnostics=found))
         return
     for line in status_lines(instance):
         terminal.say(line)
+    for stray in strays:
+        terminal.show(stray.as_warning())

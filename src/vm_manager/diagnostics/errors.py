@@ -229,4 +229,5 @@ class VmFileUntrusted(VmFileError): code = "vm_manager::vmfile::untrusted"
 class StateUntrusted(StateError): code = "vm_manager::state::untrusted"
 class StateForeign(StateError): code = "vm_manager::state::foreign"
 class NoShell(SshError): code = "vm_manager::ssh::no_shell"
+class VmStray(ConflictError): code = "vm_manager::vm::stray"
 # fmt: on

@@ -506,6 +506,13 @@ _TABLE = (
           "the key is bound to a command of its own in authorized_keys, as root's is in many cloud images",
          ),
          "log in as another user, or give this one a shell in the guest"),
+    Code("vm_manager::vm::stray", 64, 5, _EXPECTED, Fault.HOST,
+         "A VM is running, but its directory, its record or its pid file is gone.",
+         (
+          "the VM's directory, or the whole data directory, was deleted or moved while the VM was running",
+          "files in the VM's directory were deleted by hand",
+         ),
+         "stop it with `vmctl stop NAME`; if its disk was deleted, copy that before, as the help of the error shows"),
 )  # fmt: skip
 
 CODES: dict[str, Code] = {entry.code: entry for entry in _TABLE}

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Diagnostic
     from vm_manager.domain.capabilities import BackendData, Capabilities
     from vm_manager.domain.instance import BaseImage, InstanceRecord
-    from vm_manager.domain.machine import Machine, Remnant
+    from vm_manager.domain.machine import Machine, Remnant, Stray
     from vm_manager.domain.spec import VmSpec
 
 
@@ -46,6 +46,12 @@ class Backend(Protocol):
 
     def remnant(self, name: str, home: Path) -> Remnant:
         """What may still run of a machine whose record cannot be read. Never fails."""
+
+    def strays(self, vms: Path) -> tuple[Stray, ...]:
+        """The machines of a data directory that run on, but which their VMs do not find any more; see `Stray`.
+
+        vms: its directory of VMs, whether or not that is still there. Looks only. Never fails.
+        """
 
     def close(self) -> None:
         """Release what it holds, such as connections; a later call connects again. Machines go on. Idempotent."""

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 class Remnant(Protocol):
     """What can be done to a machine without a readable record."""
 
+    def is_alive(self) -> bool:
+        """Whether the machine is powered on, be its vCPUs running or not. Looks only. Never fails."""
+
     def stop(self, deadline: Deadline, emit: EventSink) -> None:
         """Power off, gently first, by force at the deadline. Idempotent; returns when the process has ended.
 
@@ -50,6 +53,31 @@ class Remnant(Protocol):
 
         Raises: `host::permission_denied`, `io`.
         """
+
+
+class Stray(Protocol):
+    """A machine that runs on without its VM: its directory was deleted or moved, or the files that lead to it were.
+
+    name: the VM's. pid: of the hypervisor's process. lost: what is gone, as a clause, with `{home}` for the VM's directory and
+    `{place}` for `moved_to`, which says where that is now. disk: where its disk can still be read that was deleted.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def pid(self) -> int: ...
+    @property
+    def lost(self) -> str: ...
+    @property
+    def moved_to(self) -> str | None: ...
+    @property
+    def disk(self) -> str | None: ...
+
+    def stop(self, deadline: Deadline, emit: EventSink) -> None:
+        """As `Remnant.stop`, as gently as what is left allows; never another process, though pids are reused."""
+
+    def destroy(self) -> None:
+        """As `Remnant.destroy`; never another process."""
 
 
 class Machine(Remnant, Protocol):

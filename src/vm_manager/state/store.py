@@ -71,9 +71,9 @@ class InstanceStore:
                 return []
 
     def _is_ours(self, name: str) -> bool | None:
-        """Whether a directory has a record, or had one; None when there is no directory.
+        """Whether a directory has a record, or had one as its journal shows; None when there is no directory.
 
-        A VM's directory appears complete and leaves by a rename: one that has no record, and is still there, was never a VM's.
+        A VM's directory appears complete and leaves by a rename: one that has neither, and is still there, was never a VM's.
         """
         home, files = self.data.home(name), self.files(name)
         while True:
@@ -82,7 +82,7 @@ class InstanceStore:
             except (FileNotFoundError, NotADirectoryError):
                 return None
             try:
-                if os.path.lexists(files.record) or os.path.lexists(files.record_backup):
+                if any(os.path.lexists(path) for path in (files.record, files.record_backup, files.journal)):
                     return True
                 # No other directory has its number while it is held open.
                 if os.path.samestat(os.fstat(directory), os.stat(home)):
@@ -307,18 +307,21 @@ class InstanceStore:
         """The failure of an instance whose record is damaged. template: with `{path}` for the record."""
         files = self.files(name)
         if self.read_backup(name) is not None:
-            mend = f"restore it as vmctl wrote it last: `cp {_quoted(files.record_backup)} {_quoted(files.record)}`"
+            mend: tuple[str, ...] = (
+                f"restore it as vmctl wrote it last: `cp {_quoted(files.record_backup)} {_quoted(files.record)}`",
+            )
         else:
-            mend = f"restore {files.record} from a backup of yours; the VM's disk is {files.overlay}"
-        return StateCorrupt(
-            template, {"path": str(files.record)}, help=(_stop_first(name), mend), subject=Subject(vm=name)
-        )
+            mend = (
+                f"restore {files.record} from a backup of yours",
+                f"or set the VM aside with its disk, {files.overlay.name}: `mv {_quoted(files.home)} {name}.lost`",
+            )
+        return StateCorrupt(template, {"path": str(files.record)}, help=mend, subject=Subject(vm=name))
 
     def _newer(self, name: str) -> StateCorrupt:
         return StateCorrupt(
             "the record {path} was written by a newer vmctl",
             {"path": str(self.files(name).record)},
-            help=("update vmctl to that version, or a later one", _stop_first(name)),
+            help=("update vmctl to the version that wrote it, or a later one; the VM and its disk are as they were",),
             subject=Subject(vm=name),
         )
 
@@ -349,10 +352,6 @@ class InstanceStore:
             help=(*meant, "run `vmctl list` to see all VMs"),
             subject=Subject(vm=name),
         )
-
-
-def _stop_first(name: str) -> str:
-    return f"if the VM still runs, stop it first, which needs no record: `vmctl stop {name}`"
 
 
 def _quoted(path: Path) -> str:

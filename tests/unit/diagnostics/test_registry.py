@@ -74,6 +74,7 @@ _PUBLISHED = {
     "vm_manager::state::untrusted": (61, 14),
     "vm_manager::state::foreign": (62, 14),
     "vm_manager::ssh::no_shell": (63, 11),
+    "vm_manager::vm::stray": (64, 5),
 }
 
 _ROWS: dict[int, type[VmError]] = {

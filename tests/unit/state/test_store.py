@@ -225,7 +225,6 @@ def test_a_damaged_record_is_corrupt_and_hides_no_other(store: InstanceStore, co
     assert diagnostic.subject.vm == "web"
     assert str(store.files("web").record) in diagnostic.message
     assert not any("destroy" in line for line in diagnostic.help)
-    assert any("`vmctl stop web`" in line for line in diagnostic.help)
     assert store.read("db").name == "db"
     assert store.names() == ("db", "web")
 
@@ -251,8 +250,7 @@ def test_a_damaged_record_is_restored_by_the_command_in_the_help(store: Instance
     path.unlink() if damage is None else path.write_bytes(damage)
     with pytest.raises(StateCorrupt) as caught:
         store.read("web")
-    stop_first, restore = caught.value.diagnostic.help
-    assert "`vmctl stop web`" in stop_first
+    (restore,) = caught.value.diagnostic.help
     subprocess.run(shlex.split(restore.partition("`")[2].partition("`")[0]), check=True)
     assert store.read("web") == made
 

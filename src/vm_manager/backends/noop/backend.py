@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vm_manager.domain.deadline import CancelToken, Deadline
     from vm_manager.domain.events import EventSink
     from vm_manager.domain.instance import Acceleration, BaseImage, Confinement, Execution, Incident, InstanceRecord
-    from vm_manager.domain.machine import Migration
+    from vm_manager.domain.machine import Migration, Stray
     from vm_manager.domain.spec import VmSpec
 
 _RUNS, _PAUSED = b"running\n", b"paused\n"
@@ -51,6 +51,9 @@ class NoopBackend:
     def remnant(self, name: str, home: Path) -> _Remnant:
         return _Remnant(home)
 
+    def strays(self, vms: Path) -> tuple[Stray, ...]:
+        return ()
+
     def close(self) -> None:
         return
 
@@ -58,6 +61,9 @@ class NoopBackend:
 class _Remnant:
     def __init__(self, home: Path) -> None:
         self._home, self._running = home, home / "machine"
+
+    def is_alive(self) -> bool:
+        return self._running.exists()
 
     def stop(self, deadline: Deadline, emit: EventSink) -> None:
         self.destroy()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from vm_manager.backends.qemu.strays import QemuStray
     from vm_manager.diagnostics.model import Diagnostic
     from vm_manager.domain.instance import BaseImage, InstanceRecord
     from vm_manager.domain.spec import VmSpec
@@ -54,6 +55,11 @@ class QemuBackend:
 
     def remnant(self, name: str, home: Path) -> QemuRemnant:
         return QemuRemnant(name, home, self._children)
+
+    def strays(self, vms: Path) -> tuple[QemuStray, ...]:
+        from vm_manager.backends.qemu.strays import find_strays
+
+        return find_strays(vms)
 
     def close(self) -> None:
         return

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from vm_manager.state.layout import InstanceFiles
 
+#: In the environment of a QEMU: the directory that it was started in, wherever that is moved.
+HOME_VARIABLE = "VMCTL_HOME"
+
 
 class QemuFiles(InstanceFiles):
     """The files of a VM that QEMU runs. Its sockets: `sockets`."""

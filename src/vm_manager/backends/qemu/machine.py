@@ -51,6 +51,9 @@ class QemuRemnant:
     def __init__(self, name: str, home: Path, children: Children) -> None:
         self._name, self._home, self._files, self._children = name, home, QemuFiles(home), children
 
+    def is_alive(self) -> bool:
+        return lock_owner(self._files.pid) is not None
+
     def stop(self, deadline: Deadline, emit: EventSink) -> None:
         from vm_manager.backends.qemu.shutdown import shut_down
 

@@ -14,15 +14,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from vm_manager.backends.qemu.files import QemuFiles
+from vm_manager.backends.qemu.files import HOME_VARIABLE, QemuFiles
 from vm_manager.backends.qemu.history import read_history
 from vm_manager.backends.qemu.log_keeper import keeper_command
-from vm_manager.backends.qemu.pid_file import lock_owner
+from vm_manager.backends.qemu.pid_file import is_held, lock_owner
 from vm_manager.backends.qemu.sockets import SOCKETS
-from vm_manager.diagnostics.errors import StateUntrusted
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
-from vm_manager.domain.owners import opened_own
 from vm_manager.host.environment import clean_environment
 from vm_manager.host.sandbox import Sandbox
 from vm_manager.host.sandbox import spawn as start_program
@@ -50,6 +48,7 @@ def spawn(argv: Sequence[str], files: QemuFiles, sandbox: Sandbox) -> subprocess
             argv,
             sandbox,
             cwd=files.home,
+            env={**clean_environment(), HOME_VARIABLE: str(files.home)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -95,19 +94,8 @@ def _life_line(files: QemuFiles) -> Iterator[int]:
 def settle(files: QemuFiles) -> None:
     """Wait until a QEMU that a killed vmctl had just started holds its pid file, or has ended. Mostly returns at once."""
     ends = time.monotonic() + _SETTLE_S
-    while lock_owner(files.pid) is None and _is_held(files.life_line) and time.monotonic() < ends:
+    while lock_owner(files.pid) is None and is_held(files.life_line) and time.monotonic() < ends:
         time.sleep(_SETTLE_POLL_S)
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        with opened_own(path) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (FileNotFoundError, StateUntrusted):
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def clear_leftovers(files: QemuFiles) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.migration import let_run
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.process import kill, process_handle, wait_for_exit
+from vm_manager.backends.qemu.sockets import QMP_SOCKET
 from vm_manager.diagnostics.errors import QemuError
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import EventSink, PhaseReached
@@ -30,18 +31,24 @@ _STANDING = ("paused", "postmigrate", "finish-migrate", "restore-vm", "save-vm")
 def shut_down(home: Path, name: str, deadline: Deadline, emit: EventSink) -> None:
     """Power off; returns as QEMU exits. Raises: `vmctl::interrupted`, leaving the guest as it is then."""
     with process_handle(QemuFiles(home)) as handle:
-        if handle is None:
+        if handle is not None:
+            power_off(home, name, handle, deadline, emit)
+
+
+def power_off(home: Path, name: str, handle: int, deadline: Deadline, emit: EventSink) -> None:
+    """Power off the QEMU behind a handle. home: where its sockets are, if they still are. Raises: as `shut_down`."""
+    if not deadline.expired and (home / QMP_SOCKET).exists():
+        emit(PhaseReached(name, "power button", f"the guest to shut down, up to {deadline.remaining_s:.0f} s"))
+        if _press_power_button(home, handle, deadline):
             return
-        if not deadline.expired:
-            emit(PhaseReached(name, "power button", f"the guest to shut down, up to {deadline.remaining_s:.0f} s"))
-            if _press_power_button(home, handle, deadline):
-                return
-        make_exit(home, name, handle, emit, deadline.cancel)
+    make_exit(home, name, handle, emit, deadline.cancel)
 
 
 def make_exit(home: Path, name: str, handle: int, emit: EventSink, cancel: CancelToken | None = None) -> None:
     """Let QEMU quit, and make it when it does not. Raises: `vmctl::interrupted`."""
-    for stage, signal_number in (("quit", None), ("SIGTERM", signal.SIGTERM), ("SIGKILL", signal.SIGKILL)):
+    stages = (("quit", None), ("SIGTERM", signal.SIGTERM), ("SIGKILL", signal.SIGKILL))
+    # Without its socket there is nobody to tell.
+    for stage, signal_number in stages if (home / QMP_SOCKET).exists() else stages[1:]:
         emit(PhaseReached(name, stage, f"QEMU to exit, up to {_FORCED_STAGE_S:.0f} s"))
         if signal_number is None:
             _quit(home)
@@ -55,8 +62,13 @@ def end_at_once(home: Path) -> None:
     """End QEMU without asking the guest; for a VM whose disk is about to be removed."""
     with process_handle(QemuFiles(home)) as handle:
         if handle is not None:
-            kill(handle, signal.SIGKILL)
-            wait_for_exit(handle, Deadline(_FORCED_STAGE_S))
+            kill_and_wait(handle)
+
+
+def kill_and_wait(handle: int) -> None:
+    """End the QEMU behind a handle without asking anybody."""
+    kill(handle, signal.SIGKILL)
+    wait_for_exit(handle, Deadline(_FORCED_STAGE_S))
 
 
 @contextmanager
