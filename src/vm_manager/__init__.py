@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         GuestError,
         GuestPanicked,
         HostError,
+        HostExhausted,
         HostKeyMismatch,
         ImageError,
         ImageRefused,
@@ -168,7 +169,8 @@ __all__ = [
     "ChecksumMismatch", "CloudInit", "CloudInitFailed", "Code", "Confinement", "ConflictError", "ConversionFailed",
     "CreateImageNotFound", "CreateInvalidMemory", "CreateInvalidVcpus", "CreateNameExists", "CreateNoImage", "Diagnostic",
     "DiskFull", "DownloadFailed", "Edit", "Endpoint", "ErrorHandler", "Event", "EventSink", "Evidence", "Fault", "Feature",
-    "FormatDetectionFailed", "GuestError", "GuestOutput", "GuestPanicked", "HostError", "HostKeyMismatch", "ImageError",
+    "FormatDetectionFailed", "GuestError", "GuestOutput", "GuestPanicked", "HostError", "HostExhausted", "HostKeyMismatch",
+    "ImageError",
     "ImageOrigin", "ImageRefused", "ImageReport", "ImageSource", "ImageTooLarge", "Instance", "InstanceRecord", "Interrupted",
     "InvalidState", "IoFailed", "IpDiscoveryTimeout", "KeygenFailed", "Kind", "KvmUnusable", "Label", "LastFailure", "Later",
     "Log", "LogLine", "MachineGone", "MachineStopped", "Manager", "MigrationFailed", "MissingFirmware", "MissingTool",
@@ -199,7 +201,7 @@ _HOMES = {
         "AuthFailed BackendNotAvailable BaseChanged BaseMissing BootFailed BootTimeout BridgeMissing Bug "
         "ChecksumMismatch CloudInitFailed ConflictError ConversionFailed CreateImageNotFound "
         "CreateInvalidMemory CreateInvalidVcpus CreateNameExists CreateNoImage DiskFull DownloadFailed "
-        "FormatDetectionFailed GuestError GuestPanicked HostError HostKeyMismatch ImageError ImageRefused "
+        "FormatDetectionFailed GuestError GuestPanicked HostError HostExhausted HostKeyMismatch ImageError ImageRefused "
         "ImageTooLarge Interrupted InvalidState IoFailed IpDiscoveryTimeout KeygenFailed KvmUnusable "
         "MachineGone MachineStopped MigrationFailed MissingFirmware MissingTool NoKey NoSandbox NoShell NotFoundError "
         "OciPullFailed OverlayCreationFailed Partial PartialError PermissionDenied PortInUse "

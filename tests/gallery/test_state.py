@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from driver import Vmctl, qemu_processes, wait_for
+from driver import Vmctl, blank_disk, qemu_processes, wait_for
 from first_screen import Gallery
 
 _CORRUPT = "vm_manager::state::corrupt"
 _STRAY = "vm_manager::vm::stray"
+_CHANGED = "vm_manager::image::base_changed"
 
 
 @pytest.fixture
@@ -266,3 +269,98 @@ def test_a_record_and_a_journal_that_were_deleted(up: Vmctl, gallery: Gallery) -
     wait_for(lambda: _is_gone(pid), "QEMU")
     (home / "vm.json").write_bytes(kept)
     gallery.works(up("up"))
+
+
+# The image below the disk
+
+
+def test_an_image_that_was_replaced_by_another(stopped: Vmctl, gallery: Gallery) -> None:
+    """The image that a VM's disk stands on was replaced by a newer one."""
+    base = stopped.directory / "blank.qcow2"
+    base.rename(base.with_name("before.qcow2"))
+    blank_disk(stopped.directory, "32M")
+    gallery.shows(
+        stopped("up", status=None),
+        _CHANGED,
+        place=None,
+        says=("is not the image that the disk was created from", "then: ", "now: ", "put the original image back"),
+        never=("destroy", "recreate"),
+    )
+    gallery.by_hand("put the original image back")
+    base.with_name("before.qcow2").rename(base)
+    gallery.works(stopped("up"))
+
+
+def test_an_image_that_was_replaced_and_is_wanted_all_the_same(stopped: Vmctl, gallery: Gallery) -> None:
+    """The image that a VM's disk stands on was written to, and the VM shall run on it all the same."""
+    base = stopped.directory / "blank.qcow2"
+    with base.open("ab") as file:
+        file.write(b"\0" * 65536)
+    gallery.shows(
+        stopped("start", "blank", status=None),
+        _CHANGED,
+        place=None,
+        says=("is not the image that the disk was created from", "keep a copy of it"),
+        never=("destroy", "recreate"),
+    )
+    gallery.fix(stopped, "--accept-base")
+    assert (stopped.directory / "blank-overlay-copy.qcow2").exists()
+    stopped("down", "--timeout", "0")
+    gallery.works(stopped("up"))
+
+
+def test_an_image_that_was_touched_below_a_vm_of_an_early_vmctl(stopped: Vmctl, gallery: Gallery) -> None:
+    """The image of a VM was touched; an early vmctl made the VM, and did not note what was in the image."""
+    path = stopped.home("blank") / "vm.json"
+    record = stopped.record("blank")
+    record["base_image"]["content"] = None
+    path.write_text(json.dumps(record))
+    os.utime(stopped.directory / "blank.qcow2")
+    gallery.shows(
+        stopped("up", status=None),
+        _CHANGED,
+        place=None,
+        says=("was touched or replaced", "does not know what was in it", "if its content is the same"),
+        never=("destroy", "recreate", "is not the image"),
+    )
+    gallery.fix(stopped, "--accept-base")
+    stopped("down", "--timeout", "0")
+    os.utime(stopped.directory / "blank.qcow2")
+    gallery.works(stopped("up"))
+
+
+def test_an_image_that_was_moved(stopped: Vmctl, gallery: Gallery) -> None:
+    """The image that a VM's disk stands on was moved to another directory."""
+    base = stopped.directory / "blank.qcow2"
+    (stopped.directory / "images").mkdir()
+    base.rename(stopped.directory / "images" / "blank.qcow2")
+    gallery.shows(
+        stopped("start", "blank", status=None),
+        "vm_manager::image::base_missing",
+        place=None,
+        says=("no longer exists", "put the image back, or a link to where it is now"),
+        never=("destroy", "recreate"),
+    )
+    gallery.by_hand("a link to where it is now")
+    base.symlink_to("images/blank.qcow2")
+    gallery.works(stopped("start", "blank"))
+
+
+def test_an_image_that_was_touched(stopped: Vmctl, gallery: Gallery) -> None:
+    """The image of a VM was touched; its content is what it was."""
+    os.utime(stopped.directory / "blank.qcow2")
+    result = stopped("up")
+    gallery.shows(result, None, place=None, says=("was touched or replaced: comparing its content", "started"))
+    gallery.by_hand("comparing its content")
+    gallery.works(result)
+
+
+def test_an_image_that_was_put_back(stopped: Vmctl, gallery: Gallery) -> None:
+    """The image of a VM was put back from a backup, by cp, which keeps no times."""
+    base = stopped.directory / "blank.qcow2"
+    shutil.copyfile(base, base.with_name("backup"))
+    base.with_name("backup").replace(base)
+    result = stopped("start", "blank")
+    gallery.shows(result, None, place=None, says=("was touched or replaced: comparing its content", "started"))
+    gallery.by_hand("comparing its content")
+    gallery.works(result)

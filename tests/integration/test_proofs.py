@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from broken_guests import SLEEPS, boot_sector
-from driver import BLANK, Result, Vmctl, interrupted, listening, qemu_processes, small_file_system, wait_for
+from driver import BLANK, Result, Vmctl, blank_disk, interrupted, listening, qemu_processes, small_file_system, wait_for
 from proofs import prove
 
 UNREACHABLE = BLANK.replace("memory 32", 'memory 32\n    ssh { user "root"; }')
@@ -242,7 +242,7 @@ def test_an_image_that_is_gone(blank: Vmctl, http_root: tuple[str, Path]) -> Non
 def test_an_image_that_was_replaced(blank: Vmctl) -> None:
     blank("up")
     blank("down", "--timeout", "0")
-    os.utime(blank.directory / "blank.qcow2", ns=(1, 1))
+    blank_disk(blank.directory, "32M")
     prove(blank("up", status=None), "vm_manager::image::base_changed")
 
 

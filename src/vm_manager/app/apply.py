@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from vm_manager.app.base_image import require_base
+from vm_manager.app.base_image import begin_digest, require_base, with_content
 from vm_manager.app.holding import Vm
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
 from vm_manager.diagnostics.errors import CloudInitFailed, GuestError, KvmUnusable, SshError, VmError
 from vm_manager.domain.deadline import STOP_TIMEOUT_S, Deadline
 from vm_manager.domain.events import Warned
-from vm_manager.domain.instance import CREATED_BY_HAND, Instance, InstanceRecord
+from vm_manager.domain.instance import CREATED_BY_HAND, BaseImage, Instance, InstanceRecord
 from vm_manager.domain.machine import Remnant
 from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
 from vm_manager.domain.spec import Accelerator, OnError, VmSpec
@@ -27,6 +27,7 @@ from vm_manager.state.files import written_bytes
 from vm_manager.state.journal import record_begun, record_success
 
 if TYPE_CHECKING:
+    from vm_manager.host.content import Digesting
     from vm_manager.vmfile.load import Project
 
 _MIB = 1024 * 1024
@@ -39,11 +40,13 @@ class RunOptions:
     project: the VMFile that wants it; None: nothing but options does.
     stop_timeout_s: how long a guest may take to shut down before it is made to.
     wait_timeout_s: how long it may take to get ready; None: what its spec says, else what the accelerator makes reasonable.
+    accept_base: take the image below its disk for the one it was made on, whatever it looks like.
     """
 
     project: Project | None = None
     stop_timeout_s: float = STOP_TIMEOUT_S
     wait_timeout_s: float | None = None
+    accept_base: bool = False
 
 
 def check_host(services: Services, plan: Plan, instances: Iterable[Instance] = ()) -> None:
@@ -71,13 +74,29 @@ class Run:
     def __init__(self, services: Services, name: str, vm: Vm | None, options: RunOptions) -> None:
         self._services, self._name, self._held, self._options = services, name, vm, options
         self._done: list[str] = []
+        self._digest: Digesting | None = None
         self._fetched = self._booted = False
 
     def apply(self, operations: Sequence[Operation]) -> str:
         """Carry them out; returns what was done, past tense."""
-        for operation in operations:
-            self._apply(operation)
+        try:
+            for operation in operations:
+                self._apply(operation)
+        except BaseException:
+            with suppress(VmError):
+                self._note_content(wait=False)
+            raise
+        self._note_content(wait=True)
         return ", ".join(self._done)
+
+    def _note_content(self, *, wait: bool) -> None:
+        """Write down what is in the image below the disk: later, only that tells whether it is the same."""
+        if self._digest is None or self._held is None or not self._services.store.exists(self._name):
+            return
+        record = self._held.record
+        base = with_content(record.base_image, self._digest, wait=wait)
+        if base != record.base_image:
+            self._held.write(replace(record, base_image=base))
 
     def _apply(self, operation: Operation) -> None:
         match operation.action:
@@ -136,6 +155,7 @@ class Run:
     def _appeared(self, record: InstanceRecord) -> None:
         """The VM has its name: take it up. One that its hypervisor refuses is removed again."""
         self._held = Vm(self._services, record)
+        self._digest = begin_digest(self._services, record.base_image)
         try:
             self._held.machine.placed()
         except BaseException:
@@ -172,7 +192,7 @@ class Run:
     def _start(self, spec: VmSpec) -> None:
         services, vm = self._services, self._vm
         with step(services, vm.name, "start", "starting", "started") as current:
-            base = require_base(vm.record)
+            base = self._base()
             # Once more: the command that created the VM may have been killed before it did so.
             vm.machine.placed()
             # Before the machine runs: should we die in between, a fresh boot must not pass for a ready guest.
@@ -184,6 +204,11 @@ class Run:
         if not (vm.record.has_login and guests):
             vm.note(replace(vm.record.progress, ready=True))
         self._done.append("started")
+
+    def _base(self) -> BaseImage:
+        base = require_base(self._services, self._vm.record, accept=self._options.accept_base)
+        self._digest = begin_digest(self._services, base)
+        return base
 
     def _power_on(self, spec: VmSpec) -> None:
         """spec: as the machine is started this time, which is not written down."""
@@ -228,7 +253,7 @@ class Run:
     def _restore(self) -> None:
         services, vm = self._services, self._vm
         with step(services, vm.name, "resume", "restoring from disk", "restored") as current:
-            record = replace(vm.record, base_image=require_base(vm.record))
+            record = replace(vm.record, base_image=self._base())
             with suppress(VmError):
                 record_begun(vm.files.journal, "restore")
             data = services.machine(record).saved_state().restore(services.cancel, services.emit)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from vm_manager.diagnostics.errors import VmError
+from vm_manager.diagnostics.os_errors import of_the_host
 
 ErrorHandler = Callable[[VmError], None]
 
@@ -144,6 +145,11 @@ class ErrorReporter:
         except VmError as error:
             self.report(error)
             raise
+        except (OSError, MemoryError, RuntimeError) as error:
+            if (found := of_the_host(error)) is None:
+                raise
+            self.report(found)
+            raise found from error
         finally:
             _here().reporter = outer
 

@@ -142,7 +142,7 @@ def _below(services: Services, disk: Path) -> tuple[Path, str] | None:
         overlay = services.store.files(name).overlay
         if overlay.exists() and overlay.samefile(disk):
             record = services.store.read(name)
-            require_base(record)
+            require_base(services, record)
             base = Path(record.base_image.path)
             return base, record.base_image.format or image_info(base).format
     return None

@@ -22,11 +22,12 @@ _ENDING = (Verb.STOP, Verb.DESTROY)
 
 
 def lifecycle(
-    services: Services, verb: Verb, names: Sequence[str], *, timeout_s: float | None = None
+    services: Services, verb: Verb, names: Sequence[str], *, timeout_s: float | None = None, accept_base: bool = False
 ) -> tuple[Outcome, ...]:
     """Do one thing to VMs by name, all at once.
 
     timeout_s: for START, how long a guest may take to get ready; else, to shut down before it is made to; None: see `RunOptions`.
+    accept_base: see `RunOptions`.
     Raises: `vm::not_found` before anything is done, `state::locked`; what fails for one VM, such as `vm::invalid_state`, is
     in its outcome.
     """
@@ -37,7 +38,7 @@ def lifecycle(
     stop_timeout_s = STOP_TIMEOUT_S if timeout_s is None else timeout_s
     # That of RESTART is for the shutdown; the boot behind it takes as long as any other.
     wait_timeout_s = timeout_s if verb in (Verb.START, Verb.START_DISCARDING) else None
-    options = RunOptions(stop_timeout_s=stop_timeout_s, wait_timeout_s=wait_timeout_s)
+    options = RunOptions(stop_timeout_s=stop_timeout_s, wait_timeout_s=wait_timeout_s, accept_base=accept_base)
     with hold(services, wanted, f"vmctl {verb}") as held:
         return on_each(services, wanted, lambda vm: _one(services, verb, vm, held, options))
 

@@ -193,15 +193,22 @@ class Manager:
             return self._reported(create(self._services, new, start=start))
 
     def start(
-        self, names: Names, *, timeout_s: float | None = None, discard_saved_state: bool = False
+        self,
+        names: Names,
+        *,
+        timeout_s: float | None = None,
+        discard_saved_state: bool = False,
+        accept_base: bool = False,
     ) -> tuple[Outcome, ...]:
         """Power on, or let a suspended VM go on, and wait for as much as it has reached before.
 
         discard_saved_state: boot one that was saved to disk without what it had in memory.
         timeout_s: how long the guest may take to get ready; None: what its spec says, else what its accelerator makes reasonable.
+        accept_base: take the image below a VM's disk for the one it was made on, whatever it looks like.
         Raises: `vm::not_found`, `state::locked`; `vm::invalid_state` is in the outcome of its VM, here and below.
         """
-        return self._lifecycle("start --discard-saved-state" if discard_saved_state else "start", names, timeout_s)
+        verb = "start --discard-saved-state" if discard_saved_state else "start"
+        return self._lifecycle(verb, names, timeout_s, accept_base=accept_base)
 
     def stop(self, names: Names, *, timeout_s: float = 30.0) -> tuple[Outcome, ...]:
         """Power off; timeout_s: for the guest to do that itself. Raises: `vm::not_found`, `state::locked`."""
@@ -389,12 +396,15 @@ class Manager:
         with self._errors.boundary():
             return self._reported(change_snapshots(self._services, Verb(verb), name, tag))
 
-    def _lifecycle(self, verb: str, names: Names, timeout_s: float | None = None) -> tuple[Outcome, ...]:
+    def _lifecycle(
+        self, verb: str, names: Names, timeout_s: float | None = None, *, accept_base: bool = False
+    ) -> tuple[Outcome, ...]:
         from vm_manager.app.lifecycle import lifecycle
         from vm_manager.planning.table import Verb
 
         with self._errors.boundary():
-            return self._reported(lifecycle(self._services, Verb(verb), words(names), timeout_s=timeout_s))
+            done = lifecycle(self._services, Verb(verb), words(names), timeout_s=timeout_s, accept_base=accept_base)
+            return self._reported(done)
 
     def _reported(self, outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
         """Failures of single VMs are in their outcomes and are not raised; they count all the same.

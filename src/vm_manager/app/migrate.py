@@ -82,7 +82,7 @@ def _move(services: Services, target: Services, instance: Instance) -> str:
         services.emit(Warned(vm, warning))
     root = target.store.data.root
     with step(services, vm, "migrate", f"moving to {root}", "moved") as current:
-        require_base(record)
+        record = replace(record, base_image=require_base(services, record))
         with leaving(services, target, record), target.store.staging(vm) as staging:
             arriving = _copy(services, target, record, staging)
 

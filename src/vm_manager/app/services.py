@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from vm_manager.backends.registry import load_backend
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     from vm_manager.domain.backend import Backend
     from vm_manager.domain.deadline import CancelToken
     from vm_manager.domain.events import EventSink
-    from vm_manager.domain.instance import InstanceRecord
+    from vm_manager.domain.instance import BaseImage, InstanceRecord
     from vm_manager.domain.machine import Machine, Remnant
     from vm_manager.domain.platform import Platform
     from vm_manager.domain.spec import Accelerator, VmSpec
+    from vm_manager.host.content import Digesting
     from vm_manager.state.store import InstanceStore
 
 
@@ -37,6 +39,8 @@ class Services:
     accelerator: Accelerator | None = None
     max_image_bytes: int | None = None
     _backends: dict[str, Backend] = field(default_factory=dict, repr=False)
+    _digests: dict[BaseImage, Digesting] = field(default_factory=dict, repr=False)
+    _lock: Lock = field(default_factory=Lock, repr=False)
 
     def backend(self, name: str | None = None) -> Backend:
         """A backend by name, or the one for new VMs. Raises: `backend::not_available`."""
@@ -44,6 +48,15 @@ class Services:
         if name not in self._backends:
             self._backends[name] = load_backend(name)
         return self._backends[name]
+
+    def digesting(self, base: BaseImage) -> Digesting:
+        """The digest of an image on its way; it is computed once for all VMs that are made on it."""
+        from vm_manager.host.content import Digesting
+
+        with self._lock:
+            if base not in self._digests:
+                self._digests[base] = Digesting(Path(base.path))
+            return self._digests[base]
 
     def close(self) -> None:
         """Close the backends, which open again when they are asked. Machines go on. Idempotent."""

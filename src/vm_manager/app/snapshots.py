@@ -68,7 +68,7 @@ def _change(services: Services, verb: Verb, instance: Instance, tag: str) -> str
 
 
 def _restore(services: Services, vm: Vm, tag: str) -> None:
-    require_base(vm.record)
+    vm.write(replace(vm.record, base_image=require_base(services, vm.record)))
     # Before the machine goes back: what provisioners have done since may be undone, so the next `up` runs them again.
     vm.note(replace(vm.record.progress, started=True, ready=False, done=()))
     data = vm.machine.snapshots().restore(tag, services.cancel)

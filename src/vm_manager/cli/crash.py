@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from vm_manager.diagnostics.errors import Bug, VmError
+from vm_manager.diagnostics.errors import Bug
 from vm_manager.diagnostics.redact import redact
 from vm_manager.diagnostics.urls import cut_argument, cut_urls, without_secrets_of
 from vm_manager.host.paths import data_home
@@ -23,7 +23,7 @@ def report_crash(error: BaseException) -> Bug:
     """The failure to show for an exception that should not have been possible; its traceback goes to a file."""
     try:
         path = _write(error)
-    except VmError as failure:
+    except Exception as failure:  # it may be the very call that has failed before
         return Bug("{type}: {text}", _what(error), notes=(f"no crash report could be written: {failure}",))
     return Bug("{type}: {text}", _what(error), help=(f"please report it, with the crash report {path}",))
 

@@ -22,6 +22,10 @@ def start(
         bool,
         typer.Option("--discard-saved-state", help="Boot saved VMs instead of restoring them. Their memory is lost."),
     ] = False,
+    accept_base: Annotated[
+        bool,
+        typer.Option("--accept-base", help="Use the image below a disk although it is not as it was."),
+    ] = False,
     accel: AccelOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -30,7 +34,7 @@ def start(
     Waits until each VM is as ready as it was before.
     """
     with work(json=json, starts=True, accel=accel) as command:
-        command.done(command.vms.start(names, timeout_s=timeout, discard_saved_state=discard))
+        command.done(command.vms.start(names, timeout_s=timeout, discard_saved_state=discard, accept_base=accept_base))
 
 
 def stop(names: VmsArgument, timeout: StopTimeoutOption = STOP_TIMEOUT_S, json: JsonOption = False) -> None:

@@ -15,6 +15,7 @@ import typer
 from vm_manager.cli.commands import commands, groups
 from vm_manager.cli.settings import EscapedError, VmctlGroup, current
 from vm_manager.diagnostics.errors import Interrupted, Usage, VmError
+from vm_manager.diagnostics.os_errors import of_the_host
 from vm_manager.ui.terminal import OutputClosed
 
 _CLOSED_PIPE = 128 + signal.SIGPIPE
@@ -146,6 +147,9 @@ def _usage(error: typer.TyperException) -> Usage:
 
 
 def _bug(error: BaseException) -> int:
+    if (found := of_the_host(error)) is not None:
+        found.__cause__ = error
+        return _fail(found)
     from vm_manager.cli.crash import report_crash
 
     return _fail(report_crash(error))

@@ -230,4 +230,5 @@ class StateUntrusted(StateError): code = "vm_manager::state::untrusted"
 class StateForeign(StateError): code = "vm_manager::state::foreign"
 class NoShell(SshError): code = "vm_manager::ssh::no_shell"
 class VmStray(ConflictError): code = "vm_manager::vm::stray"
+class HostExhausted(HostError): code = "vm_manager::host::exhausted"
 # fmt: on

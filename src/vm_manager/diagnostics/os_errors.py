@@ -4,24 +4,118 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import resource
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
+from pathlib import Path
 
-from vm_manager.diagnostics.errors import DiskFull, IoFailed, PermissionDenied, VmError
+from vm_manager.diagnostics.errors import DiskFull, HostExhausted, IoFailed, PermissionDenied, VmError
+
+# What any call may meet, whatever it was made for.
+_DENIED = (errno.EACCES, errno.EPERM)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+_OTHERS = (errno.EROFS, errno.EIO, errno.ESTALE, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def diagnosed(error: OSError, path: str | PathLike[str]) -> VmError:
-    """The failure that an `OSError` on `path` is: `host::disk_full`, `host::permission_denied` or `io`."""
-    name = {"path": str(error.filename or path)}
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            return DiskFull("no space left for {path}", name, help=(free_space_help(os.path.dirname(name["path"])),))
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            return PermissionDenied("access to {path} is not allowed", name)
-        case _:
-            return IoFailed("{path} cannot be used", name)
+    """The failure that an `OSError` on `path` is.
+
+    `host::disk_full`, `host::permission_denied`, `host::exhausted` or `io`.
+    """
+    name = {"path": os.fsdecode(error.filename or path)}
+    if error.errno in _EXHAUSTED:
+        return exhausted(error)
+    if error.errno in _FULL:
+        return DiskFull("no space left for {path}", name, help=(free_space_help(os.path.dirname(name["path"])),))
+    if error.errno == errno.EROFS:
+        return PermissionDenied("{path} is on a read-only file system", name, help=(_writable_help(name["path"]),))
+    if error.errno in _DENIED:
+        return PermissionDenied("access to {path} is not allowed", name, help=(_rights_help(name["path"]),))
+    if error.errno == errno.ENAMETOOLONG:
+        return IoFailed(
+            "the path {path} is too long: a name may have 255 bytes, and a path 4096",
+            name,
+            help=("use a shorter one; XDG_DATA_HOME says where vmctl keeps its files",),
+        )
+    if error.errno == errno.ENOTDIR and (file := _file_on_the_way(name["path"])):
+        return IoFailed(
+            "{path} cannot be used: {file} is not a directory",
+            {**name, "file": file},
+            help=(
+                f"move that file away: `mv {shlex.quote(file)} {shlex.quote(f'{file}.old')}`, or use another directory",
+            ),
+        )
+    return IoFailed("{path} cannot be used", name)
+
+
+def of_the_host(error: BaseException) -> VmError | None:
+    """The failure that an exception is which nobody expected: the host's, or None where it is none of the host's."""
+    if isinstance(error, FileNotFoundError) and not error.filename and not os.path.exists("/proc/self/cwd/."):
+        return IoFailed("the working directory no longer exists", help=("change to another directory",))
+    if isinstance(error, OSError) and error.errno in (*_DENIED, *_FULL, *_EXHAUSTED, *_OTHERS):
+        return diagnosed(error, error.filename or "a file")
+    # CPython says the second in these words, and has no class for it.
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
+        return exhausted(error)
+    return None
+
+
+def exhausted(error: BaseException) -> HostExhausted:
+    """The failure of a call that this host has no more of what it takes for."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EMFILE:
+        return HostExhausted(
+            "too many open files: this process may have {most}",
+            {"most": resource.getrlimit(resource.RLIMIT_NOFILE)[0]},
+            help=("allow more in this shell: `ulimit -n 1024`",),
+        )
+    if number == errno.ENFILE:
+        return HostExhausted("too many open files on this host", help=("see `sysctl fs.file-nr`, and end programs",))
+    if number == errno.ENOMEM or isinstance(error, MemoryError):
+        return HostExhausted(
+            "not enough memory", help=("free some memory: see `free -h`, and `ulimit -v` in this shell",)
+        )
+    return HostExhausted(
+        "no more processes or threads can be started",
+        help=("end some, or allow more: see `ulimit -u`, and `cat /sys/fs/cgroup/pids.max` in a container",),
+    )
+
+
+def _file_on_the_way(path: str) -> str | None:
+    ways = (str(way) for way in reversed(Path(path).absolute().parents))
+    return next((way for way in ways if os.path.lexists(way) and not os.path.isdir(way)), None)
+
+
+def _rights_help(path: str) -> str:
+    """Which directory keeps us out, or the file itself."""
+    found = _way_in(path)
+    return f"run vmctl as its owner, or change its rights: `ls -ld {shlex.quote(found)}` shows them"
+
+
+def _way_in(path: str) -> str:
+    for directory in reversed(Path(path).absolute().parents):
+        if not os.access(directory, os.X_OK):
+            return str(directory)
+    return path if os.path.lexists(path) else os.path.dirname(path) or "."
+
+
+def _writable_help(path: str) -> str:
+    return f"make it writable, `mount -o remount,rw {shlex.quote(_mount_point(path))}`, or use a directory elsewhere"
+
+
+def _mount_point(path: str) -> str:
+    """Where the file system of a path is mounted; st_dev does not tell bind mounts apart. Source: proc_pid_mountinfo(5)."""
+    ways = {str(way) for way in (Path(path).absolute(), *Path(path).absolute().parents)}
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            points = [re.sub(r"\\(\d{3})", lambda byte: chr(int(byte[1], 8)), line.split()[4]) for line in mounts]
+    except OSError:
+        return "/"
+    return max(ways.intersection(points), key=len, default="/")
 
 
 def free_space_help(directory: str | PathLike[str]) -> str:

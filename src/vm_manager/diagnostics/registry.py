@@ -334,14 +334,14 @@ _TABLE = (
           "the image was deleted or moved",
           "its file system is not mounted",
          ),
-         "put the image back, or recreate the VM"),
+         "put the image back, or a link to where it is now: the VM's disk is kept, and holds only what differs from it"),
     Code("vm_manager::image::base_changed", 40, 8, _EXPECTED, Fault.HOST,
          "The base image of a VM's disk has changed since the disk was created.",
          (
           "the image was replaced by a newer one",
           "the image was written to",
          ),
-         "restore the original image, or recreate the VM; using the disk with another base would corrupt it"),
+         "put the original image back: the VM's disk is kept, and holds only what differs from it"),
     Code("vm_manager::oci::pull_failed", 41, 9, _FAILURE, Fault.REMOTE,
          "An image could not be pulled from an OCI registry.",
          (
@@ -513,6 +513,13 @@ _TABLE = (
           "files in the VM's directory were deleted by hand",
          ),
          "stop it with `vmctl stop NAME`; if its disk was deleted, copy that before, as the help of the error shows"),
+    Code("vm_manager::host::exhausted", 64, 6, _FAILURE, Fault.HOST,
+         "This host, or a limit on this process, has no more open files, processes, threads or memory.",
+         (
+          "a limit of the shell, the service or the container is low: see `ulimit -a`",
+          "other programs have taken them all",
+         ),
+         "end other programs, or raise the limit: `ulimit -a` shows those of this shell"),
 )  # fmt: skip
 
 CODES: dict[str, Code] = {entry.code: entry for entry in _TABLE}

@@ -49,6 +49,7 @@ class BaseImage:
     digest: `sha256:…` or `sha512:…` of the file as it was served; None for a file of this host.
     format: raw or qcow2; None where nothing reads it, and in the records of an early vmctl, which let QEMU guess.
     inode, ctime_ns: change also when the size and the time of the last change are made to look the same; None as above.
+    content: `sha256:…` of the file itself; None as long as nobody had the time for it.
     """
 
     path: str
@@ -58,6 +59,7 @@ class BaseImage:
     format: str | None = None
     inode: int | None = None
     ctime_ns: int | None = None
+    content: str | None = None
 
     def looks_like(self, status: os.stat_result) -> bool:
         """Whether a file has the size and the time of the last change that the image had."""

@@ -70,7 +70,7 @@ def _way_to(path: Path) -> Iterator[Path]:
 
     Whoever controls these has the caller's shell and keys anyway: in containers they are often another user's.
     """
-    at_home = {way for home in (Path.home(), Path(os.path.realpath(Path.home()))) for way in (home, *home.parents)}
+    at_home = {way for home in _homes() for way in (home, *home.parents)}
     todo, seen = [path.absolute(), Path(os.path.realpath(path))], set[Path]()
     while todo and len(seen) < _MOST_DIRECTORIES:
         found = todo.pop()
@@ -81,6 +81,13 @@ def _way_to(path: Path) -> Iterator[Path]:
             yield directory
             with suppress(OSError):  # not a link, or nothing
                 todo.append(Path(os.path.normpath(directory.parent / directory.readlink())))
+
+
+def _homes() -> tuple[Path, ...]:
+    try:
+        return Path.home(), Path(os.path.realpath(Path.home()))
+    except RuntimeError:  # neither HOME nor an entry in /etc/passwd
+        return ()
 
 
 def _require_safe_way(directory: Path, variable: str) -> None:

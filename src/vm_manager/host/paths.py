@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from vm_manager.diagnostics.errors import IoFailed
+
 
 def data_home() -> Path:
     """The directory of vmctl's data: `$XDG_DATA_HOME/vmctl`, by default `~/.local/share/vmctl`."""
@@ -20,4 +22,14 @@ def _base(variable: str, default: str) -> Path:
     value = os.environ.get(variable, "")
     # "All paths set in these environment variables must be absolute. If an implementation encounters a relative path
     # […] it should consider the path invalid and ignore it."
-    return Path(value) if os.path.isabs(value) else Path.home() / default
+    if os.path.isabs(value):
+        return Path(value)
+    try:
+        return Path.home() / default
+    except RuntimeError as error:
+        home = f"/var/tmp/vmctl-{os.geteuid()}"
+        raise IoFailed(
+            "there is no home directory to keep vmctl's files in: HOME is not set, and user {uid} is not in /etc/passwd",
+            {"uid": os.geteuid()},
+            help=(f"make one: `mkdir -m 700 {home}`, then `export HOME={home}`",),
+        ) from error

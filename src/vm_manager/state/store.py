@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from vm_manager.diagnostics.errors import StateCorrupt, StateForeign, VmError, VmNotFound
+from vm_manager.diagnostics.errors import IoFailed, StateCorrupt, StateForeign, VmError, VmNotFound
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.instance import RECORD_SCHEMA, InstanceRecord, VmState
@@ -82,7 +82,7 @@ class InstanceStore:
             except (FileNotFoundError, NotADirectoryError):
                 return None
             try:
-                if any(os.path.lexists(path) for path in (files.record, files.record_backup, files.journal)):
+                if any(_is_there(path) for path in (files.record, files.record_backup, files.journal)):
                     return True
                 # No other directory has its number while it is held open.
                 if os.path.samestat(os.fstat(directory), os.stat(home)):
@@ -298,7 +298,10 @@ class InstanceStore:
             shutil.rmtree(leaving)
 
     def _write(self, record: InstanceRecord, files: InstanceFiles) -> None:
-        content = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+        try:
+            content = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+        except UnicodeEncodeError as error:
+            raise _not_utf8(error) from None
         write_atomically(files.record, content)
         # The record itself has reached the disk: its backup costs no waiting.
         write_atomically(files.record_backup, content, durable=False)
@@ -352,6 +355,27 @@ class InstanceStore:
             help=(*meant, "run `vmctl list` to see all VMs"),
             subject=Subject(vm=name),
         )
+
+
+def _not_utf8(error: UnicodeEncodeError) -> IoFailed:
+    """A path that a record cannot hold. Its bytes are shown as the shell takes them."""
+    path = "".join(f"\\x{ord(sign) - 0xDC00:02x}" if "\udc80" <= sign <= "\udcff" else sign for sign in error.object)
+    return IoFailed(
+        "the name of {path} is not valid UTF-8, which vmctl's records need",
+        {"path": path},
+        help=("rename the directory or file, and run the command again: `mv $'OLD' NEW` takes a name as it is shown",),
+    )
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a name exists; where nobody may look, it has to be reckoned with: reading it says why."""
+    try:
+        path.lstat()
+    except PermissionError:
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _quoted(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,7 @@ def test_a_record_knows_where_the_vm_comes_from(world: _World) -> None:
         mtime_ns=status.st_mtime_ns,
         inode=status.st_ino,
         ctime_ns=status.st_ctime_ns,
+        content=f"sha256:{sha256(bytes(512)).hexdigest()}",
     )
     assert made.progress.started
     assert made.progress.ready

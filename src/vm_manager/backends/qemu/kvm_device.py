@@ -70,10 +70,18 @@ def _how_to_get_in(device: Path, error: PermissionError) -> str:
         return f"allow the device where this session is confined; a container needs `--device {device}`"
     if not readable or status.st_gid == 0:
         join = '`sudo usermod -aG kvm "$USER"`, then log in again'
-        return f"give a group access to it: `sudo chgrp kvm {device}`, `sudo chmod 660 {device}` and {join}"
+        make = "" if _has_group("kvm") else "`sudo groupadd --system kvm`, "
+        return f"give a group access to it: {make}`sudo chgrp kvm {device}`, `sudo chmod 660 {device}` and {join}"
     if user in owners.gr_mem:
         return f"you are in its group already, but not in this session: log in again, or run `newgrp {owners.gr_name}`"
     return f'join the group that owns it: `sudo usermod -aG {owners.gr_name} "$USER"`, then log in again'
+
+
+def _has_group(name: str) -> bool:
+    try:
+        return bool(grp.getgrnam(name))
+    except KeyError:
+        return False
 
 
 def _call(name: str, error: OSError) -> Evidence:

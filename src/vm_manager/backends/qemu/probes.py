@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,9 @@ from vm_manager.state.layout import InstanceFiles
 _MIB = 1024 * 1024
 _LITTLE_BYTES = 16 * _MIB
 _TIMEOUT_S = 10
+# QEMU alone has some 40 files open, and 2 GiB of addresses; the emulator's buffer is another GiB at the most.
+_LEAST_FILES, _ENOUGH_FILES = 128, 1024
+_OWN_MEMORY_BYTES = 3 * 1024 * _MIB
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,9 @@ def probe_start(spec: VmSpec, files: InstanceFiles) -> Findings:
         lines.append(f"disk: {'another process has it open' if locked else 'nobody else has it open'}")
         if locked:
             help.append(f"end the process that has the disk open: `fuser -v '{files.overlay}'` names it")
+    for limit in _low_limits(spec):
+        lines.append(f"limit: {limit}")
+        help.append(f"raise the limit in this shell: `{limit.partition(', ')[2]}`")
     if (confined := confinement()).sandbox is not SandboxKind.NONE:
         lines.append(
             f"sandbox: {confined.sandbox}: QEMU may open the VM's disk, logs and image; VMCTL_SANDBOX=off turns it off"
@@ -80,3 +88,13 @@ def _is_locked(image: Path) -> bool | None:
     except (ProcessFailed, OSError):
         return True
     return False
+
+
+def _low_limits(spec: VmSpec) -> Iterator[str]:
+    """Limits on this process that QEMU inherits and that are too low for it, each with the command that lifts it."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files < _LEAST_FILES:
+        yield f"{files} open files, ulimit -n {_ENOUGH_FILES}"
+    memory = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if memory != resource.RLIM_INFINITY and memory < spec.memory_mib * _MIB + _OWN_MEMORY_BYTES:
+        yield f"{memory // _MIB} MiB of memory, ulimit -v unlimited"
