@@ -278,3 +278,9 @@ def test_a_directory_that_was_deleted_while_its_vm_was_running(blank: Vmctl) -> 
     shutil.rmtree(blank.home("blank"))
     prove(blank("up", status=None), "vm_manager::vm::stray")
     blank("destroy", "blank")
+
+
+def test_a_limit_on_open_files_that_is_met(blank: Vmctl) -> None:
+    blank.prefix = ("bash", "-c", 'ulimit -Sn 10; exec "$@"', "bash")
+    prove(blank("up", status=None), "vm_manager::host::exhausted")
+    blank.prefix = ()

@@ -54,7 +54,7 @@ def diagnosed(error: OSError, path: str | PathLike[str]) -> VmError:
 
 def of_the_host(error: BaseException) -> VmError | None:
     """The failure that an exception is which nobody expected: the host's, or None where it is none of the host's."""
-    if isinstance(error, FileNotFoundError) and not error.filename and not os.path.exists("/proc/self/cwd/."):
+    if isinstance(error, FileNotFoundError) and not error.filename and _is_nowhere():
         return IoFailed("the working directory no longer exists", help=("change to another directory",))
     if isinstance(error, OSError) and error.errno in (*_DENIED, *_FULL, *_EXHAUSTED, *_OTHERS):
         return diagnosed(error, error.filename or "a file")
@@ -62,6 +62,14 @@ def of_the_host(error: BaseException) -> VmError | None:
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
         return exhausted(error)
     return None
+
+
+def _is_nowhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def exhausted(error: BaseException) -> HostExhausted:
@@ -75,6 +83,13 @@ def exhausted(error: BaseException) -> HostExhausted:
         )
     if number == errno.ENFILE:
         return HostExhausted("too many open files on this host", help=("see `sysctl fs.file-nr`, and end programs",))
+    memory = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if number != errno.EAGAIN and memory != resource.RLIM_INFINITY:  # threads take memory, too
+        return HostExhausted(
+            "not enough memory: this process may have {most} MiB",
+            {"most": memory // 1024**2},
+            help=("allow more in this shell: `ulimit -v unlimited`",),
+        )
     if number == errno.ENOMEM or isinstance(error, MemoryError):
         return HostExhausted(
             "not enough memory", help=("free some memory: see `free -h`, and `ulimit -v` in this shell",)

@@ -513,7 +513,7 @@ _TABLE = (
           "files in the VM's directory were deleted by hand",
          ),
          "stop it with `vmctl stop NAME`; if its disk was deleted, copy that before, as the help of the error shows"),
-    Code("vm_manager::host::exhausted", 64, 6, _FAILURE, Fault.HOST,
+    Code("vm_manager::host::exhausted", 65, 6, _FAILURE, Fault.HOST,
          "This host, or a limit on this process, has no more open files, processes, threads or memory.",
          (
           "a limit of the shell, the service or the container is low: see `ulimit -a`",

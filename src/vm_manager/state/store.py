@@ -30,6 +30,8 @@ from vm_manager.state.migrations import migrate
 _RECORD_BYTES = 1024 * 1024
 # As JSON writes it, and not a backslash with `u0000` behind it.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+# What stands in a text for a byte that is no UTF-8; see PEP 383.
+_SURROGATE = re.compile("[\udc80-\udcff]")
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
@@ -301,7 +303,7 @@ class InstanceStore:
         try:
             content = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
         except UnicodeEncodeError as error:
-            raise _not_utf8(error) from None
+            raise _not_utf8(Path(error.object)) from None
         write_atomically(files.record, content)
         # The record itself has reached the disk: its backup costs no waiting.
         write_atomically(files.record_backup, content, durable=False)
@@ -357,13 +359,15 @@ class InstanceStore:
         )
 
 
-def _not_utf8(error: UnicodeEncodeError) -> IoFailed:
-    """A path that a record cannot hold. Its bytes are shown as the shell takes them."""
-    path = "".join(f"\\x{ord(sign) - 0xDC00:02x}" if "\udc80" <= sign <= "\udcff" else sign for sign in error.object)
+def _not_utf8(path: Path) -> IoFailed:
+    """A path that a record cannot hold: which directory or file on the way, and how a shell renames it."""
+    bad = next(way for way in (*reversed(path.parents), path) if _SURROGATE.search(way.name))
+    shown = _SURROGATE.sub(lambda sign: f"\\x{ord(sign[0]) - 0xDC00:02x}", str(bad))
+    new = _SURROGATE.sub("_", str(bad))
     return IoFailed(
-        "the name of {path} is not valid UTF-8, which vmctl's records need",
-        {"path": path},
-        help=("rename the directory or file, and run the command again: `mv $'OLD' NEW` takes a name as it is shown",),
+        "the name of {path} is not valid UTF-8, as vmctl's records need",
+        {"path": shown},
+        help=(f"rename it: `mv $'{shown}' {shlex.quote(new)}`",),
     )
 
 

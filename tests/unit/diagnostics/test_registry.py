@@ -75,6 +75,7 @@ _PUBLISHED = {
     "vm_manager::state::foreign": (62, 14),
     "vm_manager::ssh::no_shell": (63, 11),
     "vm_manager::vm::stray": (64, 5),
+    "vm_manager::host::exhausted": (65, 6),
 }
 
 _ROWS: dict[int, type[VmError]] = {

@@ -56,9 +56,9 @@ def probe_start(spec: VmSpec, files: InstanceFiles) -> Findings:
         lines.append(f"disk: {'another process has it open' if locked else 'nobody else has it open'}")
         if locked:
             help.append(f"end the process that has the disk open: `fuser -v '{files.overlay}'` names it")
-    for limit in _low_limits(spec):
-        lines.append(f"limit: {limit}")
-        help.append(f"raise the limit in this shell: `{limit.partition(', ')[2]}`")
+    for limit, command in _low_limits(spec):
+        lines.append(f"limit: {limit} for each process")
+        help.append(f"raise the limit in this shell: `{command}`")
     if (confined := confinement()).sandbox is not SandboxKind.NONE:
         lines.append(
             f"sandbox: {confined.sandbox}: QEMU may open the VM's disk, logs and image; VMCTL_SANDBOX=off turns it off"
@@ -90,11 +90,11 @@ def _is_locked(image: Path) -> bool | None:
     return False
 
 
-def _low_limits(spec: VmSpec) -> Iterator[str]:
+def _low_limits(spec: VmSpec) -> Iterator[tuple[str, str]]:
     """Limits on this process that QEMU inherits and that are too low for it, each with the command that lifts it."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if files < _LEAST_FILES:
-        yield f"{files} open files, ulimit -n {_ENOUGH_FILES}"
+        yield f"{files} open files", f"ulimit -n {_ENOUGH_FILES}"
     memory = resource.getrlimit(resource.RLIMIT_AS)[0]
     if memory != resource.RLIM_INFINITY and memory < spec.memory_mib * _MIB + _OWN_MEMORY_BYTES:
-        yield f"{memory // _MIB} MiB of memory, ulimit -v unlimited"
+        yield f"{memory // _MIB} MiB of memory", "ulimit -v unlimited"

@@ -89,8 +89,8 @@ def _stray(number: str, vms: Path) -> QemuStray | None:
     """The stray that a process is, or None. vms: without links."""
     process = _PROC / number
     with suppress(OSError):
-        if not os.path.samefile(process / "root", "/"):
-            return None  # a container's: its paths mean other files
+        if _user_of(process) != os.geteuid() or not os.path.samefile(process / "root", "/"):
+            return None  # another user's, or a container's: its paths mean other files
         name = _vm_of(_words(process / "cmdline"))
         cwd, origin = os.readlink(process / "cwd"), _origin(process)
         if name is None or str(vms) not in (os.path.dirname(cwd), os.path.dirname(origin)):
@@ -101,6 +101,12 @@ def _stray(number: str, vms: Path) -> QemuStray | None:
             moved = cwd if lost == _MOVED and not cwd.endswith(_DELETED) else None
             return QemuStray(name, int(number), lost, moved, _deleted_disk(process), started, vms)
     return None
+
+
+def _user_of(process: Path) -> int:
+    """Whose a process is. Not by the owner of its files: root's are those of all that are not dumpable, too."""
+    fields = dict(line.partition(":\t")[::2] for line in (process / "status").read_text().splitlines())
+    return int(fields["Uid"].split()[1])
 
 
 _MOVED = "its directory was moved to {place}"
