@@ -86,7 +86,7 @@ def test_a_record_and_its_copy_that_are_both_damaged(up: Vmctl, gallery: Gallery
         up("status", "blank", status=None),
         _CORRUPT,
         place=None,
-        says=("is not readable", "the VM is running", "from a backup of yours", "overlay.qcow2"),
+        says=("is not readable", "the VM is running", "from a backup of yours", "with its disk"),
         never=("destroy",),
     )
     gallery.by_hand("`vmctl stop blank`")
@@ -153,7 +153,7 @@ def test_a_directory_that_was_copied(stopped: Vmctl, gallery: Gallery) -> None:
         stopped("start", "second", status=None),
         _CORRUPT,
         place=None,
-        says=("is another VM's", "set the VM aside"),
+        says=("belongs to another VM", "set the VM aside"),
         never=("destroy",),
     )
     gallery.fix(stopped, "mv ")

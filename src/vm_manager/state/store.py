@@ -318,7 +318,7 @@ class InstanceStore:
         else:
             mend = (
                 f"restore {files.record} from a backup of yours",
-                f"or, once it is stopped, set the VM aside with its disk, {files.overlay.name}: `mv {_quoted(files.home)} {name}.lost`",
+                f"or, once it is stopped, set the VM aside with its disk: `mv {_quoted(files.home)} {name}.lost`",
             )
         return StateCorrupt(template, {"path": str(files.record)}, help=mend, subject=Subject(vm=name))
 
