@@ -52,7 +52,7 @@ def provision(
     if number is not None:
         _require_step(tuple(specs.values()), number)
     with hold(services, specs, "vmctl provision") as held:
-        for name in specs:
+        for name in (name for name in specs if name not in held.failures):
             held.of(services, name)
         require_own(held.instances.values(), project.path)
         for instance in held.instances.values():
