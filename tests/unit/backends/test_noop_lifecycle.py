@@ -144,7 +144,7 @@ def test_a_vm_of_another_vmfile_is_left_alone(world: _World) -> None:
         with pytest.raises(VmForeign) as caught:
             use(other)
         assert caught.value.diagnostic.args["origin"] == str(world.root / "project" / "VMFile.kdl")
-        assert "`vmctl destroy web`" in caught.value.diagnostic.help[1]
+        assert "`vmctl up --file " in caught.value.diagnostic.help[1]
     assert world.states() == {"web": VmState.RUNNING}
 
 

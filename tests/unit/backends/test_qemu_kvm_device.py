@@ -37,8 +37,8 @@ def _advice(device: Path, groups: list[int]) -> str:
     ("owner", "mode", "groups", "said"),
     [
         (_NAMED, 0o660, [], 'join the group that owns it: `sudo usermod -aG disk "$USER"`'),
-        (_NAMED, 0o600, [], "give a group access to it: `sudo chgrp kvm"),
-        (0, 0o660, [], "give a group access to it: `sudo chgrp kvm"),
+        (_NAMED, 0o600, [], "give a group access to it: "),
+        (0, 0o660, [], "give a group access to it: "),
         (_GROUP, 0o660, [], "ask the administrator"),
         (_NAMED, 0o660, [_NAMED], "opens"),
     ],
