@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -24,6 +25,16 @@ _FLOOD = bytes.fromhex("31c0 8ed8 fc baf803") + (  # xor ax, ax; mov ds, ax; cld
     + b"\xb9" + len(_LINE).to_bytes(2, "little")  # mov cx, length
     + bytes.fromhex("f36e ebf6")  # rep outsb; jmp again
 )  # fmt: skip
+# Writes 127 sectors at a time from 1 MiB on up to 12 MiB, with what is in the BIOS's memory, then halts. The packet of the
+# extended write is Phoenix's "BIOS Enhanced Disk Drive Specification": size, sectors, offset, segment, first sector.
+_PACKET = _LOAD_ADDRESS + 0x40
+_WRITE = (
+    bytes.fromhex("31c0 8ed8 be") + _PACKET.to_bytes(2, "little")  # xor ax, ax; mov ds, ax; mov si, packet
+    + bytes.fromhex("b80043 b280 cd13")  # again: mov ax, 0x4300; mov dl, 0x80; int 0x13
+    + bytes.fromhex("8106") + (_PACKET + 8).to_bytes(2, "little") + bytes.fromhex("7f00")  # add [sector], 127
+    + bytes.fromhex("813e") + (_PACKET + 8).to_bytes(2, "little") + bytes.fromhex("0060")  # cmp [sector], 24576
+    + bytes.fromhex("72eb f4 ebfd")  # jb again; hlt; jmp to it
+).ljust(0x40, b"\0") + bytes.fromhex("1000 7f00 0000 00f0 0008000000000000")  # fmt: skip
 _SILENT = bytes.fromhex("f4 ebfd")  # again: hlt; jmp again
 
 
@@ -42,8 +53,14 @@ def silent_disk(path: Path) -> None:
     _disk(path, _SILENT)
 
 
-def _disk(path: Path, code: bytes) -> None:
+def writing_disk(path: Path) -> None:
+    """A guest that writes 11 MiB to its disk of 16, and then does nothing."""
+    _disk(path, _WRITE, 16 << 20)
+
+
+def _disk(path: Path, code: bytes, size_bytes: int = 1 << 20) -> None:
     raw = path.with_suffix(".raw")
-    raw.write_bytes((code.ljust(510, b"\0") + b"\x55\xaa").ljust(1 << 20, b"\0"))
+    raw.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa")
+    os.truncate(raw, size_bytes)
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", str(raw), str(path)], check=True)
     raw.unlink()

@@ -209,9 +209,9 @@ def test_a_monitor_that_hangs_is_an_error_and_the_vm_can_still_be_ended(blank: V
     os.kill(pid, signal.SIGSTOP)
     result = blank("suspend", "blank", status=7)
     prove(result, "vm_manager::qemu::qmp_connect_failed")
-    assert blank("list", "--json").json["vms"][0]["state"] == "running"
+    assert blank("list", "--json").json["vms"][0]["state"] == "failed"
     ended = blank("stop", "blank", "--timeout", "0")
-    assert "SIGKILL" in ended.stderr
+    assert "SIGCONT" in ended.stderr
     assert qemu_processes(blank.data) == []
 
 

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from vm_manager.app.looking import look
+from vm_manager.app.looking import look, require_able_to_run
 from vm_manager.app.services import Services
 from vm_manager.planning.table import Verb, cell
 
@@ -19,6 +19,7 @@ def console(services: Services, name: str) -> Iterator[Callable[[], socket.socke
     `backend::not_available` where there is no console.
     """
     instance = look(services, name)
+    require_able_to_run(services, instance)
     cell(Verb.CONSOLE, instance)
     machine = services.machine(instance.record)
     with services.store.console_lock(name, f"vmctl console {name}"):

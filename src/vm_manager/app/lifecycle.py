@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from vm_manager.app.apply import Run, RunOptions, check_host
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.holding import Held, Vm, hold
-from vm_manager.app.looking import look_at, stopping
+from vm_manager.app.looking import look_at, require_possible, stopping
 from vm_manager.app.services import Services
 from vm_manager.app.strays import end_strays, named_stray, require
 from vm_manager.diagnostics.errors import StateCorrupt
@@ -62,6 +62,7 @@ def _one(services: Services, verb: Verb, vm: str, held: Held, options: RunOption
         damaged.enrich(help=tuple(help for help in damaged.diagnostic.help if help != stopping(vm)))
         services.emit(Warned(vm, damaged.as_warning()))
         return Run(services, vm, None, options).stop_without_record()
+    require_possible(services, instance, verb)
     backend = services.backend(instance.record.backend)
     plan = plan_lifecycle(verb, instance, guests=backend.capabilities().guests)
     check_host(services, plan, (instance,))

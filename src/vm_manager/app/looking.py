@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from vm_manager.app.services import Services
 from vm_manager.app.strays import require
-from vm_manager.diagnostics.errors import StateCorrupt, VmError
+from vm_manager.diagnostics.errors import InvalidState, StateCorrupt, VmError
 from vm_manager.domain.instance import Instance, InstanceRecord, LastFailure, Observation, VmState
 from vm_manager.domain.machine import Machine
+from vm_manager.planning.table import Verb, cell
 from vm_manager.state.journal import as_failure, is_end_explained, last_failure, record_incident
 
 
@@ -76,6 +77,37 @@ def incident_of(services: Services, instance: Instance) -> VmError | None:
     return incident.error.enrich(subject=services.subject(instance.name)) if incident else None
 
 
+def require_able_to_run(services: Services, instance: Instance) -> None:
+    """Raises: `qemu::qmp_connect_failed` when the machine's process was stopped, frozen or the like, with what lets it run."""
+    if not instance.observation.answers and (incident := incident_of(services, instance)):
+        raise incident
+
+
+def require_possible(services: Services, instance: Instance, verb: Verb) -> None:
+    """Make sure that a command can do something with a held VM, and that its machine answers.
+
+    Raises: `vm::invalid_state`; where an error has stopped the machine, or its process does not answer, that.
+    """
+    if verb not in (Verb.STOP, Verb.RESTART):
+        require_answering(services, instance)
+    try:
+        cell(verb, instance)
+    except InvalidState:
+        if incident := incident_of(services, instance):
+            raise incident from None
+        raise
+
+
+def require_answering(services: Services, instance: Instance) -> None:
+    """Make sure that the machine of a held VM answers, where it is on, before anything is said or asked of it.
+
+    Raises: `qemu::qmp_connect_failed`, with what its process is doing instead.
+    """
+    require_able_to_run(services, instance)
+    if instance.alive and not instance.observation.answers:
+        services.machine(instance.record).require_answer()
+
+
 def _last_failure(
     services: Services, record: InstanceRecord, machine: Machine, observation: Observation
 ) -> LastFailure | None:
@@ -85,6 +117,8 @@ def _last_failure(
     incident = None if quiet else machine.incident()
     if incident is None:
         return last_failure(journal)
+    if incident.passing:
+        return as_failure(incident)
     try:
         record_incident(journal, incident)
     except VmError:

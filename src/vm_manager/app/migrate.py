@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from vm_manager.app.base_image import require_base
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.holding import hold
-from vm_manager.app.looking import look
+from vm_manager.app.looking import look, require_possible
 from vm_manager.app.moving import below, finish, leaving, mark_arriving
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
@@ -25,6 +25,7 @@ from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import BaseImage, Instance, InstanceRecord
 from vm_manager.images.cache import ImageCache
 from vm_manager.planning.migrate import require_movable
+from vm_manager.planning.table import Verb
 from vm_manager.state.files import private, sync_directory
 from vm_manager.state.journal import record_success
 
@@ -68,6 +69,7 @@ def data_directory(to: str) -> Path:
 def _move(services: Services, target: Services, instance: Instance) -> str:
     record, vm = instance.record, instance.name
     machine = services.machine(record)
+    require_possible(services, instance, Verb.MIGRATE)
     _require_movable(services, instance)
     if target.store.exists(vm):
         raise CreateNameExists(

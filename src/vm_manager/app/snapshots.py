@@ -9,12 +9,13 @@ from vm_manager.app.apply import Run, RunOptions
 from vm_manager.app.base_image import require_base
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.holding import Vm, hold
+from vm_manager.app.looking import require_possible
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
 from vm_manager.app.strays import require
 from vm_manager.domain.instance import Instance, Snapshot
 from vm_manager.domain.plan import Action, Operation
-from vm_manager.planning.snapshots import require_possible, require_tag
+from vm_manager.planning.snapshots import require_fitting, require_tag
 from vm_manager.planning.table import Verb
 
 _DONE = {
@@ -45,9 +46,10 @@ def change_snapshots(services: Services, verb: Verb, name: str, tag: str | None)
 
 
 def _change(services: Services, verb: Verb, instance: Instance, tag: str) -> str:
+    require_possible(services, instance, verb)
     vm = Vm(services, instance.record)
     snapshots = vm.machine.snapshots()
-    require_possible(verb, instance, snapshots.all(), tag)
+    require_fitting(verb, instance, snapshots.all(), tag)
     doing, done = _DONE[verb]
     with step(services, vm.name, verb.value, doing, f"{done} {tag}") as current:
         match verb:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -12,7 +12,7 @@ from vm_manager.app.create import cached_urls
 from vm_manager.app.fleet import Outcome, on_each
 from vm_manager.app.holding import Held, hold, vms
 from vm_manager.app.inputs import edited, with_contents
-from vm_manager.app.looking import incident_of, look_at
+from vm_manager.app.looking import incident_of, look_at, require_able_to_run, require_answering
 from vm_manager.app.ownership import adopt, note_orphans, require_own
 from vm_manager.app.services import Services
 from vm_manager.app.strays import stray_error, strays
@@ -61,7 +61,7 @@ def up(services: Services, project: Project, names: Sequence[str], options: UpOp
             adopt(services, held, project.path)
         require_own(held.instances.values(), project.path)
         note_orphans(services, project, names)
-        held.failures.update(_stopped_by_an_error(services, held.instances))
+        held.failures.update(_unusable(services, held.instances, require_answering))
         plan = _plan(services, specs, held, _up_planner(held.instances, specs, options), options)
         return _apply(services, project, specs, held, plan, options)
 
@@ -90,7 +90,7 @@ def plan(services: Services, project: Project, names: Sequence[str], options: Up
     instances, failures = look_at(services, (spec.name for spec in specs))
     running = strays(services)
     failures |= {spec.name: stray_error(services, running[spec.name][0]) for spec in specs if spec.name in running}
-    for failure in (failures | _stopped_by_an_error(services, instances)).values():
+    for failure in (failures | _unusable(services, instances, require_able_to_run)).values():
         raise failure
     if not options.adopting:
         require_own(instances.values(), project.path)
@@ -98,11 +98,17 @@ def plan(services: Services, project: Project, names: Sequence[str], options: Up
     return _plan(services, specs, Held(instances), _up_planner(instances, specs, options), options)
 
 
-def _stopped_by_an_error(services: Services, instances: Mapping[str, Instance]) -> dict[str, VmError]:
-    """The VMs whose machines stand still after a panic, a full disk or the like: they are up, and yet they are not."""
+def _unusable(
+    services: Services, instances: Mapping[str, Instance], require: Callable[[Services, Instance], None]
+) -> dict[str, VmError]:
+    """The VMs whose machines stand still after a panic, a full disk or the like: they are up, and yet they are not.
+
+    require: how closely those are looked at that did not answer.
+    """
     failures: dict[str, VmError] = {}
     for name, instance in instances.items():
         try:
+            require(services, instance)
             if incident := incident_of(services, instance):
                 raise incident
             cell(Verb.UP, instance)

@@ -51,10 +51,11 @@ _TABLE = (
          "QEMU is running, but its monitor socket does not respond properly.",
          (
           "another program is connected to the VM's qmp.sock",
-          "QEMU is stopped (SIGSTOP) or hung",
+          "QEMU's process is stopped (SIGSTOP), frozen with its cgroup, or in a debugger",
+          "QEMU waits for a disk or a network share, or hangs",
           "the host is too busy for QEMU to answer in time",
          ),
-         "QEMU may be hung or may have exited at startup: check qemu.log in the VM's directory, then run `vmctl down`"),
+         "`vmctl status` shows what QEMU's process is doing, and `vmctl log --qemu` its log; if it hangs, `vmctl stop` ends it"),
     Code("vm_manager::qemu::qmp_command_failed", 3, 7, _FAILURE, Fault.HOST,
          "QEMU rejected a monitor command.",
          (

@@ -30,7 +30,7 @@ class VmState(StrEnum):
     """The states of an instance, derived from what is true, never from a stored word alone.
 
     PREPARING: being made. PREPARED: never started. SUSPENDED: its vCPUs are paused, or it is saved to disk. FAILED: made or
-    started incompletely, or stopped by QEMU after an error. DESTROYED: what is left of it is being removed.
+    started incompletely, stopped by QEMU after an error, or without a process that can run. DESTROYED: its rest is being removed.
     """
 
     PREPARING = "preparing"
@@ -135,6 +135,7 @@ class Observation:
     ssh: where the guest's sshd is reached, where the backend forwards a port.
     saved: whether it is powered off with its state saved to disk.
     detail: the hypervisor's own word for the state, why it could not be asked, or how it came to be off.
+    answers: whether the hypervisor of one that is alive could be asked; where its process cannot run, the state is FAILED.
     """
 
     state: VmState
@@ -144,6 +145,7 @@ class Observation:
     detail: str | None = None
     resumable: bool = False
     saved: bool = False
+    answers: bool = True
 
 
 @dataclass(frozen=True)
@@ -198,10 +200,12 @@ class Incident:
     """What befell a machine that no command was at work on.
 
     time: when, UTC, ISO 8601; where that is not known, of the last sign of life.
+    passing: it holds as long as it is seen, and leaves nothing to be told of afterwards.
     """
 
     time: str
     error: VmError
+    passing: bool = False
 
 
 @dataclass(frozen=True)

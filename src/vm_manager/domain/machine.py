@@ -111,6 +111,12 @@ class Machine(Remnant, Protocol):
     def observe(self) -> Observation:
         """Look, without changing or blocking anything, within half a second. Never fails."""
 
+    def require_answer(self) -> None:
+        """Give a hypervisor that did not answer `observe` the time that a busy host takes; for the holder of the VM's lock.
+
+        Raises: `qemu::qmp_connect_failed`.
+        """
+
     def require_alive(self) -> None:
         """Cheap check for use in wait loops: the machine is there, and has not been stopped by an error.
 

@@ -11,7 +11,8 @@ class Situation(StrEnum):
     """Where a VM is.
 
     OFF: prepared, stopped, or a start that failed. SAVED: off, with its state on disk. BLOCKED: QEMU paused it after an error
-    that can be mended. CRASHED: the guest is lost, though QEMU still runs.
+    that can be mended. CRASHED: the guest is lost, though QEMU still runs. HELD: QEMU itself does not run, for example because
+    its process was stopped.
     """
 
     OFF = "off"
@@ -20,6 +21,7 @@ class Situation(StrEnum):
     SAVED = "saved"
     BLOCKED = "blocked"
     CRASHED = "crashed"
+    HELD = "held"
 
 
 #: The first step out of a situation in which something is not possible.
@@ -30,6 +32,7 @@ WAYS_OUT = {
     Situation.SAVED: "resume it with `vmctl resume {name}`",
     Situation.BLOCKED: "fix the cause (see `vmctl status {name}`), then run `vmctl resume {name}`",
     Situation.CRASHED: "reboot it with `vmctl restart {name}`",
+    Situation.HELD: "`vmctl status {name}` shows how its process can run again",
 }
 
 
@@ -42,6 +45,8 @@ def situation(instance: Instance) -> Situation:
             return Situation.OFF
         case VmState.SUSPENDED:
             return Situation.SUSPENDED
+        case VmState.FAILED if not instance.observation.answers:
+            return Situation.HELD
         case VmState.FAILED:
             return Situation.BLOCKED if instance.observation.resumable else Situation.CRASHED
     return Situation.RUNNING

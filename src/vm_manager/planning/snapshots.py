@@ -26,7 +26,7 @@ def require_tag(tag: str) -> None:
         )
 
 
-def require_possible(verb: Verb, instance: Instance, snapshots: Sequence[Snapshot], tag: str) -> None:
+def require_fitting(verb: Verb, instance: Instance, snapshots: Sequence[Snapshot], tag: str) -> None:
     """Raises: `vm::invalid_state`, with the way out."""
     name = instance.name
     known = {snapshot.tag: snapshot for snapshot in snapshots}

@@ -40,7 +40,7 @@ class Verb(StrEnum):
 Cell = tuple[Action, ...] | str
 
 _OFF, _RUNNING, _SUSPENDED = Situation.OFF, Situation.RUNNING, Situation.SUSPENDED
-_SAVED, _BLOCKED, _CRASHED = Situation.SAVED, Situation.BLOCKED, Situation.CRASHED
+_SAVED, _BLOCKED, _CRASHED, _HELD = Situation.SAVED, Situation.BLOCKED, Situation.CRASHED, Situation.HELD
 
 _POSSIBLE: Cell = ()
 _BOOT = (Action.START, Action.WAIT)
@@ -56,6 +56,7 @@ _TO_DISK = (Action.SAVE,)
 # order.
 _STOPPING: dict[Situation, Cell] = {
     _OFF: "already stopped", _RUNNING: _END, _SUSPENDED: _END, _SAVED: (Action.RESTORE, *_END), _BLOCKED: _END, _CRASHED: _END,
+    _HELD: _END,
 }
 _REMOVING: dict[Situation, Cell] = dict.fromkeys(Situation, (Action.DESTROY,))
 
@@ -74,7 +75,7 @@ TABLE: dict[Verb, dict[Situation, Cell]] = {
     Verb.STOP: _STOPPING,
     Verb.RESTART: {
         _OFF: _BOOT, _RUNNING: _AGAIN, _SUSPENDED: _AGAIN, _SAVED: (Action.RESTORE, *_AGAIN),
-        _BLOCKED: _AGAIN, _CRASHED: _AGAIN,
+        _BLOCKED: _AGAIN, _CRASHED: _AGAIN, _HELD: _AGAIN,
     },
     Verb.SUSPEND: {_RUNNING: (Action.SUSPEND,), _SUSPENDED: "already suspended", _SAVED: "already saved to disk"},
     Verb.SAVE: {_RUNNING: _TO_DISK, _SUSPENDED: _TO_DISK, _SAVED: "already saved to disk"},

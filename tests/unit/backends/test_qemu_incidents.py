@@ -98,11 +98,12 @@ def test_a_signal_that_qemu_could_log_is_in_its_log(files: QemuFiles) -> None:
 
 
 def test_a_parent_knows_the_signal(files: QemuFiles) -> None:
-    assert str(exited("web", files, -9)) == "QEMU was killed by SIGKILL"
+    assert str(exited("web", files, -9)).startswith("QEMU was killed by SIGKILL at ")
     files.end.write_text("1795184282.4")
     incident = ending("web", files, -11)
     assert incident
-    assert (str(incident.error), incident.time) == ("QEMU was killed by SIGSEGV", "2026-11-20T14:18:02.400+00:00")
+    assert str(incident.error) == "QEMU was killed by SIGSEGV at 2026-11-20 14:18:02 UTC"
+    assert incident.time == "2026-11-20T14:18:02.400+00:00"
 
 
 def test_without_a_word_the_keepers_time_counts(files: QemuFiles) -> None:

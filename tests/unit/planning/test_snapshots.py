@@ -7,7 +7,7 @@ import pytest
 from unit.samples import instance
 from vm_manager.diagnostics.errors import InvalidState, Usage
 from vm_manager.domain.instance import Observation, Snapshot, VmState
-from vm_manager.planning.snapshots import require_possible, require_tag
+from vm_manager.planning.snapshots import require_fitting, require_tag
 from vm_manager.planning.table import Verb
 
 _WHEN = "2026-01-02T03:04:05+00:00"
@@ -45,23 +45,23 @@ def test_every_cell(verb: str, where: str, tag: str) -> None:
     refused = _REFUSED.get((verb, where, tag))
     arguments = (Verb(f"snapshot {verb}"), _INSTANCES[where], _KEPT, tag)
     if refused is None:
-        require_possible(*arguments)
+        require_fitting(*arguments)
         return
     with pytest.raises(InvalidState) as caught:
-        require_possible(*arguments)
+        require_fitting(*arguments)
     assert refused in caught.value.diagnostic.help[0]
     assert caught.value.diagnostic.subject.vm == "web"
 
 
 def test_a_tag_is_given_once() -> None:
     with pytest.raises(InvalidState, match="already has a snapshot 'disks'"):
-        require_possible(Verb.SNAPSHOT_CREATE, _INSTANCES["running"], _KEPT, "disks")
+        require_fitting(Verb.SNAPSHOT_CREATE, _INSTANCES["running"], _KEPT, "disks")
 
 
 @pytest.mark.parametrize("verb", [Verb.SNAPSHOT_RESTORE, Verb.SNAPSHOT_DELETE])
 def test_an_unknown_tag_is_named_with_the_one_that_was_meant(verb: Verb) -> None:
     with pytest.raises(InvalidState) as caught:
-        require_possible(verb, _INSTANCES["stopped"], _KEPT, "memroy")
+        require_fitting(verb, _INSTANCES["stopped"], _KEPT, "memroy")
     assert caught.value.diagnostic.help == (
         "did you mean 'memory'?",
         "`vmctl snapshot list web` lists its snapshots",

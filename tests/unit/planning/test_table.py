@@ -15,7 +15,7 @@ from vm_manager.planning.down import plan_down
 from vm_manager.planning.lifecycle import plan_lifecycle
 from vm_manager.planning.migrate import require_movable
 from vm_manager.planning.situations import Situation, situation
-from vm_manager.planning.snapshots import require_possible
+from vm_manager.planning.snapshots import require_fitting
 from vm_manager.planning.table import FEATURES, TABLE, Verb, cell
 from vm_manager.planning.up import plan_up
 
@@ -31,6 +31,7 @@ _INSTANCES: dict[str, Instance] = {
     "saved": instance(observed=Observation(VmState.SUSPENDED, saved=True), progress=_STARTED, failure=_NO_START),
     "io-error": instance(observed=Observation(VmState.FAILED, alive=True, resumable=True), progress=_STARTED),
     "panicked": instance(observed=Observation(VmState.FAILED, alive=True), progress=_STARTED),
+    "held": instance(observed=Observation(VmState.FAILED, alive=True, answers=False), progress=_STARTED),
 }
 
 _START, _STOP, _WAIT, _RESUME = Action.START, Action.STOP, Action.WAIT, Action.RESUME
@@ -49,6 +50,7 @@ _CELLS: dict[str, dict[str, tuple[Action, ...] | str]] = {
         "saved": (_RESTORE, _WAIT),
         "io-error": _GO_ON,
         "panicked": "[vmctl restart web]",
+        "held": "[vmctl status web]",
     },
     "start --discard-saved-state": {
         "prepared": _BOOT,
@@ -59,6 +61,7 @@ _CELLS: dict[str, dict[str, tuple[Action, ...] | str]] = {
         "saved": (_DISCARD, _START, _WAIT),
         "io-error": _GO_ON,
         "panicked": "[vmctl restart web]",
+        "held": "[vmctl status web]",
     },
     "stop": {
         "prepared": "already stopped",
@@ -69,6 +72,7 @@ _CELLS: dict[str, dict[str, tuple[Action, ...] | str]] = {
         "saved": (_RESTORE, _STOP),
         "io-error": (_STOP,),
         "panicked": (_STOP,),
+        "held": (_STOP,),
     },
     "restart": {
         "prepared": _BOOT,
@@ -79,6 +83,7 @@ _CELLS: dict[str, dict[str, tuple[Action, ...] | str]] = {
         "saved": (_RESTORE, _STOP, _START, _WAIT),
         "io-error": _AGAIN,
         "panicked": _AGAIN,
+        "held": _AGAIN,
     },
     "suspend": {
         "prepared": "[vmctl start web]",
@@ -89,6 +94,7 @@ _CELLS: dict[str, dict[str, tuple[Action, ...] | str]] = {
         "saved": "already saved to disk",
         "io-error": "[vmctl resume web]",
         "panicked": "[vmctl restart web]",
+        "held": "[vmctl status web]",
     },
     "suspend --to-disk": {
         "prepared": "[vmctl start web]",
@@ -99,6 +105,7 @@ _CELLS: dict[str, dict[str, tuple[Action, ...] | str]] = {
         "saved": "already saved to disk",
         "io-error": "[vmctl resume web]",
         "panicked": "[vmctl restart web]",
+        "held": "[vmctl status web]",
     },
     "resume": {
         "prepared": "[vmctl start web]",
@@ -109,6 +116,7 @@ _CELLS: dict[str, dict[str, tuple[Action, ...] | str]] = {
         "saved": (_RESTORE, _WAIT),
         "io-error": _GO_ON,
         "panicked": "[vmctl restart web]",
+        "held": "[vmctl status web]",
     },
     "destroy": dict.fromkeys(_INSTANCES, (_DESTROY,)),
     "up": {
@@ -120,20 +128,23 @@ _CELLS: dict[str, dict[str, tuple[Action, ...] | str]] = {
         "saved": (_RESTORE, _WAIT),
         "io-error": "[vmctl resume web]",
         "panicked": "[vmctl restart web]",
+        "held": "[vmctl status web]",
     },
     "down --destroy": dict.fromkeys(_INSTANCES, (_DESTROY,)),
     "console": {
         **dict.fromkeys(("prepared", "stopped", "failed to start"), "[vmctl start web]"),
         **dict.fromkeys(("running", "suspended", "io-error", "panicked"), ()),
         "saved": "[vmctl resume web]",
+        "held": "[vmctl status web]",
     },
     "snapshot create": {
         **dict.fromkeys(("prepared", "stopped", "failed to start", "running", "suspended"), ()),
         "saved": "[vmctl resume web]",
         "io-error": "[vmctl resume web]",
         "panicked": "[vmctl restart web]",
+        "held": "[vmctl status web]",
     },
-    "snapshot restore": {**dict.fromkeys(_INSTANCES, ()), "saved": "[vmctl resume web]"},
+    "snapshot restore": {**dict.fromkeys(_INSTANCES, ()), "saved": "[vmctl resume web]", "held": "[vmctl status web]"},
     "snapshot delete": dict.fromkeys(_INSTANCES, ()),
 }
 _CELLS["down"] = _CELLS["stop"]
@@ -143,6 +154,8 @@ for _verb in ("ssh", "provision", "migrate"):
         "running": (),
         **dict.fromkeys(("suspended", "saved", "io-error"), "[vmctl resume web]"),
         "panicked": "[vmctl restart web]",
+        "held": "[vmctl status web]",
+        "held": "[vmctl status web]",
     }
 
 
@@ -160,7 +173,7 @@ def _planned(verb: Verb, found: Instance) -> tuple[Action, ...] | str:
             return cell(verb, found)
         case Verb.SNAPSHOT_CREATE | Verb.SNAPSHOT_RESTORE | Verb.SNAPSHOT_DELETE:
             kept = Snapshot(tag="one", created_at="2026-01-02T03:04:05+00:00", memory_bytes=1)
-            require_possible(verb, found, () if verb is Verb.SNAPSHOT_CREATE else (kept,), "one")
+            require_fitting(verb, found, () if verb is Verb.SNAPSHOT_CREATE else (kept,), "one")
             return ()
         case _:
             operations = plan_lifecycle(verb, found, guests=True).operations
@@ -184,6 +197,8 @@ def test_every_cell(verb: str, where: str, expected: tuple[Action, ...] | str) -
     assert diagnostic.message.split(";")[0] == f"VM 'web' {how}"
     assert f"`{expected[1:-1]}`" in diagnostic.help[0]
     assert (diagnostic.subject.vm, len(diagnostic.help)) == ("web", 1)
+    if _INSTANCES[where].observation.alive and not _INSTANCES[where].observation.answers:
+        return  # what lets its process run again is no command of vmctl's
     # The way out leads to where it is possible, or to a machine that is up.
     way_out = Verb(expected.split()[1])
     assert not isinstance(_planned(way_out, _INSTANCES[where]), str)

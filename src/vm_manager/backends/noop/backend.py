@@ -109,6 +109,9 @@ class _Machine(_Remnant):
             return Observation(VmState.STOPPED if self._record.progress.started else VmState.PREPARED)
         return Observation(VmState.SUSPENDED if paused else VmState.RUNNING, alive=True)
 
+    def require_answer(self) -> None:
+        return
+
     def require_alive(self) -> None:
         if not self._running.exists():
             raise QemuExited("the machine is gone")

@@ -9,9 +9,11 @@ from pathlib import Path
 from vm_manager.backends.qemu.evidence import qemu_log
 from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.history import in_words, read_history
+from vm_manager.backends.qemu.standstill import standstill
 from vm_manager.diagnostics.errors import GuestPanicked, QemuExited, QemuInternalError, QemuIoError
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import free_space_help
+from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Incident
 from vm_manager.host.console_log import panic_evidence
 from vm_manager.host.disk_space import free_bytes
@@ -21,6 +23,7 @@ from vm_manager.host.process import describe_status
 from vm_manager.host.text import quoted_log
 
 _MIB = 1024 * 1024
+_KEEPER_S = 2.0
 
 
 def living_incident(name: str, files: QemuFiles) -> Incident | None:
@@ -50,6 +53,12 @@ def living_incident(name: str, files: QemuFiles) -> Incident | None:
     return None
 
 
+def held_up(home: Path) -> Incident | None:
+    """Why the process of a QEMU, which lives, cannot run; None when it can."""
+    held = standstill(home)
+    return Incident(_iso(time.time()), held.error(), passing=True) if held else None
+
+
 def ending(name: str, files: QemuFiles, status: int | None = None) -> Incident | None:
     """How QEMU, which is gone, ended; None when its guest powered itself off, or it was asked to end by its monitor.
 
@@ -66,10 +75,7 @@ def ending(name: str, files: QemuFiles, status: int | None = None) -> Incident |
         return Incident(_iso(history.ended), error)
     if history.ended is not None:
         return None
-    if status is not None:
-        gone = QemuExited("QEMU {how}", {"how": describe_status(status), "status": status}, evidence=logs)
-        return Incident(_iso(_end_seen(files) or _last_sign(files)), gone)
-    return _vanished(name, files, logs)
+    return _vanished(name, files, logs, status)
 
 
 def exited(name: str, files: QemuFiles, status: int | None) -> QemuExited:
@@ -80,6 +86,7 @@ def exited(name: str, files: QemuFiles, status: int | None) -> QemuExited:
             help=(f"its console shows why; `vmctl start {name}` boots it again",),
             evidence=log_evidence(files),
         )
+    _await_end_seen(files)
     found = ending(name, files, status)
     if found and isinstance(found.error, QemuExited):
         return found.error
@@ -106,8 +113,8 @@ def _io_error(name: str, files: QemuFiles) -> QemuIoError:
     )
 
 
-def _vanished(name: str, files: QemuFiles, logs: tuple[Evidence, ...]) -> Incident:
-    """Without a word: only what saw it end, what it last wrote, and what the kernel says tell anything."""
+def _vanished(name: str, files: QemuFiles, logs: tuple[Evidence, ...], status: int | None) -> Incident:
+    """Without a word: only its exit status, what saw it end, what it last wrote, and what the kernel says tell anything."""
     killed, kernel = _killed_by_kernel(files)
     if killed is not None:
         error = QemuExited(
@@ -117,14 +124,19 @@ def _vanished(name: str, files: QemuFiles, logs: tuple[Evidence, ...]) -> Incide
         )
         return Incident(_iso(killed), error)
     seen, last = _end_seen(files), _last_sign(files)
-    if seen is not None:
+    if status is not None or seen is not None:
+        ended = seen if seen is not None else last
         error = QemuExited(
-            "QEMU vanished at {when}",
-            {"when": in_words(seen)},
-            help=(f"it was killed or crashed without an error message; `vmctl start {name}` boots the VM again",),
+            "QEMU {how} at {when}",
+            {
+                "how": "vanished" if status is None else describe_status(status),
+                "when": in_words(ended),
+                "status": status or 0,
+            },
+            help=(f"{_by_whom(status)}; `vmctl start {name}` boots the VM again",),
             evidence=(*kernel, *logs),
         )
-        return Incident(_iso(seen), error)
+        return Incident(_iso(ended), error)
     booted = booted_at()
     with_host = booted is not None and booted > last
     error = QemuExited(
@@ -135,6 +147,22 @@ def _vanished(name: str, files: QemuFiles, logs: tuple[Evidence, ...]) -> Incide
         evidence=(*kernel, *logs),
     )
     return Incident(_iso(last), error)
+
+
+def _by_whom(status: int | None) -> str:
+    match status:
+        case None:
+            return "it was killed or crashed without an error message"
+        case -9:  # SIGKILL
+            return "somebody killed it, which leaves no trace: QEMU could not even write its log"
+    return "its log ends with the reason, if it had time to write one"
+
+
+def _await_end_seen(files: QemuFiles) -> None:
+    """Whoever watches a QEMU may see its end a moment before its keeper does."""
+    deadline = Deadline(_KEEPER_S)
+    while _end_seen(files) is None and not deadline.expired:
+        deadline.pause(0.05)
 
 
 def _end_seen(files: QemuFiles) -> float | None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vm_manager.domain.instance import Execution, Incident, InstanceRecord
 
 _LOOPBACK = "127.0.0.1"
+_STOPS_AGAIN_S = 2.0
 _STALL_LIMIT_S = {Accelerator.KVM: 120, Accelerator.TCG: 300}
 # RunStates of QEMU's QAPI in which the vCPUs do not run, and what vmctl calls the instance then.
 _STATES = {
@@ -110,9 +111,13 @@ class QemuMachine(QemuRemnant):
         from vm_manager.backends.qemu.migration import abandon_migration
         from vm_manager.backends.qemu.monitor import Monitor
 
-        with Monitor(self._home) as monitor:
+        with Monitor(self._home) as monitor, monitor.listening("STOP") as next_event:
             abandon_migration(monitor)
+            troubled = monitor.run_state() == "io-error"
             monitor.execute("cont")
+            # It does at once what it could not do before, and is stopped again where that is still so.
+            if troubled and next_event(_STOPS_AGAIN_S):
+                self.require_alive()
             correct_clock(self._home, monitor)
 
     def observe(self) -> Observation:
@@ -124,12 +129,25 @@ class QemuMachine(QemuRemnant):
 
         answer = ask(self._home, self._record.spec.access.port)
         if answer is None:
-            # A busy socket does not make a guest suspended: say what is certain.
-            last_port = QemuData.of(self._record).ssh_port
-            return Observation(VmState.RUNNING, True, pid, _endpoint(last_port), "its monitor does not answer")
+            return self._silent(pid)
         state = _STATES.get(answer.status, VmState.RUNNING)
         resumable = answer.status == "io-error"
         return Observation(state, True, pid, _endpoint(answer.ssh_port), answer.status, resumable)
+
+    def _silent(self, pid: int) -> Observation:
+        from vm_manager.backends.qemu.standstill import standstill
+
+        endpoint = _endpoint(QemuData.of(self._record).ssh_port)
+        if held := standstill(self._home):
+            return Observation(VmState.FAILED, True, pid, endpoint, f"its process {held.why}", answers=False)
+        # A busy socket does not make a guest suspended: say what is certain.
+        return Observation(VmState.RUNNING, True, pid, endpoint, "its monitor does not answer", answers=False)
+
+    def require_answer(self) -> None:
+        from vm_manager.backends.qemu.monitor import Monitor
+
+        with Monitor(self._home) as monitor:
+            monitor.run_state()
 
     def _off(self) -> Observation:
         if self._files.saved_state.exists():
@@ -150,10 +168,10 @@ class QemuMachine(QemuRemnant):
             raise incident.error
 
     def incident(self) -> Incident | None:
-        from vm_manager.backends.qemu.incidents import ending, living_incident
+        from vm_manager.backends.qemu.incidents import ending, held_up, living_incident
 
         if lock_owner(self._files.pid) is not None:
-            return living_incident(self._name, self._files)
+            return living_incident(self._name, self._files) or held_up(self._home)
         if not self._record.progress.started:
             return None
         child = self._children.qemu(self._home)

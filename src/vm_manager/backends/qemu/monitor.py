@@ -18,6 +18,7 @@ from qemu.qmp.error import ProtocolError
 
 from vm_manager.backends.qemu.answers import run_state
 from vm_manager.backends.qemu.sockets import QMP_SOCKET, socket_path
+from vm_manager.backends.qemu.standstill import silent, standstill
 from vm_manager.diagnostics.errors import QmpCommandFailed, QmpConnectFailed
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.bounded_json import Unreadable, require_bounded
@@ -58,9 +59,7 @@ class Monitor:
                 self._run(self._client.connect(path), self._connect_timeout_s)
         except (QMPError, OSError, EOFError, TimeoutError) as error:
             self._runner.close()
-            raise QmpConnectFailed(
-                "QEMU's monitor does not answer", timeout_s=self._connect_timeout_s, retryable=_is_too_early(error)
-            ) from error
+            raise silent(self._home, self._connect_timeout_s, retryable=_is_too_early(error)) from _told(error)
         except BaseException:
             self._runner.close()
             raise
@@ -93,9 +92,7 @@ class Monitor:
                 evidence=(Evidence("qmp", "QEMU's answer", (f"{error.error_class}: {error}",)),),
             ) from error
         except (ExecInterruptedError, QMPError, OSError, EOFError, TimeoutError) as error:
-            raise QmpConnectFailed(
-                "QEMU's monitor stopped responding during `{command}`", {"command": command}
-            ) from error
+            raise self._fell_silent(command) from _told(error)
 
     def run_state(self) -> str:
         """QEMU's RunState, for example running, paused, guest-panicked. Raises: as `execute`."""
@@ -109,9 +106,7 @@ class Monitor:
         try:
             self._client.send_fd_scm(descriptor)
         except (QMPError, OSError) as error:
-            raise QmpConnectFailed(
-                "QEMU's monitor stopped responding during `{command}`", {"command": "getfd"}
-            ) from error
+            raise self._fell_silent("getfd") from _told(error)
         self.execute("getfd", {"fdname": name})
 
     @contextmanager
@@ -130,6 +125,11 @@ class Monitor:
                     return None
 
             yield next_event
+
+    def _fell_silent(self, command: str) -> QmpConnectFailed:
+        if held := standstill(self._home):
+            return held.error()
+        return QmpConnectFailed("QEMU's monitor stopped responding during `{command}`", {"command": command})
 
     def _run(self, awaitable: Coroutine[object, object, _T], timeout_s: float) -> _T:
         async def limited() -> _T:
@@ -178,6 +178,11 @@ class _Listener(EventListener):
         if self._queue.qsize() < _WAITING_EVENTS:
             await super().put(event)
             self._history.clear()
+
+
+def _told(error: Exception) -> Exception | None:
+    """A cause that says more than that the time was up."""
+    return None if isinstance(error, TimeoutError) else error
 
 
 def _is_too_early(error: BaseException | None) -> bool:
