@@ -179,6 +179,17 @@ def blank_disk(directory: Path, size: str = "16M") -> None:
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(directory / "blank.qcow2"), size], check=True)
 
 
+def path_without(tool: str, directory: Path) -> str:
+    """A PATH on which everything is found but one tool."""
+    directory.mkdir()
+    for folder in os.environ["PATH"].split(":"):
+        for program in Path(folder).glob("*") if Path(folder).is_dir() else ():
+            link = directory / program.name
+            if program.name != tool and not link.exists() and not link.is_symlink():
+                link.symlink_to(program)
+    return str(directory)
+
+
 @contextmanager
 def small_file_system(path: Path, size: str) -> Iterator[Path]:
     """A file system of that size, mounted at a directory. It goes as soon as nobody is in it any more: not only QEMU is."""

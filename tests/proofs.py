@@ -57,9 +57,10 @@ def prove_cause(result: Result, code: str) -> None:
 
 
 def diagnostic(stderr: str, code: str) -> str | None:
-    """The part of standard error that is the diagnostic with this code."""
+    """The part of standard error that is the diagnostic with this code, an error or a warning."""
     lines = stderr.splitlines()
-    start = next((number for number, line in enumerate(lines) if line.startswith(f"error[{code}]: ")), None)
+    heads = (f"error[{code}]: ", f"warning[{code}]: ")
+    start = next((number for number, line in enumerate(lines) if line.startswith(heads)), None)
     if start is None:
         return None
     end = start + 1

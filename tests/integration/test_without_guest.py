@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from driver import VMCTL, Result, Vmctl, listening, qemu_processes
+from driver import VMCTL, Result, Vmctl, listening, path_without, qemu_processes
 from kvm_hosts import with_device
 from proofs import prove, prove_cause
 
@@ -23,17 +23,6 @@ def blank(blank: Vmctl) -> Vmctl:
     """The same, with the accelerator that vmctl chooses."""
     blank.write(BLANK)
     return blank
-
-
-def path_without(tool: str, directory: Path) -> str:
-    """A PATH on which everything is found but one tool."""
-    directory.mkdir()
-    for folder in os.environ["PATH"].split(":"):
-        for program in Path(folder).glob("*") if Path(folder).is_dir() else ():
-            link = directory / program.name
-            if program.name != tool and not link.exists() and not link.is_symlink():
-                link.symlink_to(program)
-    return str(directory)
 
 
 def test_a_vm_that_is_suspended_is_not_waited_for(blank: Vmctl) -> None:

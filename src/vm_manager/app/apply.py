@@ -16,6 +16,7 @@ from vm_manager.app.holding import Vm
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
 from vm_manager.diagnostics.errors import CloudInitFailed, GuestError, KvmUnusable, SshError, VmError
+from vm_manager.diagnostics.model import Label
 from vm_manager.domain.deadline import STOP_TIMEOUT_S, Deadline
 from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import CREATED_BY_HAND, BaseImage, Instance, InstanceRecord
@@ -49,20 +50,38 @@ class RunOptions:
     accept_base: bool = False
 
 
-def check_host(services: Services, plan: Plan, instances: Iterable[Instance] = ()) -> None:
-    """Make sure that the host has what a plan needs, before anything is done; warnings become events.
+def check_host(
+    services: Services, plan: Plan, instances: Iterable[Instance] = (), project: Project | None = None
+) -> tuple[Warned, ...]:
+    """Make sure that the host has what a plan needs, before anything is done; returns what is to be said of it.
 
-    instances: what there is: a VM that exists has its own backend. Raises: see `Backend.check_host`.
+    instances: what there is: a VM that exists has its own backend. project: whose VMs these are, to point at the one that needs
+    what is missing. Raises: see `Backend.check_host`.
     """
     known = {instance.name: instance.record.backend for instance in instances}
-    wanted: dict[str, list[VmSpec]] = {}
+    # One that is demanded, and does not work, is told with the VM that demands it.
+    wanted: dict[tuple[str, Accelerator], list[VmSpec]] = {}
     for operation in plan.operations:
         if operation.needs_host and operation.spec:
+            spec = services.to_start(operation.spec)
             name = known.get(operation.vm, services.backend_name)
-            wanted.setdefault(name, []).append(services.to_start(operation.spec))
-    for name, specs in wanted.items():
-        for warning in services.backend(name).check_host(tuple(specs)):
-            services.emit(Warned(specs[0].name if len(plan.vms) == 1 else None, warning))
+            wanted.setdefault((name, spec.accelerator), []).append(replace(spec, span=operation.span))
+    warned: list[Warned] = []
+    for (name, _), specs in wanted.items():
+        try:
+            warnings = services.backend(name).check_host(tuple(specs))
+        except KvmUnusable as finding:
+            finding.enrich(labels=_demanded_by(services, specs[0], project))
+            raise
+        warned += (Warned(specs[0].name if len(plan.vms) == 1 else None, warning) for warning in warnings)
+    return tuple(warned)
+
+
+def _demanded_by(services: Services, spec: VmSpec, project: Project | None) -> tuple[Label, ...]:
+    """The VM that demands KVM, unless an option does."""
+    if project is None or spec.span is None or services.accelerator is not None:
+        return ()
+    return (Label(project.source, spec.span, 'this VM has `accel "kvm"`'),)
 
 
 class Run:

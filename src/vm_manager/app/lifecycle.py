@@ -65,5 +65,6 @@ def _one(services: Services, verb: Verb, vm: str, held: Held, options: RunOption
     require_possible(services, instance, verb)
     backend = services.backend(instance.record.backend)
     plan = plan_lifecycle(verb, instance, guests=backend.capabilities().guests)
-    check_host(services, plan, (instance,))
+    for warning in check_host(services, plan, (instance,)):
+        services.emit(warning)
     return Run(services, vm, Vm(services, instance.record), options).apply(plan.operations)

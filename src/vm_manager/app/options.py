@@ -88,7 +88,8 @@ def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outc
             )
         guests = services.backend().capabilities().guests
         plan = plan_create(spec, cached_urls(services, (spec,)), start=start, guests=guests)
-        check_host(services, plan)
+        for warning in check_host(services, plan):
+            services.emit(warning)
         run = Run(services, spec.name, None, RunOptions())
         return on_each(services, plan.vms, lambda _: run.apply(plan.operations))
 

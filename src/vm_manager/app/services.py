@@ -87,7 +87,12 @@ class Services:
         from vm_manager.host.facts import read_host_facts
 
         backend = self.backend()
-        return Platform(host=read_host_facts(), backend=backend.name, capabilities=backend.capabilities())
+        return Platform(
+            host=read_host_facts(),
+            backend=backend.name,
+            capabilities=backend.capabilities(),
+            disk_bytes=_disk_bytes,
+        )
 
     def home(self, name: str) -> Path:
         """The directory of a VM."""
@@ -101,3 +106,12 @@ class Services:
         except VmError:
             return Subject(vm=name, connection=connection)
         return Subject(vm=name, id=record.instance_id, backend=record.backend, connection=connection)
+
+
+def _disk_bytes(image: Path) -> int | None:
+    from vm_manager.host.image_header import read_header
+
+    try:
+        return read_header(image).virtual_size_bytes
+    except (VmError, OSError, ValueError):
+        return None  # what is wrong with it is told by who makes a VM of it

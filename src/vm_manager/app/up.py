@@ -20,6 +20,7 @@ from vm_manager.diagnostics.errors import Usage, VmError
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.backend import Backend
 from vm_manager.domain.deadline import STOP_TIMEOUT_S
+from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import Instance
 from vm_manager.domain.plan import Plan, WaitFor
 from vm_manager.domain.spec import VmSpec
@@ -82,7 +83,7 @@ def reload(services: Services, project: Project, names: Sequence[str], options: 
 
 
 def plan(services: Services, project: Project, names: Sequence[str], options: UpOptions) -> Plan:
-    """What `up` would do. Takes no lock and changes nothing.
+    """What `up` would do. Takes no lock and changes nothing; what the host lacks for it is a warning.
 
     Raises: `vm::not_found`, `vm::foreign`, `vmctl::usage`, `vmfile::validation`; for a VM that cannot be looked at, its failure.
     """
@@ -95,7 +96,12 @@ def plan(services: Services, project: Project, names: Sequence[str], options: Up
     if not options.adopting:
         require_own(instances.values(), project.path)
     note_orphans(services, project, names)
-    return _plan(services, specs, Held(instances), _up_planner(instances, specs, options), options)
+    found = _plan(services, specs, Held(instances), _up_planner(instances, specs, options), options)
+    try:
+        check_host(services, found, instances.values(), project)
+    except VmError as error:
+        services.emit(Warned(None, error.as_warning()))
+    return found
 
 
 def _unusable(
@@ -166,7 +172,8 @@ def _plan(services: Services, specs: Sequence[VmSpec], held: Held, planner: _Pla
 def _apply(
     services: Services, project: Project, specs: Sequence[VmSpec], held: Held, plan: Plan, options: UpOptions
 ) -> tuple[Outcome, ...]:
-    check_host(services, plan, held.instances.values())
+    for warning in check_host(services, plan, held.instances.values(), project):
+        services.emit(warning)
     there = vms(services, held.instances)
     how = RunOptions(project=project, stop_timeout_s=options.stop_timeout_s, wait_timeout_s=options.timeout_s)
     work = lambda vm: Run(services, vm, there.get(vm), how).apply(plan.of(vm))  # noqa: E731

@@ -33,10 +33,12 @@ def plan(
     show_plan(file, selected(names, name), UpOptions(provision=not no_provision), json=json)
 
 
-def show_plan(file: Path | None, names: Sequence[str], options: UpOptions, *, json: bool) -> None:
-    """Print the plan, as a table or as one document."""
+def show_plan(
+    file: Path | None, names: Sequence[str], options: UpOptions, *, json: bool, accel: str | None = None
+) -> None:
+    """Print the plan, as a table or as one document. accel: with what the VMs would be started, else the environment says it."""
     try:
-        with manager() as vms:
+        with manager(accelerator=current.accelerator(accel)) as vms:
             project = load_project(vms, file, warn=True)
             plan = vms.plan(project, names, options)
     except VmError as error:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vm_manager.app.fleet import Outcome
     from vm_manager.diagnostics.model import Diagnostic
     from vm_manager.domain.events import Event, EventSink
+    from vm_manager.domain.spec import Accelerator
     from vm_manager.vmfile.load import Project
 
 
@@ -78,13 +79,15 @@ def selected(names: Sequence[str] | None, options: Sequence[str] | None) -> list
 
 
 @contextmanager
-def manager(max_image_bytes: int | None = None) -> Iterator[Manager]:
-    """A manager whose events are drawn while the block runs."""
+def manager(max_image_bytes: int | None = None, *, accelerator: Accelerator | None = None) -> Iterator[Manager]:
+    """A manager whose events are drawn while the block runs. accelerator: of the machines that would be started."""
     from vm_manager.ui.display import display_for
 
     with (
         display_for(current.terminal) as display,
-        Manager(backend=current.backend_name, emit=display, max_image_bytes=max_image_bytes) as vms,
+        Manager(
+            backend=current.backend_name, emit=display, accelerator=accelerator, max_image_bytes=max_image_bytes
+        ) as vms,
     ):
         yield vms
 

@@ -68,7 +68,7 @@ def up(
         provision=not no_provision, wait=WaitFor(wait), adopting=adopt, parallel=parallel, timeout_s=timeout
     )
     if dry_run:
-        show_plan(file, selected(names, name), options, json=json)
+        show_plan(file, selected(names, name), options, json=json, accel=accel)
         return
     with work(json=json, starts=True, accel=accel) as command:
         project = load_project(command.vms, file, warn=True)

@@ -289,8 +289,8 @@ def create_overlay(overlay: Path, base: Path, size_bytes: int | None, base_forma
     if size_bytes is not None and size_bytes < info.virtual_size_bytes:
         least = -(-info.virtual_size_bytes // 1024**3)
         raise OverlayCreationFailed(
-            "a disk of {size} bytes is smaller than its image, which has {least} bytes",
-            {"size": size_bytes, "least": info.virtual_size_bytes},
+            "a disk of {size} GiB is smaller than its image, which has {least} GiB",
+            {"size": f"{size_bytes / 1024**3:.3g}", "least": f"{info.virtual_size_bytes / 1024**3:.3g}"},
             help=(f"write at least `disk {least}` in the VMFile, or leave it out: an image cannot be shrunk",),
         )
     # -u: the base is not opened.

@@ -155,7 +155,6 @@ for _verb in ("ssh", "provision", "migrate"):
         **dict.fromkeys(("suspended", "saved", "io-error"), "[vmctl resume web]"),
         "panicked": "[vmctl restart web]",
         "held": "[vmctl status web]",
-        "held": "[vmctl status web]",
     }
 
 

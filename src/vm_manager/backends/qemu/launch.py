@@ -240,7 +240,8 @@ def _until_it_answers(
             except VmError as error:
                 if not error.diagnostic.retryable:
                     if _ends(child):
-                        raise _spawn_failed(record.spec, files, child) from error
+                        # It is silent because it has ended.
+                        raise _spawn_failed(record.spec, files, child) from None
                     raise
         deadline.pause(_POLL_S)
     raise _spawn_failed(record.spec, files, child)
@@ -264,13 +265,19 @@ def _ask_for_port(record: InstanceRecord, files: QemuFiles) -> int | None:
 
 def _spawn_failed(spec: VmSpec, files: QemuFiles, child: subprocess.Popen[bytes]) -> QemuSpawnFailed:
     status = child.poll()
-    found = probe_start(spec, files)
+    qemu, log = require_qemu(), qemu_log(files)
+    found = probe_start(spec, files, qemu)
     return QemuSpawnFailed(
         "QEMU {how} before its monitor answered",
         {"how": describe_status(status) if status is not None else "was too slow", "status": status or 0},
-        help=found.help or (f"its own message is quoted above; the full log is {files.qemu_log}",),
-        evidence=(*qemu_log(files), found.evidence),
+        help=found.help
+        or (_where_it_says_why(files) if log else f"it wrote no message: see whether `{qemu} --version` runs",),
+        evidence=(*log, found.evidence),
     )
+
+
+def _where_it_says_why(files: QemuFiles) -> str:
+    return f"its own message is quoted above; the full log is {files.qemu_log}"
 
 
 def _free_or_any(preferred: int | None) -> int:

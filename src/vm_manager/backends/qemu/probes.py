@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vm_manager.backends.qemu.confinement import probe_sandbox
 from vm_manager.diagnostics.errors import VmError
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import free_space_help
 from vm_manager.domain.instance import SandboxKind
+from vm_manager.domain.names import closest
 from vm_manager.domain.spec import VmSpec
 from vm_manager.host.disk_space import free_bytes
 from vm_manager.host.image_header import QCOW2
@@ -25,6 +28,8 @@ _TIMEOUT_S = 10
 # QEMU alone has some 40 files open, and 2 GiB of addresses; the emulator's buffer is another GiB at the most.
 _LEAST_FILES, _ENOUGH_FILES = 128, 1024
 _OWN_MEMORY_BYTES = 3 * 1024 * _MIB
+# Debian 12's: vmctl is tested with no older one.
+_OLDEST = (7, 2)
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,11 @@ class Findings:
     help: tuple[str, ...]
 
 
-def probe_start(spec: VmSpec, files: InstanceFiles) -> Findings:
-    """Look at what a QEMU needs to start: memory, space, and the disk to itself. Never fails."""
+def probe_start(spec: VmSpec, files: InstanceFiles, qemu: Path) -> Findings:
+    """Look at what a QEMU needs to start: that it runs at all, memory, space, and the disk to itself. Never fails."""
     lines: list[str] = []
     help: list[str] = []
+    _probe_program(spec, qemu, lines, help)
     available_mib = _available_memory_mib()
     if available_mib is not None:
         lines.append(f"memory: the guest gets {spec.memory_mib} MiB, {available_mib} MiB are available")
@@ -64,6 +70,37 @@ def probe_start(spec: VmSpec, files: InstanceFiles) -> Findings:
             f"sandbox: {confined.sandbox}: QEMU may open the VM's disk, logs and image; VMCTL_SANDBOX=off turns it off"
         )
     return Findings(Evidence("probe", "this host", tuple(lines)), tuple(help))
+
+
+def _probe_program(spec: VmSpec, qemu: Path, lines: list[str], help: list[str]) -> None:
+    version = _version(qemu)
+    lines.append(f"QEMU: {'.'.join(map(str, version)) if version else f'`{qemu} --version` does not say'}")
+    if version is None:
+        help.append(f"reinstall QEMU, or take a broken one out of PATH: `{qemu} --version` fails, too")
+    elif version < _OLDEST:
+        help.append(f"install QEMU {'.'.join(map(str, _OLDEST))} or newer: vmctl is not made for older ones")
+    models = _cpu_models(qemu) if spec.cpu and version else ()
+    if models and spec.cpu and spec.cpu.split(",")[0] not in models:
+        near = closest(spec.cpu, models)
+        meant = f"did you mean `{near}`? " if near else ""
+        help.append(f"{meant}`{qemu.name} -cpu help` lists the models that this QEMU has: `cpu` in the VMFile")
+
+
+def _version(qemu: Path) -> tuple[int, int] | None:
+    found = re.search(r"version (\d+)\.(\d+)", _said(qemu, "--version"))
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _cpu_models(qemu: Path) -> tuple[str, ...]:
+    # `x86 486                   (alias configured by machine type)`, and `host` among them.
+    return tuple(re.findall(r"^\s*x86 (\S+)", _said(qemu, "-cpu", "help"), re.MULTILINE))
+
+
+def _said(qemu: Path, *options: str) -> str:
+    try:
+        return run([str(qemu), *options], timeout_s=_TIMEOUT_S, sandbox=probe_sandbox()).stdout
+    except (VmError, ProcessFailed, OSError):
+        return ""
 
 
 def _available_memory_mib() -> int | None:

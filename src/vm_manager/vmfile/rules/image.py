@@ -7,7 +7,10 @@ import ipaddress
 from vm_manager.domain.oci_reference import NotAReference, is_oci, parse_reference
 from vm_manager.vmfile.blocks import Block
 from vm_manager.vmfile.forms import SCHEMES, host_of, scheme_of
+from vm_manager.vmfile.paths import absolute
 from vm_manager.vmfile.rules.setting import Setting
+
+_GIB = 1024**3
 
 
 def _known_scheme(vm: Block, setting: Setting) -> None:
@@ -53,4 +56,20 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-IMAGE_RULES = (_known_scheme, _whole_reference, _plain_http_has_checksum)
+def _fits_the_disk(vm: Block, setting: Setting) -> None:
+    """Only a warning: a VM that exists has its disk already."""
+    image, disk = vm.get("image", str), vm.get("disk", int)
+    if not (image and disk and setting.platform):
+        return
+    try:
+        least = setting.platform.disk_bytes(absolute(image.value, setting.directory))
+    except RuntimeError:
+        return  # the home directory of nobody, which is told with the image
+    if least and disk.value < least:
+        setting.problems.warn(
+            disk.span, f"a disk smaller than its image, which has {least / _GIB:.3g} GiB", "too small to create the VM",
+            f"write at least `disk {-(-least // _GIB)}`, or leave it out: an image cannot be shrunk",
+        )  # fmt: skip
+
+
+IMAGE_RULES = (_known_scheme, _whole_reference, _plain_http_has_checksum, _fits_the_disk)
