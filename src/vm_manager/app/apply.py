@@ -18,7 +18,7 @@ from vm_manager.app.steps import step
 from vm_manager.diagnostics.errors import CloudInitFailed, GuestError, KvmUnusable, SshError, VmError
 from vm_manager.diagnostics.model import Label
 from vm_manager.domain.deadline import STOP_TIMEOUT_S, Deadline
-from vm_manager.domain.events import Warned
+from vm_manager.domain.events import Noticed, Warned
 from vm_manager.domain.instance import CREATED_BY_HAND, BaseImage, Instance, InstanceRecord
 from vm_manager.domain.machine import Remnant
 from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
@@ -212,6 +212,7 @@ class Run:
         services, vm = self._services, self._vm
         with step(services, vm.name, "start", "starting", "started") as current:
             base = self._base()
+            self._mend_seed()
             # Once more: the command that created the VM may have been killed before it did so.
             vm.machine.placed()
             # Before the machine runs: should we die in between, a fresh boot must not pass for a ready guest.
@@ -228,6 +229,12 @@ class Run:
         base = require_base(self._services, self._vm.record, accept=self._options.accept_base)
         self._digest = begin_digest(self._services, base)
         return base
+
+    def _mend_seed(self) -> None:
+        from vm_manager.app.seed import restore_seed
+
+        if restore_seed(self._vm.record, self._vm.files):
+            self._services.emit(Noticed(self._name, "its cloud-init seed was missing: made again, as it was"))
 
     def _power_on(self, spec: VmSpec) -> None:
         """spec: as the machine is started this time, which is not written down."""
@@ -273,6 +280,7 @@ class Run:
         services, vm = self._services, self._vm
         with step(services, vm.name, "resume", "restoring from disk", "restored") as current:
             record = replace(vm.record, base_image=self._base())
+            self._mend_seed()
             with suppress(VmError):
                 record_begun(vm.files.journal, "restore")
             data = services.machine(record).saved_state().restore(services.cancel, services.emit)

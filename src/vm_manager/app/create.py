@@ -10,19 +10,17 @@ from pathlib import Path
 
 from vm_manager.app.inputs import digests
 from vm_manager.app.progress import download_progress
+from vm_manager.app.seed import make_seed
 from vm_manager.app.services import Services
-from vm_manager.diagnostics.errors import IoFailed
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.image import SizeLimits
 from vm_manager.domain.instance import BaseImage, InstanceRecord
 from vm_manager.domain.spec import VmSpec
-from vm_manager.guest.openssh import known_hosts_text
 from vm_manager.host.regular_file import require_image_file
 from vm_manager.images.accept import require_acceptable
 from vm_manager.images.cache import Found, ImageCache
 from vm_manager.state.files import write_private
 from vm_manager.state.layout import InstanceFiles
-from vm_manager.vmfile.input_files import KEY_BYTES, USER_DATA_BYTES, UnfitFile, read_input
 
 
 def fetch_image(services: Services, spec: VmSpec) -> Found:
@@ -73,7 +71,7 @@ def _create(services: Services, spec: VmSpec, origin: str, staging: Path) -> Ins
     # First of all, so that whoever looks meanwhile sees what is being made.
     services.store.write_new(record, staging)
     if spec.has_seed:
-        _write_seed(spec, files, record.instance_id)
+        make_seed(spec, files, record.instance_id)
     else:
         # No key is pinned: whoever comes to log in all the same has to trust the first one that is shown.
         with os_errors(files.home):
@@ -102,49 +100,3 @@ def _base_image(services: Services, spec: VmSpec) -> BaseImage:
         inode=status.st_ino,
         ctime_ns=status.st_ctime_ns,
     )
-
-
-def _write_seed(spec: VmSpec, files: InstanceFiles, instance_id: str) -> None:
-    from vm_manager.guest.cloud_init import seed_documents
-    from vm_manager.guest.keys import generate_key_pair
-    from vm_manager.guest.seed_iso import write_seed
-    from vm_manager.vmfile.user_data import host_keys_of
-
-    host = generate_key_pair(spec.name)
-    identity = (host.private, host.public)
-    named = spec.cloud_init
-    user_data = _read(named.user_data, USER_DATA_BYTES) if named and named.user_data else None
-    documents = seed_documents(
-        spec,
-        instance_id=instance_id,
-        host_key=identity,
-        login_key=_login_key(spec, files) if user_data is None else "",
-        user_data=user_data,
-        network_config=_read(named.network_config, USER_DATA_BYTES) if named and named.network_config else None,
-    )
-    write_seed(files.seed, documents.files())
-    pinned = host_keys_of(user_data) or (host.public,)
-    with os_errors(files.home):
-        write_private(files.host_key, host.private.encode())
-        write_private(files.known_hosts, known_hosts_text(spec.name, pinned).encode())
-
-
-def _login_key(spec: VmSpec, files: InstanceFiles) -> str:
-    """The public key that may log in: the one that is named, else a new one."""
-    from vm_manager.guest.keys import generate_key_pair
-
-    if spec.cloud_init and spec.cloud_init.ssh_key:
-        return _read(spec.cloud_init.ssh_key, KEY_BYTES).decode(errors="replace").strip()
-    pair = generate_key_pair(f"vmctl-{spec.name}")
-    with os_errors(files.home):
-        write_private(files.user_key, pair.private.encode())
-        write_private(files.user_key.with_suffix(".pub"), f"{pair.public}\n".encode())
-    return pair.public
-
-
-def _read(path: str, most_bytes: int) -> bytes:
-    try:
-        with os_errors(path):
-            return read_input(Path(path), most_bytes)
-    except UnfitFile as error:
-        raise IoFailed("{path} {problem}", {"path": path, "problem": error.problem}) from None

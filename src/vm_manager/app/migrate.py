@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -58,10 +59,12 @@ def data_directory(to: str) -> Path:
         )
     path = Path(unquote(url.path) if url.scheme else to)
     if not path.is_dir():
+        there = path.exists()
+        make = f"create it first: `mkdir -p -m 700 {shlex.quote(str(path))}`"
         raise Usage(
-            "no such directory: {path}",
+            "{path} is not a directory" if there else "no such directory: {path}",
             {"path": str(path)},
-            help=(f"create it first: `mkdir -m 700 '{path}'`",),
+            help=("give another data directory of this host" if there else make,),
         )
     return path.resolve()
 

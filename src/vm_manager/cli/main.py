@@ -140,10 +140,12 @@ def _fail(error: VmError) -> int:
 
 
 def _usage(error: typer.TyperException) -> Usage:
-    text = " ".join(error.format_message().split()).rstrip(".")
+    near = getattr(error, "possibilities", None) or ()  # of an option that does not exist
+    text = " ".join((error.message if near else error.format_message()).split()).rstrip(".")
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "vmctl"
-    return Usage("{problem}", {"problem": text[:1].lower() + text[1:]}, help=(f"run `{command} --help`",))
+    meant = (f"did you mean `{near[0]}`?",) if near else ()
+    return Usage("{problem}", {"problem": text[:1].lower() + text[1:]}, help=(*meant, f"run `{command} --help`"))
 
 
 def _bug(error: BaseException) -> int:

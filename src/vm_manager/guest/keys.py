@@ -6,7 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_ssh_private_key,
+)
 
 from vm_manager.diagnostics.errors import KeygenFailed
 
@@ -32,3 +38,11 @@ def generate_key_pair(comment: str, generate: Callable[[], Ed25519PrivateKey] = 
     except Exception as error:  # the backend of cryptography raises what OpenSSL does; every reason is an internal one
         raise KeygenFailed("no key pair could be generated for {comment}", {"comment": comment}) from error
     return KeyPair(private.decode(), f"{public.decode()} {comment}")
+
+
+def load_key_pair(private: str, comment: str) -> KeyPair:
+    """The pair of a private key without passphrase. Raises: `ValueError` for what is none."""
+    public = (
+        load_ssh_private_key(private.encode(), None).public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    )
+    return KeyPair(private, f"{public.decode()} {comment}")

@@ -63,12 +63,27 @@ def _held(descriptor: int, name: str, doing: str) -> StateLocked:
     if found is None:
         return StateLocked(f"another command {doing}", {"name": name}, subject=subject, retryable=True)
     pid, command = found
+    if _is_stopped(pid):
+        return StateLocked(
+            f"`{{command}}` (pid {{pid}}) {doing}, and is stopped",
+            {"command": command, "pid": pid, "name": name},
+            help=(f"let it go on: `kill -CONT {pid}`; or end it: `kill {pid}; kill -CONT {pid}`",),
+            subject=subject,
+        )
     return StateLocked(
         f"`{{command}}` (pid {{pid}}) {doing}",
         {"command": command, "pid": pid, "name": name},
         subject=subject,
         retryable=True,
     )
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a process was stopped by a signal, such as that of Ctrl-Z. Source: proc(5), `/proc/PID/stat`."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] == "T"
+    except (OSError, IndexError):
+        return False
 
 
 def holder(directory: Path, name: str) -> tuple[int, str] | None:

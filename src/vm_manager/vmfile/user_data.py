@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import email
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from email.message import Message
 from itertools import pairwise
 
 import yaml
@@ -20,9 +23,12 @@ _OTHER_HEADERS = (
     "#!", "#include", "#cloud-boothook", "#part-handler", "## template: jinja", "#cloud-config-archive",
     "#cloud-config-jsonp", "#upstart-job", "content-type:", "mime-version:",
 )  # fmt: skip
+_MIME_HEADERS = ("content-type:", "mime-version:")
 # What a parser may quote: a character, and its names of tokens such as '<block end>'.
 _QUOTED = re.compile(r"'(?!<[a-z ]+>')[^']{2,}'|\"[^\"]{2,}\"")
 _CHARACTER = re.compile(r"[^\s]")
+_NOT_A_LINE_END = re.compile(r"[^\n]")
+_CLOUD_CONFIG_TYPE = "text/cloud-config"
 _MOST_SAID = 100
 _MOST_KEYS = 20
 _GZIP = b"\x1f\x8b"
@@ -55,9 +61,43 @@ def check_user_data(content: bytes, name: str) -> list[Flaw]:
     if text is None:
         return []
     head = text.lstrip().lower()
+    if head.startswith(_MIME_HEADERS):
+        return _check_parts(text, name)
     if not head.startswith(_CLOUD_CONFIG) or head.startswith(_OTHER_HEADERS):
         return [] if head.startswith(_OTHER_HEADERS) else [_no_header(text, name)]
     return _check_yaml(text, name) or _unknown_keys(text, name)
+
+
+def _check_parts(text: str, name: str) -> list[Flaw]:
+    """What is wrong with a message of several parts: the first of its cloud-configs that is, at its place in the file."""
+    message = email.message_from_string(text)
+    if not message.is_multipart():
+        help = 'name the boundary that its parts have: Content-Type: multipart/mixed; boundary="…"'
+        return [Flaw(problem="is a MIME message without parts, and would be ignored", help=help, warning=True)]
+    parts = [part for part in message.walk() if not part.is_multipart()]
+    begins = 0
+    for number, part in enumerate(parts, 1):
+        content = str(part.get_payload())
+        at = text.find(content, begins)
+        begins = at + len(content) if at >= 0 else begins
+        flaws = _check_part(part, content, "" if at < 0 else text[:at], name)
+        if flaws:
+            return [replace(flaw, problem=f"{flaw.problem} (in part {number} of {len(parts)})") for flaw in flaws]
+    return []
+
+
+def _check_part(part: Message, content: str, before: str, name: str) -> list[Flaw]:
+    """before: the file up to the part; empty where the part is encoded, so that its lines are not those of the file."""
+    if part.get("Content-Transfer-Encoding", "").lower() in ("base64", "quoted-printable"):
+        payload = part.get_payload(decode=True)
+        content, before = payload.decode(errors="replace") if isinstance(payload, bytes) else "", ""
+    if not content.lstrip().lower().startswith(_CLOUD_CONFIG) and part.get_content_type() != _CLOUD_CONFIG_TYPE:
+        return []
+    if not (_check_yaml(content, name) or _unknown_keys(content, name)):
+        return []
+    # Blank in front of it, what is wrong stands in the line of the file.
+    whole = _NOT_A_LINE_END.sub(" ", before) + content
+    return _check_yaml(whole, name) or _unknown_keys(whole, name)
 
 
 def check_network_config(content: bytes, name: str) -> list[Flaw]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vm_manager.backends.qemu.boot_probe import ProbeResult, boot_probe
 from vm_manager.backends.qemu.kvm_device import device_finding, is_held
-from vm_manager.backends.qemu.verdicts import Verdict, key, recall, remember
+from vm_manager.backends.qemu.verdicts import Verdict, alone, key, recall, remember
 from vm_manager.diagnostics.errors import KvmUnusable
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.spec import Accelerator
@@ -81,18 +81,22 @@ def kvm_finding(cpu: str | None, qemu: Path, believe: Believe = Believe.ANY) -> 
         return finding
     try:
         about = key(qemu, cpu or "host")
-        with _probing:
+        with _probing, alone():
             known = recall(about)
             if known is not None and (believe is Believe.ANY or (believe is Believe.SUCCESS and known.boots)):
                 verdict = known
             else:
                 verdict = _verdict(boot_probe(qemu, "kvm", cpu or "host"))
-                # What a guest has shown outranks the probe.
-                if known is None or not (known.guest and verdict.boots):
+                if known is None or not _outranks(known, verdict):
                     remember(about, verdict)
     except OSError as error:
         return _unusable(Verdict(False, "could not test KVM", (str(error),)))
     return None if verdict.boots else _unusable(verdict)
+
+
+def _outranks(known: Verdict, found: Verdict) -> bool:
+    """What a guest has shown outranks the probe, and a probe that has succeeded one that was given up."""
+    return (bool(known.guest) and found.boots) or (known.boots and found.lasts_s is not None)
 
 
 def distrust(cpu: str | None, qemu: Path, vm: str, lines: Sequence[str]) -> None:

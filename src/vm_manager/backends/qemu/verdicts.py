@@ -5,10 +5,13 @@ A verdict holds for one boot of this host, one QEMU, one CPU model, one device, 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,13 +23,16 @@ from vm_manager.domain.bounded_json import Unreadable, parse
 from vm_manager.domain.owners import read_own, require_own_place
 from vm_manager.host.paths import cache_home
 from vm_manager.host.sandbox import confinement
-from vm_manager.state.files import make_dir, write_atomically
+from vm_manager.state.files import make_dir, private, write_atomically
 
 _log = logging.getLogger(__name__)
 
 _SCHEMA = 3
 _READ_BYTES = 256 * 1024
 _REMEMBERED = 32
+# A probe ends within ten.
+_FINDING_OUT_S = 15.0
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,35 @@ def key(qemu: Path, cpu: str, device: Path = KVM_DEVICE) -> str:
             confinement().sandbox,
         ]
     )
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait for other processes that find out, as long as that takes: many that do so at once would be too slow to tell anything.
+
+    Where the cache cannot be written nobody waits.
+    """
+    try:
+        require_own_place(cache_home(), "XDG_CACHE_HOME")
+        make_dir(cache_home())
+        descriptor = private(str(cache_home() / "accelerator.lock"), os.O_RDWR | os.O_CREAT)
+    except (VmError, OSError):
+        yield
+        return
+    try:
+        _wait(descriptor, time.monotonic() + _FINDING_OUT_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait(descriptor: int, ends: float) -> None:
+    """Take the lock; without it where whoever holds it does not end."""
+    while time.monotonic() < ends:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_POLL_S)
 
 
 def recall(about: str) -> Verdict | None:
