@@ -220,3 +220,19 @@ def test_ssh_without_openssh(running: Vmctl, gallery: Gallery, tmp_path: Path) -
     )
     gallery.by_hand("install")
     gallery.works(running("ssh", "tiny", "--", "true"))
+
+
+def test_kvm_that_does_not_answer_in_time(blank: Vmctl, gallery: Gallery, tmp_path: Path) -> None:
+    """`--accel kvm`, and KVM hangs, or the host is too busy to tell"""
+    host = on_host(blank, tmp_path, "hangs")
+    gallery.shows(
+        host("up", "--accel", "kvm", status=None),
+        "vm_manager::host::kvm_unusable",
+        place=None,
+        says=("did not boot a guest in time", "did not finish in", "if this host was only busy, try again"),
+        never=("does not boot guests on this host",),
+    )
+    gallery.by_hand("if this host was only busy, try again")
+    stand_in = tmp_path / "tools" / "qemu-system-x86_64"
+    stand_in.write_text(stand_in.read_text().replace("'KVM_HOST': 'hangs'", "'KVM_HOST': 'works'"))
+    gallery.works(host("up", "--accel", "kvm"))

@@ -6,6 +6,7 @@ The hosts are simulated, so that all of them are met on each: see `kvm_hosts`.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TinyGuest
-from driver import BLANK, Result, Vmctl, blank_disk, qemu_processes, wait_for
+from driver import BLANK, Result, Vmctl, blank_disk, ended, qemu_processes, wait_for
 from kvm_hosts import on_host
 from proofs import prove
 
@@ -29,7 +30,10 @@ _REFUSED = {
     "absent": ("this host has no /dev/kvm", ""),
     "forbidden": ("/dev/kvm may not be opened", "open: Permission denied"),
     "aborts": ("KVM does not boot guests on this host: it failed at starting a boot sector", "SIGABRT"),
-    "hangs": ("KVM does not boot guests on this host: it failed at starting a boot sector", "did not finish in 3 s"),
+    "hangs": (
+        "KVM did not boot a guest in time: it hangs, or this host is busy, at starting a boot sector",
+        "did not finish in 3 s",
+    ),
     "half": (
         "KVM does not boot guests on this host: it failed at executing cmpxchg16b",
         "KVM internal error. Suberror: 1",
@@ -103,6 +107,27 @@ def test_kvm_that_boots_the_probe_is_used(auto: Vmctl, tmp_path: Path) -> None:
     assert vm["accelerator"] == {"name": "kvm", "reason": "KVM boots guests on this host"}
     host("restart", "blank", "--timeout", "0")
     assert _tried(tmp_path) == ["probe", "start", "start"]
+
+
+def test_many_commands_at_once_try_kvm_once(auto: Vmctl, tmp_path: Path) -> None:
+    host = on_host(auto, tmp_path, "works")
+    commands = [host.start("plan") for _ in range(8)]
+    assert [_UNUSABLE in ended(command).stderr for command in commands] == [False] * 8
+    assert _tried(tmp_path) == ["probe"]
+
+
+def test_a_try_that_was_given_up_does_not_outlive_one_that_succeeds(auto: Vmctl, tmp_path: Path) -> None:
+    host = on_host(auto, tmp_path, "hangs")
+    assert "hangs, or this host is busy" in host("up").stderr
+    host("down", "--timeout", "0")
+    stand_in = tmp_path / "tools" / "qemu-system-x86_64"
+    text, status = stand_in.read_text(), stand_in.stat()
+    stand_in.write_text(text.replace("'KVM_HOST': 'hangs'", "'KVM_HOST': 'works'"))
+    os.utime(stand_in, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert _UNUSABLE not in host("up", "--accel", "kvm").stderr
+    host("down", "--timeout", "0")
+    assert _UNUSABLE not in host("up").stderr
+    assert _runs_under(host, "kvm")
 
 
 def test_kvm_that_goes_away_between_the_probe_and_the_start(auto: Vmctl, tmp_path: Path) -> None:

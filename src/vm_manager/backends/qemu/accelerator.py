@@ -22,6 +22,9 @@ from vm_manager.domain.spec import Accelerator
 _TITLE = "a test boot under KVM"
 # Of a probe that was given up, or in which nothing was executed: on a host that is busy, or out of memory, that says little.
 _UNCERTAIN_S = 600.0
+_UNCERTAIN_HELP = (
+    "if this host was only busy, try again: KVM is tried anew after ten minutes, and at once with `--accel kvm`"
+)
 # An image that boots under TCG only shall not take KVM away from all others for ever.
 _DISTRUST_S = 24 * 3600.0
 # Several VMs are started at a time: the first one finds out, the others wait for it.
@@ -114,7 +117,10 @@ def _verdict(found: ProbeResult) -> Verdict:
     if not found.reached and is_held():
         message = "another hypervisor, such as VirtualBox or VMware, is using this host's virtualization"
         return Verdict(False, message, lasts_s=_UNCERTAIN_S)
-    message = f"KVM does not boot guests on this host: it failed at {found.failed_step}"
+    if found.timed_out:
+        message = f"KVM did not boot a guest in time: it hangs, or this host is busy, at {found.failed_step}"
+    else:
+        message = f"KVM does not boot guests on this host: it failed at {found.failed_step}"
     certain = bool(found.reached) and not found.timed_out
     lines = (f"QEMU {found.ended}", *found.said)
     return Verdict(False, message, lines, None if certain else _UNCERTAIN_S)
@@ -124,6 +130,7 @@ def _unusable(verdict: Verdict) -> KvmUnusable:
     return KvmUnusable(
         "{finding}",
         {"finding": verdict.message},
+        help=(*((_UNCERTAIN_HELP,) if verdict.lasts_s == _UNCERTAIN_S else ()), KvmUnusable.entry.help),
         notes=(
             "inside a virtual machine, KVM often works only partly: try a physical host or another type of cloud instance",
         ),
