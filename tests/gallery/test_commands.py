@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pycdlib
 
-from driver import BLANK, Vmctl, ended, is_locked, qemu_processes, wait_for
+from driver import BLANK, VMCTL, Vmctl, ended, is_locked, qemu_processes, wait_for
 from first_screen import Gallery
 
 _USAGE = "vmctl::usage"
@@ -332,3 +333,26 @@ def test_a_seed_that_was_deleted_and_cannot_be_made_again(blank: Vmctl, gallery:
     gallery.by_hand("put back that file as it was")
     blank.write(good, "seed.mime")
     gallery.works(blank("up", "--wait", "none"))
+
+
+def test_a_second_console(blank: Vmctl, gallery: Gallery) -> None:
+    """`vmctl console`, and somebody is at that console already"""
+    blank("up")
+    lock = blank.data / "vmctl" / "locks" / "console" / "blank.lock"
+    with subprocess.Popen(
+        [str(VMCTL), "console", "blank"],
+        cwd=blank.directory,
+        env=blank.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as first:
+        wait_for(lambda: is_locked(lock), "the console")
+        gallery.shows(
+            blank("console", "blank", status=None),
+            "vm_manager::state::locked",
+            place=None,
+            says=("`vmctl console blank`", f"pid {first.pid}"),
+        )
+        gallery.by_hand("wait for the other command to finish")
+    gallery.works(blank("console", "blank"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from boot_sectors import writing_disk
-from driver import BLANK, Result, Vmctl, qemu_processes, small_file_system, wait_for
+from driver import BLANK, Result, Vmctl, ended, qemu_processes, small_file_system, wait_for
 from first_screen import Gallery
 
 _SILENT = "vm_manager::qemu::qmp_connect_failed"
@@ -301,3 +301,46 @@ def test_suspend_to_disk_without_the_space(blank: Vmctl, gallery: Gallery, tmp_p
         (data / "fill").unlink()
         gallery.works(small("suspend", "--to-disk", "blank"))
         small.destroy_all()
+
+
+# Killed
+
+
+def test_a_qemu_that_is_killed_while_a_command_waits(blank: Vmctl, gallery: Gallery) -> None:
+    """QEMU is killed by SIGKILL while `vmctl up` waits for the guest"""
+    blank.write(BLANK.replace("memory 32", 'memory 32\n    ssh { user "root"; }'))
+    command = blank.start("up")
+    wait_for(lambda: (blank.home("blank") / "events.log").exists() and bool(qemu_processes(blank.data)), "QEMU")
+    wait_for(lambda: '"outcome": "ok"' in _journal(blank) and '"start"' in _journal(blank), "the start")
+    os.kill(_qemu(blank), signal.SIGKILL)
+    gallery.shows(
+        ended(command),
+        "vm_manager::qemu::exited",
+        place=None,
+        says=("QEMU was killed by SIGKILL at 20", "leaves no trace"),
+    )
+    gallery.fix(blank, "vmctl start blank")
+    gallery.works(blank("status", "blank"))
+    assert _state(blank) == "running"
+
+
+def _journal(vmctl: Vmctl) -> str:
+    return (vmctl.home("blank") / "journal.jsonl").read_text()
+
+
+def test_a_qemu_that_is_killed_while_nobody_looks(blank: Vmctl, gallery: Gallery) -> None:
+    """QEMU was killed by SIGKILL while no command was at work"""
+    blank("up")
+    os.kill(_qemu(blank), signal.SIGKILL)
+    wait_for(lambda: (blank.home("blank") / "end").read_text() != "", "the keeper to see it")
+    gallery.shows(
+        blank("status", "blank"),
+        None,
+        place=None,
+        says=("State:        stopped", "QEMU vanished at 20", "help: it was killed or crashed", "vmctl start blank"),
+        stream="stdout",
+    )
+    gallery.by_hand("`vmctl start blank` boots the VM again")
+    blank("start", "blank")
+    gallery.works(blank("status", "blank"))
+    assert _state(blank) == "running"
