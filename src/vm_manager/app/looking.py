@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from vm_manager.app.services import Services
 from vm_manager.app.strays import require
 from vm_manager.diagnostics.errors import InvalidState, StateCorrupt, VmError
 from vm_manager.domain.instance import Instance, InstanceRecord, LastFailure, Observation, VmState
 from vm_manager.domain.machine import Machine
-from vm_manager.planning.table import Verb, cell
 from vm_manager.state.journal import as_failure, is_end_explained, last_failure, record_incident
+
+if TYPE_CHECKING:
+    from vm_manager.planning.table import Verb
 
 
 def look(services: Services, name: str) -> Instance:
@@ -88,6 +91,8 @@ def require_possible(services: Services, instance: Instance, verb: Verb) -> None
 
     Raises: `vm::invalid_state`; where an error has stopped the machine, or its process does not answer, that.
     """
+    from vm_manager.planning.table import Verb, cell  # listing VMs does without
+
     if verb not in (Verb.STOP, Verb.RESTART):
         require_answering(services, instance)
     try:
