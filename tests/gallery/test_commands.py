@@ -127,7 +127,7 @@ def test_a_variable_with_an_accelerator_that_does_not_exist(blank: Vmctl, galler
 
 def test_a_variable_with_a_sandbox_that_does_not_exist(blank: Vmctl, gallery: Gallery) -> None:
     """`VMCTL_SANDBOX` has a wrong value"""
-    _with_variable(gallery, blank, "VMCTL_SANDBOX", "maybe", "or leave it out")
+    _with_variable(gallery, blank, "VMCTL_SANDBOX", "maybe", "or unset it")
 
 
 def test_a_variable_with_a_size_that_is_none(blank: Vmctl, gallery: Gallery) -> None:
@@ -195,7 +195,7 @@ def test_a_move_to_a_file(blank: Vmctl, gallery: Gallery, tmp_path: Path) -> Non
     blank("up")
     result = blank("migrate", "blank", "--to", str(blank.directory / "blank.qcow2"), status=None)
     gallery.shows(result, _USAGE, place=None, says=("is not a directory",), never=("mkdir",))
-    gallery.by_hand("give another data directory of this host")
+    gallery.by_hand("use another data directory on this host")
     target = tmp_path / "other" / "vmctl"
     target.mkdir(parents=True, mode=0o700)
     gallery.works(blank("migrate", "blank", "--to", str(target)))
@@ -207,7 +207,7 @@ def test_a_move_to_another_host(blank: Vmctl, gallery: Gallery, tmp_path: Path) 
     blank("up")
     result = blank("migrate", "blank", "--to", "ssh://other/srv/vmctl", status=None)
     gallery.shows(result, _USAGE, place=None, says=("is not a data directory on this host", "file:///"))
-    gallery.by_hand("give another data directory of this host")
+    gallery.by_hand("use another data directory on this host")
     target = tmp_path / "other" / "vmctl"
     target.mkdir(parents=True, mode=0o700)
     gallery.works(blank("migrate", "blank", "--to", f"file://{target}"))

@@ -64,7 +64,7 @@ def data_directory(to: str) -> Path:
         raise Usage(
             "{path} is not a directory" if there else "no such directory: {path}",
             {"path": str(path)},
-            help=("give another data directory of this host" if there else make,),
+            help=("use another data directory on this host" if there else make,),
         )
     return path.resolve()
 
