@@ -16,8 +16,10 @@ from vm_manager.cli.commands import commands, groups
 from vm_manager.cli.settings import EscapedError, VmctlGroup, current
 from vm_manager.diagnostics.errors import Interrupted, Usage, VmError
 from vm_manager.diagnostics.os_errors import of_the_host
+from vm_manager.domain.path_text import is_content, no_path
 from vm_manager.ui.terminal import OutputClosed
 
+_PATH_OPTIONS = frozenset({"--file", "--image", "--cloud-init", "--ssh-key", "--key"})
 _CLOSED_PIPE = 128 + signal.SIGPIPE
 
 
@@ -99,6 +101,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _status(argv: Sequence[str] | None) -> int:
     try:
+        _require_paths(sys.argv[1:] if argv is None else argv)
         result = app(args=argv, prog_name="vmctl", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except VmError as error:
@@ -117,6 +120,20 @@ def _status(argv: Sequence[str] | None) -> int:
         return _CLOSED_PIPE
     except Exception as error:
         return _bug(error)
+
+
+def _require_paths(argv: Sequence[str]) -> None:
+    """Refuse the content of a file where its path belongs, and quote nothing of it. Raises: `vmctl::usage`."""
+    own = argv[: argv.index("--")] if "--" in argv else argv
+    for number, word in enumerate(own):
+        option, given, value = word.partition("=")
+        value = value if given else own[number + 1] if number + 1 < len(own) else ""
+        if option in _PATH_OPTIONS and is_content(value):
+            raise Usage(
+                "`{option}` takes a path, not {what}",
+                {"option": option, "what": no_path(value) or ""},
+                help=(f"save it to a file, and give the path of that: `{option} PATH`",),
+            )
 
 
 def _read_error_format(argv: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.diagnostics.urls import secret_parts
 from vm_manager.domain.names import closest
+from vm_manager.domain.path_text import is_content
 from vm_manager.vmfile.grammar import Entry
 from vm_manager.vmfile.language import DOCUMENT, VM
 
@@ -49,6 +50,12 @@ _IN_TEXTS = re.compile(
     r"""|(?:passw(?:or)?d|secret|token|api_?key)\w{0,40}["']?[ ]?[=:][ ]?(?P<value>[^\s"&;]+)"""
 )
 _IN_COMMENTS = re.compile(r"(?i)\b(?:env|environment|export)\b(?P<rest>.+)")
+# Whole, whatever it is given for, and however its lines are parted.
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)", re.DOTALL
+)
+# Where a path belongs, and some write what is in the file instead.
+_PATHS = ("image", "ssh-key", "user-data", "network-config", "private-key", "script", "source")
 _ASSIGNED = re.compile(r'(?<![\w"])"?[^\W\d]\w{0,80}=(?P<value>.+)', re.DOTALL)
 
 # How people call what sets a variable, and what nobody else should read.
@@ -116,6 +123,7 @@ class _Finder:
     def run(self) -> None:
         """Pass over the whole text."""
         self.spans += (Span(*found.span("hidden")) for found in _ENV_ANYWHERE.finditer(self.text))
+        self.spans += (Span(*found.span()) for found in _PRIVATE_KEY.finditer(self.text))
         for url in _URL.finditer(self.text):
             at = url.start("rest")
             self.spans += (Span(at + start, at + end) for start, end in secret_parts(url["rest"]))
@@ -182,11 +190,17 @@ class _Finder:
             self._node = self._named(self.text[start:end].strip('#"'), start, end)
         elif _BEFORE_EQUALS.match(self.text, end) and not node.at_value:
             node.key = self.text[start:end].strip('"')
+        elif node.key in _PATHS and is_content(self._value(start, end)):
+            self.spans.append(Span(start, end if token["closed"] else self._closing_on_later_line(token, end)))
         elif self._shows(node, start, end):
             self._hide_in(_IN_TEXTS, start, end)
         else:
             self.spans.append(Span(start, end if token["closed"] else self._closing_on_later_line(token, end)))
         return end
+
+    def _value(self, start: int, end: int) -> str:
+        """What a string means, near enough to see whether it is a path."""
+        return self.text[start:end].strip('#"').replace("\\n", "\n")
 
     def _end(self, token: re.Match[str]) -> int:
         """The end of a string of any kind, or of the line when it has none."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vm_manager.domain.path_text import no_path
 from vm_manager.vmfile.blocks import Block, Located
 from vm_manager.vmfile.flaws import Flaw
 from vm_manager.vmfile.input_files import (
@@ -47,7 +48,7 @@ def _script(content: bytes, name: str) -> list[Flaw]:
 
 @dataclass(frozen=True)
 class FileRule:
-    """The entry `name` of the blocks `block` (empty: the vm) names a file; what: as messages call it.
+    """The entry `name` of the blocks `block` (empty: the vm) names a file; what: as messages call it; example: of its path.
 
     check: finds what is wrong with its content; most_bytes: how large that may be. file, directory: whether it may be one.
     """
@@ -55,6 +56,7 @@ class FileRule:
     block: str
     name: str
     what: str
+    example: str
     check: Callable[[bytes, str], list[Flaw]] | None = None
     most_bytes: int = USER_DATA_BYTES
     file: bool = True
@@ -66,7 +68,9 @@ class FileRule:
             return  # what is wrong with further files would not be told
         for block in vm.all(self.block) if self.block else (vm,):
             found = block.get(self.name, str) if self.name != self.block else _first(block)
-            if found:
+            if found and (what := no_path(found.value)):
+                _report_text(setting, self, found, what)
+            elif found:
                 for flaw, path in self._flaws(found.value, setting):
                     _report(setting, self.what, found, flaw, path)
 
@@ -128,6 +132,17 @@ def _first(block: Block) -> Located[str] | None:
     return Located(value.value, value.span) if value and isinstance(value.value, str) else None
 
 
+def _report_text(setting: Setting, rule: FileRule, found: Located[str], what: str) -> None:
+    """Nothing of what was written is quoted: it may be secret."""
+    if what != "a URL":
+        help = f'save it to a file, and write its path: {rule.name} "{rule.example}"'
+    elif rule.name == "image":
+        help = 'to download an image, write: image-url "https://…"'
+    else:
+        help = f'download it, and write its path: {rule.name} "{rule.example}"'
+    setting.problems.add(found.span, f"`{rule.name}` takes a path, not {what}", "a path belongs here", help)
+
+
 def _report(setting: Setting, what: str, found: Located[str], flaw: Flaw, path: Path) -> None:
     note = setting.problems.warn if flaw.warning else setting.problems.add
     note(
@@ -138,12 +153,12 @@ def _report(setting: Setting, what: str, found: Located[str], flaw: Flaw, path: 
 
 
 FILE_RULES = (
-    FileRule("", "image", "the image"),
-    FileRule("mount", "mount", "the directory to mount", file=False, directory=True),
-    FileRule("cloud-init", "ssh-key", "the public key", check_public_key, KEY_BYTES),
-    FileRule("cloud-init", "user-data", "the user-data", _user_data),
-    FileRule("cloud-init", "network-config", "the network configuration", _network_config),
-    FileRule("ssh", "private-key", "the private key", check_private_key, KEY_BYTES),
-    FileRule("provision", "script", "the script", _script, SCRIPT_BYTES),
-    FileRule("provision", "source", "the source", directory=True),
+    FileRule("", "image", "the image", "disk.qcow2"),
+    FileRule("mount", "mount", "the directory to mount", "shared", file=False, directory=True),
+    FileRule("cloud-init", "ssh-key", "the public key", "~/.ssh/id_ed25519.pub", check_public_key, KEY_BYTES),
+    FileRule("cloud-init", "user-data", "the user-data", "user-data.yaml", _user_data),
+    FileRule("cloud-init", "network-config", "the network configuration", "network-config.yaml", _network_config),
+    FileRule("ssh", "private-key", "the private key", "~/.ssh/id_ed25519", check_private_key, KEY_BYTES),
+    FileRule("provision", "script", "the script", "setup.sh", _script, SCRIPT_BYTES),
+    FileRule("provision", "source", "the source", "files", directory=True),
 )
