@@ -9,12 +9,20 @@ from __future__ import annotations
 import os
 import shlex
 import stat
+from itertools import islice
 from pathlib import Path
 
-from vm_manager.diagnostics.errors import VmFileNotFound, VmFileUntrusted
+from vm_manager.diagnostics.errors import VmFileError, VmFileNotFound, VmFileParseFailed, VmFileUntrusted
+from vm_manager.domain.names import closest
 from vm_manager.domain.owners import is_trusted, others_may_write, user_name
 
 FILE_NAME = "VMFile.kdl"
+# What it is called by mistake, in lower case.
+_OTHER_NAMES = ("vmfile.kdl", "vmfile", "vmfile.kdl.txt", "vmfile.txt")
+_RENAME = "rename the directory, or pass a VMFile with `--file PATH`"
+_USE_A_FILE = "use a VMFile: a text file of at most 1 MiB"
+# A directory may have millions.
+_MOST_FILES = 1000
 
 
 def find(start: Path) -> Path:
@@ -22,14 +30,50 @@ def find(start: Path) -> Path:
 
     Raises: `vmfile::not_found`, `vmfile::untrusted`.
     """
+    instead: list[Path] = []
     for directory in (start, *start.resolve().parents):
         path = directory / FILE_NAME
         if os.path.isfile(path):
             _require_trusted(path)
             return path
+        if os.path.lexists(path):
+            instead.append(path)
         if owner := _other_owner(directory):
-            raise _not_found(start, f"the search ended at {directory}, which belongs to {owner}")
-    raise _not_found(start)
+            raise _missing(start, instead, f"the search ended at {directory}, which belongs to {owner}")
+    raise _missing(start, instead)
+
+
+def _missing(start: Path, instead: list[Path], *notes: str) -> VmFileError:
+    """There is no VMFile. instead: what has its name and is no file, the nearest first."""
+    return no_file(instead[0]).enrich(notes=notes) if instead else _not_found(start, *notes)
+
+
+def no_file(path: Path) -> VmFileError:
+    """What stands in the place of a VMFile and is no file: a directory, a link that leads nowhere, a pipe; or nothing does."""
+    shown = {"path": str(path)}
+    if path.is_dir():
+        inside = path / FILE_NAME
+        help = f"use the VMFile in it: `--file {shlex.quote(str(inside))}`" if inside.is_file() else _RENAME
+        return VmFileParseFailed("{path} is a directory, not a VMFile", shown, help=(help,))
+    if path.exists():
+        return VmFileParseFailed("{path} is not a regular file", shown, help=(_USE_A_FILE,))
+    if path.is_symlink():
+        to = os.readlink(path)
+        help = (
+            f"put the file there, or make the link lead to another: `readlink -f {shlex.quote(str(path))}` says where"
+        )
+        return VmFileNotFound("{path} is a link to {to}, which does not exist", {**shown, "to": to}, help=(help,))
+    near = closest(path.name, _files(path.parent))
+    meant = (f"did you mean `--file {shlex.quote(str(path.with_name(near)))}`?",) if near else ()
+    return VmFileNotFound("{path} does not exist", shown, help=(*meant, VmFileNotFound.entry.help))
+
+
+def _files(directory: Path) -> tuple[str, ...]:
+    try:
+        with os.scandir(directory) as entries:
+            return tuple(entry.name for entry in islice(entries, _MOST_FILES) if entry.is_file())
+    except OSError:
+        return ()
 
 
 def _require_trusted(path: Path) -> None:
@@ -73,6 +117,15 @@ def _other_owner(directory: Path) -> str:
 
 
 def _not_found(start: Path, *notes: str) -> VmFileNotFound:
+    other = next((name for name in _files(start) if name.lower() in _OTHER_NAMES), None)
     return VmFileNotFound(
-        "no {file} in {directory} or its parent directories", {"file": FILE_NAME, "directory": str(start)}, notes=notes
+        "no {file} in {directory} or its parent directories",
+        {"file": FILE_NAME, "directory": str(start)},
+        notes=notes,
+        help=(_renamed(start / other),) if other else (VmFileNotFound.entry.help,),
     )
+
+
+def _renamed(path: Path) -> str:
+    right = shlex.quote(str(path.with_name(FILE_NAME)))
+    return f"{path.name} is not found by itself: rename it with `mv -n {shlex.quote(str(path))} {right}`"

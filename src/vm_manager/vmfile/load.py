@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,9 @@ from vm_manager.domain.platform import Platform
 from vm_manager.domain.spec import VmSpec
 from vm_manager.vmfile.blocks import Later
 from vm_manager.vmfile.decode import decode
-from vm_manager.vmfile.find import find
+from vm_manager.vmfile.find import find, no_file
 from vm_manager.vmfile.input_files import UnfitFile, read_input
+from vm_manager.vmfile.other_languages import language_of
 from vm_manager.vmfile.parse import parse
 from vm_manager.vmfile.pending import reject_unsupported, unsupported_in
 from vm_manager.vmfile.problems import Problems
@@ -25,6 +27,13 @@ from vm_manager.vmfile.rules.setting import Setting
 from vm_manager.vmfile.secrets import quotable
 
 _MAX_BYTES = 1024 * 1024
+# Source: the Unicode standard, section 23.8; the longer one first, as it begins with the other.
+_ENCODINGS = (
+    (b"\xff\xfe\0\0", "UTF-32"),
+    (b"\0\0\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,10 @@ def load(file: Path | None = None, *, directory: Path | None = None, platform: P
     start = directory or _working_directory()
     path = file if file is not None else find(start)
     whole = Source(_shown(path, start), _read(path))
+    if (language := language_of(whole.text)) is not None:
+        raise VmFileParseFailed(
+            "{file} is {language}, not a VMFile", {"file": whole.name, "language": language}, help=(_KDL,)
+        )
     source = _quotable(whole)
     problems = Problems(source)
     real = path.resolve()
@@ -110,6 +123,9 @@ def load(file: Path | None = None, *, directory: Path | None = None, platform: P
         warnings=problems.warnings,
         later={vm.text: tuple(unsupported_in(vm)) for vm in vms},
     )
+
+
+_KDL = 'a VMFile is KDL: write vm "web" { image "disk.qcow2" }, or pass another file with `--file PATH`'
 
 
 def _quotable(source: Source) -> Source:
@@ -138,14 +154,26 @@ def _read(path: Path) -> str:
     except UnfitFile as error:
         help = ("use a VMFile: a text file of at most 1 MiB",)
         raise VmFileParseFailed("{path} {problem}", {**name, "problem": error.problem}, help=help) from None
-    except FileNotFoundError as error:
-        raise VmFileNotFound("{path} does not exist", name) from error
+    except (FileNotFoundError, IsADirectoryError):
+        raise no_file(path) from None
     except OSError as error:
         raise VmFileParseFailed("{path} cannot be read", name, help=("use a file that you can read",)) from error
     try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise VmFileParseFailed("{path} is not UTF-8", name, help=("save it as UTF-8",)) from error
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise VmFileParseFailed("{path} is not UTF-8", name, help=(_as_utf8(path, content),)) from None
+    if "\0" in text:
+        raise VmFileParseFailed("{path} is a binary file", name, help=("use a VMFile, which is a text file",))
+    return text
+
+
+def _as_utf8(path: Path, content: bytes) -> str:
+    """How a text of another encoding becomes one of ours; a file that is no text at all does not."""
+    encoding = next((name for mark, name in _ENCODINGS if content.startswith(mark)), None)
+    if encoding is None and b"\0" in content:
+        return "it is a binary file: use a VMFile, which is a text file"
+    source, target = shlex.quote(str(path)), shlex.quote(f"{path}.utf-8")
+    return f"save it as UTF-8, as with `iconv -f {encoding or 'WINDOWS-1252'} -t UTF-8 {source} > {target}`"
 
 
 def _shown(path: Path, start: Path) -> str:

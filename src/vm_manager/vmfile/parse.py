@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
+from vm_manager.diagnostics.errors import VmFileParseFailed
 from vm_manager.diagnostics.spans import Source
 from vm_manager.vmfile import kdl2
 from vm_manager.vmfile.nodes import Node, SyntaxProblem
@@ -13,6 +15,9 @@ from vm_manager.vmfile.problems import Problems
 _VERSION = re.compile(r"\ufeff?/-[ \t]*kdl-version[ \t]+([12])[ \t]*(?:\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]|$)")
 
 
+# Problems are told of the beginning only: of a hundred at the most.
+_LOOKED_AT, _MANY = 4096, 8
+_KDL = 'pass a VMFile with `--file PATH`: it begins like this: vm "web" { image "disk.qcow2" }'
 _WORD = re.compile(r"\w{2,}")
 
 
@@ -38,11 +43,20 @@ def parse(source: Source, shown: Source | None = None) -> tuple[Node, ...]:
             old_nodes, old_found = kdl1.read(source.text)
             if not old_found:
                 nodes, found = old_nodes, ()
+    if _is_no_kdl(found, source):
+        raise VmFileParseFailed("{file} is not a VMFile: most of it is not KDL", {"file": source.name}, help=(_KDL,))
     problems, hidden = Problems(shown or source), _Hidden(source, shown or source)
     for problem in found:
         problems.add_syntax(_without_secrets(problem, hidden))
     problems.raise_if_any()
     return nodes
+
+
+def _is_no_kdl(found: Sequence[SyntaxProblem], source: Source) -> bool:
+    """Whether a text is something else altogether, of which it is no use to say what is wrong with each line."""
+    lines = sum(1 for line in source.text[:_LOOKED_AT].splitlines() if line.strip())
+    wrong = {source.position(problem.span.start)[0] for problem in found if problem.span.start < _LOOKED_AT}
+    return len(wrong) >= _MANY and len(wrong) * 3 > lines
 
 
 class _Hidden:

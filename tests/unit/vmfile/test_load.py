@@ -75,9 +75,8 @@ def test_a_file_that_is_no_text_of_reasonable_length_is_refused(tmp_path: Path, 
 
 
 def test_a_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(VmFileParseFailed, match="cannot be read") as caught:
+    with pytest.raises(VmFileParseFailed, match="is a directory, not a VMFile"):
         load(tmp_path)
-    assert caught.value.diagnostic.causes[0].type == "IsADirectoryError"
 
 
 def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
