@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vm_manager.diagnostics.spans import Span
 from vm_manager.domain.names import closest
-from vm_manager.vmfile.blocks import Block, Later
+from vm_manager.vmfile.blocks import Block, Later, Located
 from vm_manager.vmfile.grammar import Argument, Choice, Entry, Number, Size, Word, Written
 from vm_manager.vmfile.language import DOCUMENT
 from vm_manager.vmfile.nodes import Node, Property, Value
@@ -173,8 +173,12 @@ class _Decoder:
         wanted = block.entry.arguments
         endless = bool(wanted) and wanted[-1].many
         for number, argument in enumerate(wanted):
-            if number >= len(node.arguments):
+            if number < len(node.arguments):
+                continue
+            if argument.default is None:
                 self._no_argument(block, argument)
+            else:
+                block.values.append(Located(argument.default, block.name_span))
         for number, value in enumerate(node.arguments):
             if number < len(wanted) or endless:
                 argument = wanted[min(number, len(wanted) - 1)]

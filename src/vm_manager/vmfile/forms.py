@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from vm_manager.diagnostics.safe_text import is_plain
@@ -116,15 +117,40 @@ INTERFACE = _pattern(
         "`{name}` cannot be a network interface", "invalid name", "use at most 15 characters, without spaces or slashes"
     ),
 )
-SHA256 = _pattern(
-    "[0-9a-fA-F]{64}",
-    "64 hexadecimal digits",
-    Complaint("`{name}` is not a SHA-256 checksum", "not 64 hexadecimal digits", "copy all 64 digits of `sha256sum`"),
+_CHECKSUMS = {32: "MD5", 40: "SHA-1", 56: "SHA-224", 64: "sha256", 96: "SHA-384", 128: "sha512"}
+
+
+def _other_checksum(text: str) -> str | None:
+    """What a checksum is that is not of the kind that was asked for."""
+    prefix, colon, _ = text.rpartition(":")
+    if colon and prefix.lower() in ("sha256", "sha512"):
+        return f"leave out {prefix}: and write the digits only"
+    kind = _CHECKSUMS.get(len(text)) if re.fullmatch("[0-9a-fA-F]+", text) else None
+    if kind is None:
+        return None
+    instead = f"write it as {kind}" if kind.islower() else "use sha256 or sha512 instead"
+    return f"it has as many digits as {kind}: {instead}"
+
+
+SHA256 = replace(
+    _pattern(
+        "[0-9a-fA-F]{64}",
+        "64 hexadecimal digits",
+        Complaint(
+            "`{name}` is not a SHA-256 checksum", "not 64 hexadecimal digits", "copy all 64 digits of `sha256sum`"
+        ),
+    ),
+    advice=_other_checksum,
 )
-SHA512 = _pattern(
-    "[0-9a-fA-F]{128}",
-    "128 hexadecimal digits",
-    Complaint("`{name}` is not a SHA-512 checksum", "not 128 hexadecimal digits", "copy all 128 digits of `sha512sum`"),
+SHA512 = replace(
+    _pattern(
+        "[0-9a-fA-F]{128}",
+        "128 hexadecimal digits",
+        Complaint(
+            "`{name}` is not a SHA-512 checksum", "not 128 hexadecimal digits", "copy all 128 digits of `sha512sum`"
+        ),
+    ),
+    advice=_other_checksum,
 )
 MODE = _pattern(
     "0?[0-7]{3,4}",

@@ -21,11 +21,15 @@ class Complaint:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """A form that a string must have. check: whether it has; title: its name in the reference."""
+    """A form that a string must have. check: whether it has; title: its name in the reference.
+
+    advice: what to do about a string that is wrong in a way that is known, else None.
+    """
 
     check: Callable[[str], bool]
     complaint: Complaint
     title: str
+    advice: Callable[[str], str | None] = lambda text: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +84,15 @@ class Written(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Argument:
-    """A value behind a node's name. many: one or more of them; only the last argument may be so."""
+    """A value behind a node's name. many: one or more of them; only the last argument may be so.
+
+    default: what is meant when it is left out; None: it must stand.
+    """
 
     name: str
     type: Type
     many: bool = False
+    default: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,7 +89,13 @@ FORWARD = Entry(
 NETWORK = Entry(
     name="network",
     help="a network card; with \"user\", the guest reaches the host's 127.0.0.1 as 10.0.2.2",
-    arguments=_one(Word(words=tuple(NetworkMode), later=frozenset({NetworkMode.TAP, NetworkMode.VNIC})), "mode"),
+    arguments=(
+        Argument(
+            name="mode",
+            type=Word(words=tuple(NetworkMode), later=frozenset({NetworkMode.TAP, NetworkMode.VNIC})),
+            default=VmSpec.network,
+        ),
+    ),
     many=True,
     default=_default(VmSpec.network),
     also=("net", "nic"),
@@ -158,7 +164,7 @@ _SHELL, _FILE = (ProvisionerKind.SHELL,), (ProvisionerKind.FILE,)
 PROVISION = Entry(
     name="provision",
     help="a step to run in the guest after cloud-init",
-    arguments=_one(Word(words=tuple(ProvisionerKind)), "kind"),
+    arguments=(Argument(name="kind", type=Word(words=tuple(ProvisionerKind)), default=ProvisionerKind.SHELL),),
     many=True,
     entries=(
         Entry(name="inline", help="a command line", arguments=_one(Text()), only=_SHELL, also=("command",)),

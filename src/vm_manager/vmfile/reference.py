@@ -38,7 +38,8 @@ def _section(entry: Entry, around: tuple[str, ...]) -> Iterator[str]:
     yield f"{entry.help[:1].upper()}{entry.help[1:]}.\n"
     yield f"```kdl\n{_shape(entry)}\n```\n"
     for argument in entry.arguments:
-        yield f"- *{argument.name}*: {_type(argument.type)}{', one or more' if argument.many else ''}"
+        default = f"; default: `{argument.default}`" if argument.default else ""
+        yield f"- *{argument.name}*: {_type(argument.type)}{', one or more' if argument.many else ''}{default}"
     for choice in entry.choices:
         yield f"- Exactly one of {_listed(choice.names)}{_only(choice.only, entry.name)}."
     if entry.entries:

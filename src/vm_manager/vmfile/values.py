@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from decimal import Decimal
 
 from vm_manager.domain.names import closest
@@ -66,7 +67,8 @@ class ValueReader:
             self._problems.add(value.span, f"`{name}` needs a value", label, f'write it: {name} "…"')
             return None
         if kind.form and not kind.form.check(text):
-            self.complain(value, kind.form.complaint, name, text)
+            advice, complaint = kind.form.advice(text), kind.form.complaint
+            self.complain(value, replace(complaint, help=advice) if advice else complaint, name, text)
             return None
         return text
 

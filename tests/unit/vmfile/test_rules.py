@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from unit.vmfile.vmfiles import IMAGE, problem, problems
+from vm_manager.domain.spec import NetworkMode, ProvisionerKind
+from vm_manager.vmfile.load import load
 
 _VALIDATION = "vm_manager::vmfile::validation"
 
@@ -205,7 +207,6 @@ _PATHS = "check the path; relative paths start at "
         ('cloud-init { network-config "missing" }', "the network configuration does not exist", _PATHS),
         ('mount "missing" "/a"', "the directory to mount does not exist", _PATHS),
         ('mount "setup.sh" "/a"', "the directory to mount is not a directory", _PATHS),
-        (f'ssh {{ private-key "{"x" * 300}" }}', "the private key file name too long", _PATHS),
     ],
 )
 def test_a_file_that_cannot_serve_is_marked_with_where_it_was_looked_for(
@@ -321,3 +322,19 @@ def test_a_hundred_problems_are_told_and_how_many_more_there_are(tmp_path: Path)
 def test_what_the_kernel_makes_up_is_no_user_data(tmp_path: Path) -> None:
     found = problem(tmp_path, 'cloud-init { user-data "/proc/self/environ" }')
     assert found.message == "the user-data is in /proc, /sys or /dev, which vmctl does not read"
+
+
+def test_a_text_that_is_too_long_for_a_path_is_not_quoted(tmp_path: Path) -> None:
+    found = problem(tmp_path, f'ssh {{ private-key "{"x" * 300}" }}')
+    assert found.message == "`private-key` takes a path, not a long text"
+    assert "xxx" not in found.marked[0]
+
+
+@pytest.mark.parametrize("body", ["network", "network isolated=#true", 'provision { inline "true"; }'])
+def test_a_kind_that_is_left_out_is_the_usual_one(tmp_path: Path, body: str) -> None:
+    (tmp_path / "disk.img").touch()
+    path = tmp_path / "VMFile.kdl"
+    path.write_text(f'vm "a" {{\nimage "disk.img"\n{body}\n}}\n')
+    (spec,) = load(path).specs
+    assert spec.network is NetworkMode.USER
+    assert all(step.kind is ProvisionerKind.SHELL for step in spec.provisioners)
