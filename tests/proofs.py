@@ -14,13 +14,7 @@ from vm_manager.diagnostics.examples import file_name
 from vm_manager.diagnostics.registry import CODES
 
 # Codes whose feature does not exist yet, with the feature. They get no toy proof.
-AWAITING = {
-    "vm_manager::propolis::unreachable": "the Propolis backend",
-    "vm_manager::propolis::request_failed": "the Propolis backend",
-    "vm_manager::host::missing_firmware": "UEFI firmware",
-    "vm_manager::network::port_in_use": "declared port forwards",
-    "vm_manager::network::bridge_missing": "TAP networks",
-}
+AWAITING = {code: entry.awaits for code, entry in CODES.items() if entry.awaits}
 
 # Where no command line can lead to it: a failing generator is passed in, in tests/unit/guest/test_keys.py.
 IN_PROCESS = {"vm_manager::ssh::keygen_failed"}
@@ -64,7 +58,7 @@ def diagnostic(stderr: str, code: str) -> str | None:
     if start is None:
         return None
     end = start + 1
-    while end < len(lines) and (lines[end].startswith(" ") or re.match(r"\d+ \| ", lines[end])):
+    while end < len(lines) and (lines[end].startswith(" ") or re.match(r"\d+ \| |\.\.\.$", lines[end])):
         end += 1
     return "\n".join(lines[start:end]) + "\n"
 

@@ -20,7 +20,7 @@ class Code:
     meaning: when it is raised, as a sentence.
     causes: what is usually behind it, in the order in which to look.
     help: what to do, said when the failure itself knows nothing better about this host.
-    since: the version that has it first.
+    since: the version that has it first. awaits: the feature that it is for, which is still to come; empty: it is there.
     """
 
     code: str
@@ -32,6 +32,7 @@ class Code:
     causes: tuple[str, ...]
     help: str
     since: str = "0.1.0"
+    awaits: str = ""
 
 
 _EXPECTED, _FAILURE, _BUG = Kind.EXPECTED, Kind.FAILURE, Kind.BUG
@@ -85,7 +86,8 @@ _TABLE = (
           "propolis-server is not running",
           "it listens on a different address",
          ),
-         "start propolis-server and check its listen address"),
+         "start propolis-server and check its listen address",
+         awaits="the Propolis backend"),
     Code("vm_manager::cloudinit::iso_failed", 7, 13, _FAILURE, Fault.HOST,
          "The cloud-init seed image could not be written.",
          (
@@ -386,19 +388,22 @@ _TABLE = (
          (
           "the OVMF package is not installed",
          ),
-         "install the missing package"),
+         "install the missing package",
+         awaits="UEFI firmware"),
     Code("vm_manager::network::port_in_use", 48, 6, _EXPECTED, Fault.HOST,
          "A host port that a VM needs is already in use.",
          (
           "another program or VM is listening on it",
          ),
-         "choose another port, or stop the program that uses this one"),
+         "choose another port, or stop the program that uses this one",
+         awaits="declared port forwards"),
     Code("vm_manager::network::bridge_missing", 49, 6, _EXPECTED, Fault.HOST,
          "The bridge for a VM does not exist.",
          (
           "the bridge was not created, or has a different name",
          ),
-         "create the bridge, or use another one in the network block"),
+         "create the bridge, or use another one in the network block",
+         awaits="TAP networks"),
     Code("vm_manager::qemu::job_failed", 50, 7, _FAILURE, Fault.HOST,
          "A QEMU job, such as a snapshot, failed.",
          (
@@ -436,7 +441,8 @@ _TABLE = (
          (
           "see its answer in the evidence",
          ),
-         "see its answer in the evidence"),
+         "see its answer in the evidence",
+         awaits="the Propolis backend"),
     Code("vm_manager::guest::boot_failed", 55, 10, _FAILURE, Fault.GUEST,
          "The guest got stuck while booting.",
          (

@@ -21,6 +21,8 @@ def explain_lines(entry: Code, example: str | None) -> Iterable[str]:
     yield f"{entry.code}  (number {entry.number}, exit status {entry.exit_code}, since {entry.since})"
     yield ""
     yield entry.meaning
+    if entry.awaits:
+        yield f"This version of vmctl never ends with it: it is for {entry.awaits}, not supported yet."
     yield f"Fault: {_FAULTS[entry.fault.value]}. Kind: {entry.kind}."
     yield ""
     yield "Likely causes, most likely first:"
