@@ -58,4 +58,5 @@ def _folded(console: Console, text: Text, line: Line) -> Iterable[Text]:
     rows = body.wrap(console, max(_NARROWEST, console.width - hang))
     for number, row in enumerate(rows or [body]):
         row.rstrip()
-        yield (head if number == 0 else margin) + row
+        # Not `margin + row`, which would be drawn in the margin's style from end to end.
+        yield Text.assemble(head if number == 0 else margin, row)

@@ -229,3 +229,12 @@ def test_marks_stand_below_what_they_mark_in_ascii_too() -> None:
 def test_our_own_signs_are_ascii_on_a_stream_of_ascii() -> None:
     evidence = Evidence("console", "the console", ("a",), truncated=True)
     assert "\\u" not in _in_ascii(VmNotFound("gone", evidence=(evidence,)).diagnostic, "fancy")
+
+
+def test_a_header_that_wraps_keeps_its_style() -> None:
+    out = StringIO()
+    screen = Console(file=out, width=40, force_terminal=True, color_system="256")
+    draw(screen, VmNotFound("no VM is named {name}", {"name": "w " * 30}).diagnostic)
+    first, second, *_ = out.getvalue().splitlines()
+    assert "\x1b[1m: " in first
+    assert second.startswith("\x1b[1mis named w")
