@@ -100,6 +100,13 @@ class VmError(Exception):
         self._diagnostic = replace(self._diagnostic, **details)
         return self
 
+    def told_of(self, name: str, instead: str) -> Self:
+        """The same failure, whose message names one thing where it named another: a file before it gets its own name."""
+        found = self._diagnostic
+        args = {key: instead if value == name else value for key, value in found.args.items()}
+        self._diagnostic = replace(found, args=args, message=found.template.format(**args))
+        return self
+
     def as_warning(self) -> Diagnostic:
         """The same finding as a warning, which never changes the exit status."""
         from vm_manager.diagnostics.model import Severity

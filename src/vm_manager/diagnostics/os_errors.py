@@ -20,6 +20,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _OTHERS = (errno.EROFS, errno.EIO, errno.ESTALE, errno.ELOOP, errno.ENAMETOOLONG)
 
+_MIB = 1024 * 1024
+
 
 def diagnosed(error: OSError, path: str | PathLike[str]) -> VmError:
     """The failure that an `OSError` on `path` is.
@@ -30,7 +32,8 @@ def diagnosed(error: OSError, path: str | PathLike[str]) -> VmError:
     if error.errno in _EXHAUSTED:
         return exhausted(error)
     if error.errno in _FULL:
-        return DiskFull("no space left for {path}", name, help=(free_space_help(os.path.dirname(name["path"])),))
+        directory = os.path.dirname(name["path"])
+        return DiskFull("no space left for {path}", name, help=(free_space_help(directory),), notes=_left(directory))
     if error.errno == errno.EROFS:
         return PermissionDenied("{path} is on a read-only file system", name, help=(_writable_help(name["path"]),))
     if error.errno in _DENIED:
@@ -87,7 +90,7 @@ def exhausted(error: BaseException) -> HostExhausted:
     if number != errno.EAGAIN and memory != resource.RLIM_INFINITY:  # threads take memory, too
         return HostExhausted(
             "not enough memory: this process may have {most} MiB",
-            {"most": memory // 1024**2},
+            {"most": memory // _MIB},
             help=("allow more in this shell: `ulimit -v unlimited`",),
         )
     if number == errno.ENOMEM or isinstance(error, MemoryError):
@@ -124,7 +127,8 @@ def _writable_help(path: str) -> str:
 
 def _mount_point(path: str) -> str:
     """Where the file system of a path is mounted; st_dev does not tell bind mounts apart. Source: proc_pid_mountinfo(5)."""
-    ways = {str(way) for way in (Path(path).absolute(), *Path(path).absolute().parents)}
+    real = Path(os.path.realpath(path))
+    ways = {str(way) for way in (real, *real.parents)}
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
             points = [re.sub(r"\\(\d{3})", lambda byte: chr(int(byte[1], 8)), line.split()[4]) for line in mounts]
@@ -137,7 +141,19 @@ def free_space_help(directory: str | PathLike[str]) -> str:
     """What to do about a full disk. directory: one on it; empty: it is not known."""
     if not (place := os.fspath(directory)):
         return "free some disk space"
-    return f"free some disk space (`df -h {shlex.quote(place)}` shows how much is left)"
+    return f"free some disk space (`df -h {shlex.quote(_mount_point(place))}` shows how much is left)"
+
+
+def _left(directory: str) -> tuple[str, ...]:
+    """How much is left on a file system: of blocks, or of what every file needs one of."""
+    try:
+        status = os.statvfs(directory or ".")
+    except OSError:
+        return ()
+    if status.f_files and not status.f_favail:
+        return (f"the file system has no inodes left, of {status.f_files}: it has too many files",)
+    free, total = (blocks * status.f_frsize // _MIB for blocks in (status.f_bavail, status.f_blocks))
+    return (f"{free} of {total} MiB are free on that file system",)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,16 +85,23 @@ def require_spare(directory: Path, name: str, missing_bytes: int) -> None:
     template = "{name} needs {missing} more bytes, but {path} has {spare} available"
     if not missing_bytes:
         template = "{name} does not fit: {path} has no space available besides the reserve that vmctl keeps free"
-    raise DiskFull(template, facts, help=(free_space_help(directory),))
+    free, total = _measure(directory)
+    kept = (
+        f"{free // _MIB} of {total // _MIB} MiB are free there; vmctl leaves {_reserve_bytes(total) // _MIB} MiB free"
+    )
+    raise DiskFull(template, facts, help=(free_space_help(directory),), notes=(kept,))
 
 
 def probe_space(directory: Path) -> None:
-    """Probe whether a directory's file system takes one more block. Raises: `OSError`."""
+    """Probe whether a directory's file system takes one more block. Raises: `OSError`, which names no file."""
     probe = directory / ".space-probe"
     try:
         probe.write_bytes(b"\0" * _PROBE_BYTES)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror) from None
     finally:
-        probe.unlink(missing_ok=True)
+        with suppress(OSError):  # on a file system that is read-only there is nothing to remove
+            probe.unlink(missing_ok=True)
 
 
 def raise_if_full(path: Path, failure: VmError, *, then: tuple[str, ...] = ()) -> None:
@@ -106,7 +114,7 @@ def raise_if_full(path: Path, failure: VmError, *, then: tuple[str, ...] = ()) -
         probe_space(path.parent)
     except OSError as error:
         # Of the file that could not be written, not of the probe.
-        found = diagnosed(OSError(error.errno, error.strerror), path)
+        found = diagnosed(error, path)
         found.enrich(help=(*found.diagnostic.help, *then), evidence=failure.diagnostic.evidence)
         raise found from failure
 

@@ -40,7 +40,7 @@ def test_the_errors_own_file_is_named_before_the_given_one() -> None:
 
 def test_a_full_disk_gets_the_command_that_shows_it() -> None:
     (advice,) = diagnosed(OSError(errno.ENOSPC, ""), "/my data/vm.json").diagnostic.help
-    assert "`df -h '/my data'`" in advice
+    assert "`df -h /`" in advice
 
 
 def test_a_real_refusal_is_the_cause(tmp_path: Path) -> None:
