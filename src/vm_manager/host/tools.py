@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 from pathlib import Path
 
-from vm_manager.diagnostics.errors import MissingTool
+from vm_manager.diagnostics.errors import MissingTool, VmError
 from vm_manager.diagnostics.model import Evidence
 
 # The package that has the program, by the ID or ID_LIKE of os-release(5), and by the name of the system elsewhere.
@@ -33,6 +34,8 @@ _PACKAGES = {
         "darwin": "openssh",
     },
 }
+# Where packages put programs. Source: the Filesystem Hierarchy Standard, and Homebrew's manual.
+_USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/homebrew/bin"
 _INSTALL = {
     "debian": "apt-get install",
     "fedora": "dnf install",
@@ -43,16 +46,33 @@ _INSTALL = {
 
 
 def find_tool(name: str) -> Path:
-    """The program `name` on PATH. Raises: `host::missing_tool`, with the package that has it on this system."""
+    """The program `name` on PATH. Raises: `host::missing_tool`, with the package that has it on this system.
+
+    One that is installed, but not where PATH leads, is the argument `elsewhere` of that failure.
+    """
     found = shutil.which(name)
-    if found is None:
-        raise MissingTool(
-            "{tool} is not on PATH",
-            {"tool": name},
-            help=(_how_to_install(name),),
-            evidence=(Evidence("probe", f"{name} on PATH", ("not found",)),),
-        )
-    return Path(found)
+    if found is not None:
+        return Path(found)
+    elsewhere = shutil.which(name, path=_USUAL_PATH) or ""
+    here = os.path.dirname(elsewhere)
+    raise MissingTool(
+        "{tool} is not on PATH",
+        {"tool": name, "elsewhere": elsewhere},
+        help=(
+            f'add its directory to PATH: `export PATH="${{PATH:+$PATH:}}{here}"`' if here else _how_to_install(name),
+        ),
+        evidence=(Evidence("probe", f"{name} on PATH", (elsewhere or "not found", f"PATH={_path()}")),),
+    )
+
+
+def missing(program: str, error: VmError) -> str:
+    """Why a program was not found, in a few words. program: as people call it."""
+    return f"{program} is not on PATH" if error.diagnostic.args.get("elsewhere") else f"{program} is not installed"
+
+
+def _path() -> str:
+    found = os.environ.get("PATH")
+    return "(not set)" if found is None else found or "(empty)"
 
 
 def _how_to_install(name: str) -> str:
