@@ -16,6 +16,8 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.image import SizeLimits
 from vm_manager.domain.instance import BaseImage, InstanceRecord
 from vm_manager.domain.spec import VmSpec
+from vm_manager.host.image_lock import require_unused
+from vm_manager.host.qemu_img import require_sound
 from vm_manager.host.regular_file import require_image_file
 from vm_manager.images.accept import require_acceptable
 from vm_manager.images.cache import Found, ImageCache
@@ -28,9 +30,9 @@ def fetch_image(services: Services, spec: VmSpec) -> Found:
 
     Raises: `image::download_failed`, `image::checksum_mismatch`, `image::format_detection_failed`.
     """
-    progress = download_progress(services, spec.name, "fetch")
     cache = ImageCache(services.store.data.images, sizes=SizeLimits.of(services.max_image_bytes))
-    return cache.fetch(spec.image, progress, services.cancel)
+    with download_progress(services, spec.name, "fetch") as progress:
+        return cache.fetch(spec.image, progress, services.cancel)
 
 
 def cached_urls(services: Services, specs: Iterable[VmSpec]) -> frozenset[str]:
@@ -55,7 +57,11 @@ def _create(services: Services, spec: VmSpec, origin: str, staging: Path) -> Ins
     base = _base_image(services, spec)
     if backend.capabilities().guests:
         sizes = SizeLimits.of(services.max_image_bytes)
-        base = replace(base, format=require_acceptable(Path(base.path), sizes).format)
+        format = require_acceptable(Path(base.path), sizes).format
+        if not spec.image.url:  # what was fetched was checked as it came
+            require_unused(Path(base.path))
+            require_sound(Path(base.path), format)
+        base = replace(base, format=format)
     files = InstanceFiles(staging)
     record = InstanceRecord(
         name=spec.name,

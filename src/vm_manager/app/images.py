@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,15 +16,18 @@ from vm_manager.app.progress import download_progress
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import CreateImageNotFound, ImageError, InvalidState, Usage, VmError, VmNotFound
 from vm_manager.diagnostics.model import Subject
-from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.diagnostics.os_errors import diagnosed, os_errors
+from vm_manager.diagnostics.urls import cut_url
 from vm_manager.domain.events import StepFailed, StepFinished, StepStarted
 from vm_manager.domain.image import CachedImage, ImageReport, SizeLimits
 from vm_manager.domain.names import closest
 from vm_manager.domain.oci_reference import is_oci
 from vm_manager.domain.spec import ImageSource
 from vm_manager.host.disk_space import spare_of
-from vm_manager.host.qemu_img import backing_chain, convert, foreign_size, image_info
+from vm_manager.host.image_header import RAW
+from vm_manager.host.qemu_img import backing_chain, convert, foreign_size, image_info, require_sound
 from vm_manager.host.regular_file import require_image_file
+from vm_manager.images.accept import require_disk
 from vm_manager.images.cache import ImageCache, name_of
 from vm_manager.images.download import local_path
 from vm_manager.images.http import redacted
@@ -60,8 +65,8 @@ def pull(services: Services, url: str, *, name: str, sha256: str | None, sha512:
     wanted = image.url or ""
     cache = ImageCache(services.store.data.images, sizes=SizeLimits.of(services.max_image_bytes))
     subject = name or name_of(wanted)
-    progress = download_progress(services, subject, "fetch")
-    with _told(services, subject, "fetch", f"downloading {redacted(wanted)}"):
+    told = _told(services, subject, "fetch", f"downloading {redacted(wanted)}")
+    with told, download_progress(services, subject, "fetch") as progress:
         found = cache.fetch(image, progress, services.cancel, name=name)
     described = next(one for one in listed(services)[0] if one.path == str(found.path))
     return Pulled(described, found.fetched)
@@ -99,6 +104,8 @@ def inspect(services: Services, reference: str) -> ImageReport:
 
 def _format_and_size(path: Path) -> tuple[str, int]:
     info = image_info(path)
+    if info.format == RAW:
+        require_disk(path, known_only=True)
     return info.format, info.virtual_size_bytes
 
 
@@ -111,10 +118,7 @@ def convert_image(services: Services, reference: str, target: Path, *, format: s
     """
     if compress and format != "qcow2":
         raise Usage("only qcow2 can be compressed, not {format}", {"format": format}, help=("remove `--compress`",))
-    if target.exists():
-        raise Usage(
-            "{path} already exists", {"path": str(target)}, help=("choose another file name, or remove that file",)
-        )
+    _require_place(target)
     cache = ImageCache(services.store.data.images)
     with cache.using(services.cancel):
         cached = _in_cache(services, reference)
@@ -123,6 +127,8 @@ def convert_image(services: Services, reference: str, target: Path, *, format: s
         try:
             with _told(services, target.name, "convert", f"converting to {format}"):
                 below = None if cached else _below(services, source)
+                if not cached and below is None and foreign_size(source) is None:
+                    require_sound(source, _format_and_size(source)[0])
                 with os_errors(target):
                     spare = spare_of(part.parent, str(target))
                 size = convert(
@@ -131,9 +137,28 @@ def convert_image(services: Services, reference: str, target: Path, *, format: s
             with os_errors(target):
                 part.rename(target)
                 taken = written_bytes(target)
+        except VmError as error:
+            raise error.told_of(str(part), str(target)) from error.__cause__
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # where it could not be made it cannot be removed
+                part.unlink(missing_ok=True)
     return ImageReport(path=str(target.absolute()), format=format, size_bytes=taken, virtual_size_bytes=size)
+
+
+def _require_place(target: Path) -> None:
+    """Make sure that a new file can be made. Raises: `vmctl::usage`, `host::permission_denied`."""
+    directory, named = target.parent, {"path": str(target), "directory": str(target.parent)}
+    if os.path.lexists(target):
+        help = "choose another file name, or remove that file"
+        raise Usage("{path} already exists", named, help=(help,))
+    if not os.path.lexists(directory):
+        help = f"create it first: `mkdir -p {shlex.quote(str(directory))}`"
+        raise Usage("the directory {directory} does not exist", named, help=(help,))
+    if not directory.is_dir():
+        raise Usage("{directory} is not a directory", named, help=("choose a file in a directory",))
+    if not os.access(directory, os.W_OK | os.X_OK):
+        read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
+        raise diagnosed(OSError(errno.EROFS if read_only else errno.EACCES, ""), target)
 
 
 def _below(services: Services, disk: Path) -> tuple[Path, str] | None:
@@ -200,11 +225,13 @@ def image_from(url: str, sha256: str | None, sha512: str | None) -> ImageSource:
     """The image at a URL, or a path. Raises: `vmctl::usage`, `vmctl::create::image_not_found`, `image::refused`."""
     for option, value, form in (("--sha256", sha256, forms.SHA256), ("--sha512", sha512, forms.SHA512)):
         if value is not None and not form.check(value):
-            raise Usage("{option} takes {form}", {"option": option, "form": form.title}, help=(_COPY,))
+            raise Usage(
+                "{option} takes {form}", {"option": option, "form": form.title}, help=(form.advice(value) or _COPY,)
+            )
     if "://" not in url:
         path = Path(url).absolute()
         if not path.exists():
-            raise CreateImageNotFound("the file {path} does not exist", {"path": str(path)}, help=(_NAME_IT,))
+            raise _no_such_file(url, path)
         require_image_file(path)
         url = path.as_uri()
     elif is_oci(url):
@@ -214,6 +241,22 @@ def image_from(url: str, sha256: str | None, sha512: str | None) -> ImageSource:
     return ImageSource(url=url, sha256=sha256, sha512=sha512)
 
 
+def _no_such_file(text: str, path: Path) -> CreateImageNotFound:
+    """Neither a URL nor a file: a name as other tools take it, a URL without its scheme, or a path that is wrong."""
+    host, slash, _ = text.partition("/")
+    if not slash and "." not in text:
+        return CreateImageNotFound("'{name}' is neither a URL nor a file", {"name": text}, help=(_NO_NAMES, _NAME_IT))
+    if slash and "." in host.strip("."):
+        return CreateImageNotFound(
+            "'{name}' is neither a URL nor a file", {"name": text}, help=(f"did you mean https://{cut_url(text)}?",)
+        )
+    return CreateImageNotFound("the file {path} does not exist", {"path": str(path)}, help=(_NAME_IT,))
+
+
+_NO_NAMES = (
+    "vmctl has no images by name: Debian's, for example, are at https://cloud.debian.org/images/cloud/, "
+    "and Ubuntu's at https://cloud-images.ubuntu.com/"
+)
 _COPY = "copy it from the publisher's list of checksums"
 _NAME_IT = "use a complete URL, https://…/disk.qcow2 or oci://registry/repository:tag, or the path of a file"
 

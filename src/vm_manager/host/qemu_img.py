@@ -10,7 +10,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from vm_manager.host.disk_space import Spare, probe_space
 from vm_manager.host.image_header import CONVERTIBLE, QCOW2, RAW, ImageHeader, read_header
 from vm_manager.host.process import Limits, ProcessFailed, run
 from vm_manager.host.sandbox import Sandbox, confinement
-from vm_manager.host.tools import find_tool
+from vm_manager.host.tools import find_tool, missing
 
 _TIMEOUT_S = 120
 # Of data that moves: hours for the largest disks on the slowest, but not for ever.
@@ -51,6 +51,8 @@ _STEP_BYTES = 4 * _MIB
 # Of `qemu-img check`: it came to the end and found nothing wrong, or clusters that nothing uses, which harm nobody.
 _SOUND = (0, 3)
 _DAMAGED = 2
+# Of thousands that are alike.
+_TOLD_FAULTS = 2
 
 
 class FileTooLong(Exception):
@@ -77,7 +79,7 @@ def require_qemu_img() -> Path:
     try:
         return find_tool("qemu-img")
     except HostError as error:
-        raise OverlayCreationFailed("qemu-img is not installed", help=error.diagnostic.help) from error
+        raise OverlayCreationFailed(missing("qemu-img", error), help=error.diagnostic.help) from error
 
 
 def image_info(path: Path) -> ImageInfo:
@@ -194,7 +196,8 @@ def damage(path: Path, format: str) -> Evidence | None:
         if error.result.status in _SOUND:
             return None
         if error.result.status == _DAMAGED:
-            return error.evidence
+            command, *said, ended = error.evidence.lines
+            return replace(error.evidence, lines=(command, *said[:_TOLD_FAULTS], ended), truncated=True)
         raise FormatDetectionFailed(
             "{path} could not be checked for damage", {"path": str(path)}, evidence=(error.evidence,)
         ) from error
@@ -223,7 +226,7 @@ def convert(
     try:
         program = find_tool("qemu-img")
     except HostError as error:
-        raise ConversionFailed("qemu-img is not installed", help=error.diagnostic.help) from error
+        raise ConversionFailed(missing("qemu-img", error), help=error.diagnostic.help) from error
     if (foreign := foreign_size(source)) is not None:
         source_format, size = foreign
     else:
@@ -254,11 +257,12 @@ def convert(
             sources = (source, *((below[0],) if below else ()))
             _make(argv, target, sources, _COPY_TIMEOUT_S, limits, cancel, watched.look if watched else None)
     except ProcessFailed as error:
-        check = f"qemu-img check -f {source_format} {shlex.quote(str(source))}"
+        if source_format == QCOW2:
+            require_sound(source, QCOW2)
         raise ConversionFailed(
             "{source} could not be converted to {format}",
             {"source": str(source), "format": format},
-            help=(f"`{check}` says whether the image is damaged",) if source_format == QCOW2 else (),
+            help=("the evidence shows what qemu-img says about it",),
             evidence=(error.evidence,),
         ) from error
     return size

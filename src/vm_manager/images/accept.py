@@ -8,24 +8,18 @@ from pathlib import Path
 from vm_manager.diagnostics.errors import ImageRefused
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken
+from vm_manager.domain.file_kinds import HEAD_BYTES, no_disk
 from vm_manager.domain.image import SizeLimits
 from vm_manager.host.disk_space import require_spare, spare_bytes
 from vm_manager.host.image_header import QCOW2, RAW
 from vm_manager.host.qemu_img import FileTooLong, ImageInfo, convert, foreign_size, image_info, require_whole
+from vm_manager.host.regular_file import open_image
 from vm_manager.images.room import too_large
 from vm_manager.state.files import written_bytes
 
-_HEAD_BYTES = 128 * 1024
-# Where a raw disk says that it is one. Sources: the UEFI specification (MBR, GPT), libblkid's superblocks, ECMA-119.
-_SIGNATURES = (
-    (510, b"\x55\xaa"),  # boot sector or MBR
-    (512, b"EFI PART"),
-    (1080, b"\x53\xef"),  # ext2, ext3, ext4
-    (0, b"XFSB"),
-    (65600, b"_BHRfS_M"),  # Btrfs
-    (0, b"hsqs"),  # SquashFS
-    (536, b"LVM2 001"),
-    (32769, b"CD001"),  # ISO 9660
+_DECRYPT = (
+    "use an image that is not encrypted: with the passphrase, qemu-img convert makes one "
+    "(its manual shows how, under --object secret and --image-opts)"
 )
 
 
@@ -69,11 +63,9 @@ def require_acceptable(path: Path, sizes: SizeLimits) -> ImageInfo:
     info = image_info(path)
     require_whole(path, info)
     if info.encrypted:
-        raise ImageRefused(
-            "the image {path} is encrypted", {"path": str(path)}, help=("use an image that is not encrypted",)
-        )
-    if info.format == RAW and not _is_disk(path):
-        raise ImageRefused("the file {path} has no partition table, boot sector or file system", {"path": str(path)})
+        raise ImageRefused("the image {path} is encrypted", {"path": str(path)}, help=(_DECRYPT,))
+    if info.format == RAW:
+        require_disk(path)
     _require_size(path, info.virtual_size_bytes, sizes)
     return info
 
@@ -83,7 +75,15 @@ def _require_size(path: Path, size: int, sizes: SizeLimits) -> None:
         raise too_large(str(path), size, sizes.disk_bytes, "the disk in")
 
 
-def _is_disk(path: Path) -> bool:
-    with os_errors(path), path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    return not head.strip(b"\0") or any(head.startswith(mark, at) for at, mark in _SIGNATURES)
+def require_disk(path: Path, *, known_only: bool = False) -> None:
+    """Make sure that a raw file is a disk. known_only: let through what is not known to be something else.
+
+    Raises: `image::refused`.
+    """
+    with open_image(path) as file, os_errors(path):
+        found = no_disk(file.read(HEAD_BYTES), path.name, os.fstat(file.fileno()).st_size)
+    if found is None or (known_only and not found.known):
+        return
+    raise ImageRefused(
+        "the file {path} is {what}", {"path": str(path), "what": found.what}, help=(found.help_for(path),)
+    )

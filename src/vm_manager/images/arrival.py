@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -13,14 +12,13 @@ from typing import BinaryIO
 
 from vm_manager.diagnostics.errors import FormatDetectionFailed, ImageRefused
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.domain.file_kinds import is_page
 from vm_manager.images.decompress import Expander, expander_for
 from vm_manager.images.room import Room
 from vm_manager.state.files import private
 
 _HEAD_BYTES = 512
 _QUEUE_CHUNKS = 8
-# A page instead of a disk: the server's own "not found", or a log-in that stands before it.
-_PAGE = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)?<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
 _ZEROS = bytes(256 * 1024)
 
 
@@ -84,7 +82,7 @@ class Arrival:
 
     def _begin(self) -> None:
         head, self._head = self._head or b"", None
-        if _PAGE.match(head):
+        if is_page(head):
             raise ImageRefused(
                 "{name} is a web page, not a disk image",
                 {"name": self._name},

@@ -26,6 +26,7 @@ from vm_manager.diagnostics.errors import (
     ImageRefused,
     ImageTooLarge,
     StateUntrusted,
+    VmError,
 )
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken
@@ -297,10 +298,15 @@ class ImageCache:
 
 def name_of(url: str) -> str:
     """What an image is called unless it is given a name: the last part of its URL, as it is when it is decompressed."""
-    name = posixpath.basename(unquote(urlsplit(url).path).rstrip("/")) or url
+    name = name_of_file(url)
     if is_oci(url):
         name = name.partition("@")[0]
     return next((name.removesuffix(suffix) for suffix in _COMPRESSED_NAMES if name.endswith(suffix)), name)
+
+
+def name_of_file(url: str) -> str:
+    """The last part of a URL's path; the URL itself, if it has none."""
+    return posixpath.basename(unquote(urlsplit(url).path).rstrip("/")) or url
 
 
 def _accepted(new: Path, fetched: Fetched, source: Source, sizes: SizeLimits, cancel: CancelToken) -> _Content:
@@ -309,7 +315,7 @@ def _accepted(new: Path, fetched: Fetched, source: Source, sizes: SizeLimits, ca
         info = require_acceptable(new, sizes)
         require_sound(new, info.format)
     except (ImageRefused, ImageTooLarge, FormatDetectionFailed, ConversionFailed) as error:
-        raise error.enrich(notes=(f"it was downloaded from {redacted(source.url)} and discarded",)) from error.__cause__
+        raise _of_source(error, new, redacted(source.url)) from error.__cause__
     return _Content(
         fetched.digests,
         fetched.size_bytes,
@@ -318,6 +324,19 @@ def _accepted(new: Path, fetched: Fetched, source: Source, sizes: SizeLimits, ca
         fetched.compression,
         converted_from,
     )
+
+
+def _of_source(error: VmError, new: Path, url: str) -> VmError:
+    """The same failure, told of what was fetched: the file in the cache is about to go."""
+    help = tuple(_elsewhere(line, new, name_of_file(url)) for line in error.diagnostic.help)
+    return error.told_of(str(new), url).enrich(help=help, notes=(f"it was downloaded from {url} and discarded",))
+
+
+def _elsewhere(help: str, new: Path, name: str) -> str:
+    """A help with commands for a file in the cache, for one that somebody fetches himself."""
+    if str(new.parent) not in help:
+        return help
+    return f"download it yourself, then {help.replace(str(new), name).replace(str(new.parent), '.')}"
 
 
 def _address(fetched: Fetched, source: Source) -> str:

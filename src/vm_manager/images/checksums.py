@@ -27,7 +27,8 @@ def digest_in_list(list_url: str, image_url: str, cancel: CancelToken, limits: L
     """
     with asked(list_url, cancel=cancel, limits=limits) as answer:
         if answer.status != 200:
-            raise answer.refusal(list_url)
+            help = ("check checksum-url: the list is usually in the same directory as the image",)
+            raise answer.refusal(list_url).enrich(help=help)
         text = answer.read(_MOST_BYTES).decode(errors="replace")
     name = posixpath.basename(unquote(urlsplit(image_url).path))
     found = [digest for digest, named in entries(text) if posixpath.basename(named) == name]

@@ -27,6 +27,7 @@ from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.urls import cut_url, cut_urls, without_secrets_of
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.images.pace import Pace
+from vm_manager.images.unreachable import chain, reason, verified_by
 from vm_manager.images.wire import Wire, noted_by
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -38,6 +39,9 @@ _READ_BYTES = 1024 * 1024
 _CHUNK_BYTES = 512 * 1024
 _CHUNK_S = 0.25
 _PORTS = {"http": 80, "https": 443}
+# Of a number of seconds that somebody would wait.
+_DIGITS = 6
+_NETRC = "machine {host} login USER password PASSWORD"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,21 +136,46 @@ class Answer:
 
     def refusal(self, url: str) -> DownloadFailed:
         """The failure that an answer with this status is. url: what was asked for, before redirects."""
-        reason = (self._response.reason or "")[:100]
-        if self.status in (404, 410):
-            help = "check the URL"
-        elif self.status in TRANSIENT:
-            help = "the server has a problem: try again later"
-        else:
-            help = "check that you have access to it"
+        phrase = (self._response.reason or "")[:100]
+        message, help = self._meaning(_host(self.url))
         return DownloadFailed(
-            "the server rejected {url}",
-            {"url": redacted(url)},
+            message,
+            {"url": redacted(url), "status": self.status},
             help=(help,),
             notes=_elsewhere(url, self.url),
-            evidence=(Evidence("http", "answer", (f"HTTP {self.status} {reason}".rstrip(),)),),
+            evidence=(Evidence("http", "answer", (f"HTTP {self.status} {phrase}".rstrip(),)),),
             retryable=self.status in TRANSIENT,
         )
+
+    def _meaning(self, host: str) -> tuple[str, str]:
+        """What the status says, and what to do. Source: RFC 9110, section 15; RFC 6585, section 4."""
+        match self.status:
+            case 401:
+                return (
+                    "the server requires a login for {url}",
+                    f"write it into the URL, before the host, or as a line of ~/.netrc: {_NETRC.format(host=host)}",
+                )
+            case 403:
+                help = "check the URL: some servers say this of files that do not exist; or ask its owner for access"
+                return "the server denies access to {url}", help
+            case 404 | 410:
+                return "the server does not have {url}", "check the URL: images are often renamed with each release"
+            case 407:
+                return (
+                    "the proxy requires a login for {url}",
+                    "write the user and the password into HTTP_PROXY, before the host",
+                )
+            case 429:
+                return "the server gets too many requests for {url}", self._later()
+            case status if status in TRANSIENT:
+                return "the server failed to send {url}", f"the server has a problem: {self._later()}"
+            case _:
+                return "the server rejected {url} with HTTP {status}", "check the URL"
+
+    def _later(self) -> str:
+        seconds = self.headers.get("Retry-After", "")
+        known = seconds.isascii() and seconds.isdecimal() and len(seconds) <= _DIGITS
+        return f"try again in {seconds} s, as it asks" if known else "try again later, or use a mirror"
 
 
 @contextmanager
@@ -207,13 +236,20 @@ def _translated(url: str, cancel: CancelToken) -> Iterator[None]:
     """The libraries' failures as ours. Raises: `image::download_failed`, `vmctl::interrupted`."""
     try:
         yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+    except (OSError, urllib3.exceptions.HTTPError, ValueError) as error:
         cancel.raise_if_cancelled()
         # Not `from error`: its text quotes the URL with all that is secret in it.
-        reason = Evidence("http", type(error).__name__, (cut_urls(without_secrets_of(str(error), url))[:500],))
-        raise DownloadFailed(
-            "could not download {url}", {"url": redacted(url)}, evidence=(reason,), retryable=_is_transient(error)
-        ) from _root(error)
+        raise _failure(error, url) from _root(error)
+
+
+def _failure(error: Exception, url: str) -> DownloadFailed:
+    named, retryable = {"url": redacted(url)}, _is_transient(error)
+    if (found := reason(error, url)) is not None:
+        return DownloadFailed(
+            "could not download {url}: {why}", {**named, "why": found.why}, help=found.help, retryable=retryable
+        )
+    said = Evidence("http", type(error).__name__, (cut_urls(without_secrets_of(str(error), url))[:500],))
+    return DownloadFailed("could not download {url}", named, evidence=(said,), retryable=retryable)
 
 
 class _NoNetrc(AuthBase):
@@ -263,6 +299,7 @@ def _send(
             with requests.Session() as session:
                 # No proxy stands between this machine and itself, and none may see what is meant for it.
                 session.trust_env = not (is_loopback(_host(url)) and urlsplit(url).scheme == "http")
+                session.verify = verified_by()
                 for scheme in _PORTS:
                     session.mount(f"{scheme}://", _Adapter(wire))
                 response = session.request(
@@ -351,25 +388,14 @@ def _is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed in a moment: not with a wrong certificate, name, proxy or URL."""
     if isinstance(error, (requests.exceptions.SSLError, requests.exceptions.InvalidURL, urllib3.exceptions.SSLError)):
         return False
-    if isinstance(error, ValueError) and not isinstance(error, requests.RequestException):
+    if isinstance(error, (ValueError, OSError)) and not isinstance(error, requests.RequestException):
         return False
-    return not any(isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME for cause in _chain(error))
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception, what it came from, and what urllib3 carries inside instead of raising from it."""
-    found: BaseException | None = error
-    seen: set[int] = set()
-    while found is not None and id(found) not in seen:
-        seen.add(id(found))
-        yield found
-        inside = getattr(found, "reason", None) or next((a for a in found.args if isinstance(a, BaseException)), None)
-        found = found.__cause__ or found.__context__ or (inside if isinstance(inside, BaseException) else None)
+    return not any(isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME for cause in chain(error))
 
 
 def _root(error: BaseException) -> OSError | None:
     """What the operating system said, at the bottom of it; the libraries' own texts quote the URL."""
     found = None
-    for cause in _chain(error):
+    for cause in chain(error):
         found = cause if isinstance(cause, OSError) and cause.errno else found
     return found

@@ -39,6 +39,14 @@ def require_input(path: Path) -> None:
 
 def read_input(path: Path, most_bytes: int) -> bytes:
     """The content of a regular file. Raises: OSError, UnfitFile, also when it has more than that many bytes."""
+    content = read_head(path, most_bytes + 1)
+    if len(content) > most_bytes:
+        raise UnfitFile(f"is larger than {_shown(most_bytes)}")
+    return content
+
+
+def read_head(path: Path, most_bytes: int) -> bytes:
+    """The first bytes of a regular file. Raises: OSError, UnfitFile."""
     require_input(path)
     # A pipe must not be waited for, and what is looked at must be what is read.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -49,10 +57,7 @@ def read_input(path: Path, most_bytes: int) -> bytes:
             raise UnfitFile("is a directory")
         if not stat.S_ISREG(mode):
             raise UnfitFile("is not a regular file")
-        content = file.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise UnfitFile(f"is larger than {_shown(most_bytes)}")
-    return content
+        return file.read(most_bytes)
 
 
 def _require_stored(file: int | Path) -> None:

@@ -35,7 +35,14 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "docker"
     directory.mkdir()
     monkeypatch.setenv("DOCKER_CONFIG", str(directory))
-    for name in ("GITHUB_TOKEN", "GITHUB_ACTOR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+    for name in (
+        "GITHUB_TOKEN",
+        "GITHUB_ACTOR",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name in ("https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)

@@ -250,6 +250,6 @@ def test_a_certificate_that_is_not_trusted(tmp_path: Path, monkeypatch: pytest.M
     with internet(tmp_path / "net", ScriptedRegistry(), "reg.example") as net:
         monkeypatch.setenv("HTTPS_PROXY", net.proxy)
         error = failure_of("reg.example/image:1", tmp_path / "disk")
-    assert "REQUESTS_CA_BUNDLE" in error.diagnostic.help[0]
+    assert "SSL_CERT_FILE" in error.diagnostic.help[0]
     assert net.asked == []
     assert not error.diagnostic.retryable

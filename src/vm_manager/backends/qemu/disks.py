@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import shlex
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from vm_manager.backends.qemu.section import QemuData
-from vm_manager.diagnostics.errors import BaseChanged
+from vm_manager.diagnostics.errors import BaseChanged, IoFailed
 from vm_manager.diagnostics.os_errors import os_errors
-from vm_manager.domain.instance import BaseImage
+from vm_manager.domain.instance import BaseImage, InstanceRecord
 from vm_manager.domain.spec import VmSpec
 from vm_manager.host.landlock import FileId
 from vm_manager.host.qemu_img import create_overlay, image_info, require_format
@@ -22,6 +24,23 @@ def prepare_disks(spec: VmSpec, base: BaseImage, files: InstanceFiles) -> None:
     create_overlay(files.overlay, Path(base.path), spec.disk_bytes, base.format)
     with os_errors(files.overlay):
         files.overlay.chmod(0o600)
+
+
+def require_root_disk(record: InstanceRecord, files: InstanceFiles) -> None:
+    """Make sure that the root disk is where it was made, before QEMU is asked. Raises: `vm_manager::io`."""
+    if os.path.lexists(files.overlay):
+        return
+    raise IoFailed(
+        "the disk of VM '{vm}' is missing: {path}",
+        {"vm": record.name, "path": str(files.overlay)},
+        help=("put the file back if it was moved", f"if it is gone, so is what was on it: {_anew(record)}"),
+    )
+
+
+def _anew(record: InstanceRecord) -> str:
+    if not os.path.isabs(record.origin):
+        return "remove the VM and create it again"
+    return f"make a new disk with `vmctl reload --file {shlex.quote(record.origin)} {record.name}`"
 
 
 @dataclass(frozen=True)

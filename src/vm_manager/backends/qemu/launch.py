@@ -20,7 +20,7 @@ from vm_manager.backends.qemu.accelerator import (
 )
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.confinement import qemu_sandbox
-from vm_manager.backends.qemu.disks import base_disk
+from vm_manager.backends.qemu.disks import base_disk, require_root_disk
 from vm_manager.backends.qemu.evidence import qemu_log
 from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.monitor import Monitor
@@ -37,7 +37,7 @@ from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.spec import Accelerator, VmSpec
 from vm_manager.host.process import describe_status
 from vm_manager.host.sandbox import Sandbox, confinement, sandbox_finding
-from vm_manager.host.tools import find_tool
+from vm_manager.host.tools import find_tool, missing
 from vm_manager.state.files import write_private
 from vm_manager.state.log_rotation import rotate
 
@@ -59,7 +59,7 @@ def require_qemu() -> Path:
     try:
         return find_tool(_BINARY)
     except HostError as error:
-        raise QemuSpawnFailed("QEMU is not installed", help=error.diagnostic.help) from error
+        raise QemuSpawnFailed(missing("QEMU", error), help=error.diagnostic.help) from error
 
 
 def accelerator_findings(specs: Sequence[VmSpec]) -> tuple[KvmUnusable, ...]:
@@ -83,8 +83,9 @@ def compose(record: InstanceRecord, files: QemuFiles, choice: Choice | None = No
 
     choice: of the accelerator; default: as the VM's spec wants it.
     Raises: `qemu::spawn_failed`, `host::kvm_unusable`, `image::base_changed`, `image::refused`,
-    `image::format_detection_failed`.
+    `image::format_detection_failed`; `io` when the root disk is missing.
     """
+    require_root_disk(record, files)
     data, qemu = QemuData.of(record), require_qemu()
     choice = choice or choose(record.spec.accelerator, record.spec.cpu, qemu)
     port, base = _free_or_any(data.ssh_port), base_disk(record.base_image)
@@ -241,10 +242,10 @@ def _until_it_answers(
                 if not error.diagnostic.retryable:
                     if _ends(child):
                         # It is silent because it has ended.
-                        raise _spawn_failed(record.spec, files, child) from None
+                        raise _spawn_failed(record, files, child) from None
                     raise
         deadline.pause(_POLL_S)
-    raise _spawn_failed(record.spec, files, child)
+    raise _spawn_failed(record, files, child)
 
 
 def _ends(child: subprocess.Popen[bytes]) -> bool:
@@ -263,10 +264,10 @@ def _ask_for_port(record: InstanceRecord, files: QemuFiles) -> int | None:
     return forwarded_port(str(usernet), record.spec.access.port)
 
 
-def _spawn_failed(spec: VmSpec, files: QemuFiles, child: subprocess.Popen[bytes]) -> QemuSpawnFailed:
+def _spawn_failed(record: InstanceRecord, files: QemuFiles, child: subprocess.Popen[bytes]) -> QemuSpawnFailed:
     status = child.poll()
     qemu, log = require_qemu(), qemu_log(files)
-    found = probe_start(spec, files, qemu)
+    found = probe_start(record.spec, files, qemu, Path(record.base_image.path))
     return QemuSpawnFailed(
         "QEMU {how} before its monitor answered",
         {"how": describe_status(status) if status is not None else "was too slow", "status": status or 0},

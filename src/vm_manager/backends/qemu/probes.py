@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import resource
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,9 @@ from vm_manager.domain.instance import SandboxKind
 from vm_manager.domain.names import closest
 from vm_manager.domain.spec import VmSpec
 from vm_manager.host.disk_space import free_bytes
-from vm_manager.host.image_header import QCOW2
+from vm_manager.host.image_lock import is_in_use, is_written_to, users
 from vm_manager.host.process import ProcessFailed, run
-from vm_manager.host.qemu_img import disk_json, require_qemu_img
-from vm_manager.host.sandbox import Sandbox, confinement
+from vm_manager.host.sandbox import confinement
 from vm_manager.state.layout import InstanceFiles
 
 _MIB = 1024 * 1024
@@ -40,8 +40,11 @@ class Findings:
     help: tuple[str, ...]
 
 
-def probe_start(spec: VmSpec, files: InstanceFiles, qemu: Path) -> Findings:
-    """Look at what a QEMU needs to start: that it runs at all, memory, space, and the disk to itself. Never fails."""
+def probe_start(spec: VmSpec, files: InstanceFiles, qemu: Path, base: Path) -> Findings:
+    """Look at what a QEMU needs to start. Never fails.
+
+    That it runs at all, memory, space, limits, the disk to itself, and nobody who writes to its image.
+    """
     lines: list[str] = []
     help: list[str] = []
     _probe_program(spec, qemu, lines, help)
@@ -57,11 +60,12 @@ def probe_start(spec: VmSpec, files: InstanceFiles, qemu: Path) -> Findings:
         lines.append(f"space: {free // _MIB} MiB are free where the VM's disk is")
         if free < _LITTLE_BYTES:
             help.append(free_space_help(files.home))
-    locked = _is_locked(files.overlay)
-    if locked is not None:
-        lines.append(f"disk: {'another process has it open' if locked else 'nobody else has it open'}")
-        if locked:
-            help.append(f"end the process that has the disk open: `fuser -v '{files.overlay}'` names it")
+    for what, path, asked in (("disk", files.overlay, is_in_use), ("image", base, is_written_to)):
+        with suppress(OSError):  # what cannot be opened at all is another finding
+            who = _who(path) if asked(path) else ""
+            lines.append(f"{what}: {who or 'nobody else'} has it open")
+            if who:
+                help.append(f"stop {who}, which has the {what} {path} open")
     for limit, command in _low_limits(spec):
         lines.append(f"limit: {limit} for each process")
         help.append(f"raise the limit in this shell: `{command}`")
@@ -103,6 +107,10 @@ def _said(qemu: Path, *options: str) -> str:
         return ""
 
 
+def _who(path: Path) -> str:
+    return ", ".join(users(path)) or "a process of another user"
+
+
 def _available_memory_mib() -> int | None:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -111,20 +119,6 @@ def _available_memory_mib() -> int | None:
     except (OSError, ValueError):
         return None
     return None
-
-
-def _is_locked(image: Path) -> bool | None:
-    """Whether another process holds QEMU's lock on an image: without -U, qemu-img must get it, too."""
-    try:
-        qemu_img, sandbox = str(require_qemu_img()), Sandbox(read=(image,))
-        run([qemu_img, "info", "-U", disk_json(image, QCOW2)], timeout_s=_TIMEOUT_S, sandbox=sandbox)
-    except (VmError, ProcessFailed, OSError):
-        return None  # it cannot be read at all: that is another finding
-    try:
-        run([qemu_img, "info", disk_json(image, QCOW2)], timeout_s=_TIMEOUT_S, sandbox=sandbox)
-    except (ProcessFailed, OSError):
-        return True
-    return False
 
 
 def _low_limits(spec: VmSpec) -> Iterator[tuple[str, str]]:

@@ -80,26 +80,25 @@ def unreachable(reference: OciReference, host: str, error: DownloadFailed) -> Oc
         if is_registry
         else "{host}, which registry {registry} refers to, is unreachable",
         {"registry": reference.registry, "host": host},
-        help=(_how_to_reach(host, error.__cause__),),
+        help=_how_to_reach(host, error),
         evidence=error.diagnostic.evidence,
         retryable=error.diagnostic.retryable,
     )
 
 
-def _how_to_reach(host: str, cause: BaseException | None) -> str:
-    match cause:
+def _how_to_reach(host: str, error: DownloadFailed) -> tuple[str, ...]:
+    match error.__cause__:
         case socket.gaierror():
-            return f"the name {host.partition(':')[0]} cannot be resolved: check its spelling and the network"
+            return (f"the name {host.partition(':')[0]} cannot be resolved: check its spelling and the network",)
         case ConnectionRefusedError():
-            return f"nothing is listening there: start the registry, or add its port to the reference, as in oci://{host}/…"
-        case ssl.SSLCertVerificationError():
-            return "its certificate is not trusted: if you trust its CA, set REQUESTS_CA_BUNDLE to the CA's file"
-        case ssl.SSLError():
+            known = "nothing is listening there: start the registry, or add its port to the reference"
+            return (f"{known}, as in oci://{host}/…",)
+        case ssl.SSLError() as cause if not isinstance(cause, ssl.SSLCertVerificationError):
             return (
-                "it does not speak TLS; plain HTTP is only allowed for registries on this host (localhost, 127.0.0.1)"
+                "it does not speak TLS; plain HTTP is only allowed for registries on this host (localhost, 127.0.0.1)",
             )
         case _:
-            return "check the network, and HTTPS_PROXY if you need a proxy"
+            return error.diagnostic.help
 
 
 def refused(reference: OciReference, reply: Reply, credentials: Credentials | None) -> OciPullFailed:

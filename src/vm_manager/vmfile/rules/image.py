@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import suppress
+from pathlib import Path
 
+from vm_manager.diagnostics.spans import Span
+from vm_manager.domain.file_kinds import HEAD_BYTES, NoDisk, no_disk
 from vm_manager.domain.oci_reference import NotAReference, is_oci, parse_reference
 from vm_manager.vmfile.blocks import Block
 from vm_manager.vmfile.forms import SCHEMES, host_of, scheme_of
+from vm_manager.vmfile.input_files import UnfitFile, read_head
 from vm_manager.vmfile.paths import absolute
 from vm_manager.vmfile.rules.setting import Setting
 
@@ -35,6 +40,24 @@ def _whole_reference(vm: Block, setting: Setting) -> None:
                 block.values[0].span if block.values[0] else block.span,
                 "an image-url that does not refer to an image in a registry", error.reason, error.help,
             )  # fmt: skip
+
+
+def _is_a_disk(vm: Block, setting: Setting) -> None:
+    """An image of this host is not something else; whether it is a sound disk is for `up` to find out."""
+    for block in vm.all("image"):
+        if not (block.text and block.values[0]) or setting.problems.is_full:
+            continue
+        # What is missing, or no file, has been told; an empty one is for whoever makes a disk of it to refuse.
+        with suppress(OSError, ValueError, RuntimeError, UnfitFile):
+            path = absolute(block.text, setting.directory)
+            head = read_head(path, HEAD_BYTES)
+            if head and (found := no_disk(head, path.name, path.stat().st_size)):
+                _tell(setting, block.values[0].span, found, path)
+
+
+def _tell(setting: Setting, span: Span, found: NoDisk, path: Path) -> None:
+    if found.known:
+        setting.problems.add(span, f"the image is {found.what}", f"→ {path}", found.help_for(path))
 
 
 def _plain_http_has_checksum(vm: Block, setting: Setting) -> None:
@@ -72,4 +95,4 @@ def _fits_the_disk(vm: Block, setting: Setting) -> None:
         )  # fmt: skip
 
 
-IMAGE_RULES = (_known_scheme, _whole_reference, _plain_http_has_checksum, _fits_the_disk)
+IMAGE_RULES = (_is_a_disk, _known_scheme, _whole_reference, _plain_http_has_checksum, _fits_the_disk)
