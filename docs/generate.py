@@ -129,7 +129,7 @@ def gallery() -> str:
     for module in sorted(GALLERY.glob("test_*.py")):
         tree = ast.parse(module.read_text(encoding="utf-8"))
         rows = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
-        count += len(rows)
+        count += sum(len(screens(row)) for row in rows)
         sections += [f"## {ast.get_docstring(tree)}", *(gallery_row(row) for row in rows)]
     head = (
         f"{count} situations, each produced for real by a test, which also follows the help and shows that it works. "
@@ -139,10 +139,17 @@ def gallery() -> str:
 
 
 def gallery_row(row: ast.FunctionDef) -> str:
-    """A situation and its screen."""
+    """A situation and its screens: one, or one for each variant."""
     title = " ".join((ast.get_docstring(row) or "").split())
-    screen = (GALLERY / "screens" / f"{row.name.removeprefix('test_')}.txt").read_text(encoding="utf-8")
-    return f"### {title}\n\n```text\n{screen.rstrip()}\n```"
+    blocks = (f"```text\n{screen.read_text(encoding='utf-8').rstrip()}\n```" for screen in screens(row))
+    return "\n\n".join((f"### {title}", *blocks))
+
+
+def screens(row: ast.FunctionDef) -> list[Path]:
+    """The screens of a row: `name.txt`, or `name[variant].txt` of a test with parameters."""
+    name = row.name.removeprefix("test_")
+    kept = (GALLERY / "screens").glob("*.txt")
+    return sorted(path for path in kept if path.stem.partition("[")[0] == name)
 
 
 def library() -> str:
