@@ -434,7 +434,7 @@ def test_a_name_instead_of_a_url(user: Vmctl, gallery: Gallery, server: Server) 
         place=None,
         says=("'debian' is neither a URL nor a file", "vmctl has no images by name"),
     )
-    gallery.by_hand("give a complete URL")
+    gallery.by_hand("use a complete URL")
     gallery.works(_pull(user, f"{server.url}/disk.img"))
 
 
@@ -499,3 +499,17 @@ def test_a_scheme_that_nothing_fetches(user: Vmctl, gallery: Gallery, server: Se
     gallery.shows(_pull(user, "ftp://127.0.0.1/disk.img"), "vmctl::usage", place=None, says=("'ftp'",))
     gallery.by_hand("use an https, http, oci or file URL")
     gallery.works(_pull(user, f"{server.url}/disk.img"))
+
+
+def test_an_image_option_with_a_url(user: Vmctl, gallery: Gallery, server: Server) -> None:
+    """`vmctl create --image` with a URL."""
+    url, new = f"{server.url}/disk.img", ("create", "--name", "a", "--accel", "tcg")
+    gallery.shows(
+        user(*new, "--image", url.replace("://", "://me:sesame@"), status=None),
+        "vmctl::create::image_not_found",
+        place=None,
+        says=(f"the image {url} is a URL, not a path",),
+        never=("sesame",),
+    )
+    gallery.by_hand("to download it, use `--image-url`")
+    gallery.works(user(*new, "--image-url", url))

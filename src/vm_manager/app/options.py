@@ -25,6 +25,7 @@ from vm_manager.diagnostics.errors import (
 )
 from vm_manager.diagnostics.model import Subject
 from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.diagnostics.urls import cut_url
 from vm_manager.domain.names import is_vm_name
 from vm_manager.domain.spec import Accelerator, CloudInit, ImageSource, SshAccess, VmSpec
 from vm_manager.host.regular_file import require_image_file
@@ -157,9 +158,17 @@ def _image(new: NewVm) -> ImageSource:
         raise CreateNoImage("no image was given for the VM")
     image = path_of(new.image)
     if not image.exists():
-        raise CreateImageNotFound("the image {path} does not exist", {"path": str(image)})
+        raise _no_image(str(image))
     require_image_file(image)
     return ImageSource(path=_absolute(image))
+
+
+def _no_image(path: str) -> CreateImageNotFound:
+    # A path has lost the second slash of a URL, and with it what tells its secrets.
+    if ":/" not in path:
+        return CreateImageNotFound("the image {path} does not exist", {"path": path})
+    url = cut_url(path.replace(":/", "://", 1))
+    return CreateImageNotFound("the image {path} is a URL, not a path", {"path": url}, help=("to download it, use `--image-url`",))
 
 
 def _absolute(path: StrPath | None) -> str | None:
