@@ -55,9 +55,16 @@ def test_output_that_is_no_utf_8_is_no_obstacle() -> None:
 
 def test_a_program_that_is_missing_is_named_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
+    with pytest.raises(MissingTool, match="no-such-program is not on PATH") as caught:
+        find_tool("no-such-program")
+    assert caught.value.diagnostic.help[0].startswith("install")
+
+
+def test_a_program_that_path_does_not_lead_to_is_named_with_the_way_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
     with pytest.raises(MissingTool, match="qemu-img is not on PATH") as caught:
         find_tool("qemu-img")
-    assert caught.value.diagnostic.help[0].startswith("install")
+    assert "export PATH=" in caught.value.diagnostic.help[0]
 
 
 @pytest.fixture
