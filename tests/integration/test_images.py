@@ -324,7 +324,7 @@ def test_an_image_that_is_damaged_is_not_converted(vmctl: Vmctl, image: bytes) -
         file.seek(table)
         file.write((1 << 63 | 0x1234).to_bytes(8, "big"))
     result = vmctl("image", "convert", "disk.qcow2", "new.qcow2", status=None)
-    prove(result, "vm_manager::image::conversion_failed", evidence="qemu-img")
+    prove(result, "vm_manager::image::format_detection_failed", evidence="qemu-img")
     assert [path.name for path in vmctl.directory.iterdir()] == ["disk.qcow2"]
 
 

@@ -168,7 +168,7 @@ def test_a_reloaded_vm_is_a_new_one(blank: Vmctl) -> None:
 def test_a_reload_that_fails_leaves_the_old_vm_whole(blank: Vmctl) -> None:
     blank("up")
     before, running = blank.record("blank"), qemu_processes(blank.data)
-    (blank.directory / "rubbish.img").write_text("<html>not found</html>")
+    (blank.directory / "rubbish.img").write_text("not found\n")
     blank.write(BLANK.replace("blank.qcow2", "rubbish.img"))
     assert blank("reload", status=8).code == "vm_manager::image::refused"
     assert blank.record("blank") == before

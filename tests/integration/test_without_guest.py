@@ -103,6 +103,13 @@ def test_qemu_img_not_on_path_is_overlay_creation_failed_caused_by_the_missing_t
     assert blank("list", "--quiet").stdout == ""
 
 
+def test_qemu_img_not_on_path_is_conversion_failed_where_it_converts(blank: Vmctl, tmp_path: Path) -> None:
+    path = path_without("qemu-img", tmp_path / "bin")
+    result = blank("image", "convert", "blank.qcow2", "new.qcow2", status=8, env={"PATH": path})
+    prove(result, "vm_manager::image::conversion_failed")
+    assert "[vm_manager::host::missing_tool]" in result.stderr
+
+
 def test_waiting_for_less_than_the_steps_need_is_refused_before_anything_is_made(blank: Vmctl) -> None:
     blank.write(BLANK.replace("memory 32", 'memory 32\n    ssh { user "me" }\n    provision "shell" { inline "true" }'))
     assert blank("up", "--wait", "none", status=2).code == "vmctl::usage"

@@ -25,7 +25,7 @@ from vm_manager.domain.oci_reference import is_oci
 from vm_manager.domain.spec import ImageSource
 from vm_manager.host.disk_space import spare_of
 from vm_manager.host.image_header import RAW
-from vm_manager.host.qemu_img import backing_chain, convert, foreign_size, image_info, require_sound
+from vm_manager.host.qemu_img import backing_chain, convert, foreign_size, image_info
 from vm_manager.host.regular_file import require_image_file
 from vm_manager.images.accept import require_disk
 from vm_manager.images.cache import ImageCache, name_of
@@ -128,7 +128,7 @@ def convert_image(services: Services, reference: str, target: Path, *, format: s
             with _told(services, target.name, "convert", f"converting to {format}"):
                 below = None if cached else _below(services, source)
                 if not cached and below is None and foreign_size(source) is None:
-                    require_sound(source, _format_and_size(source)[0])
+                    _format_and_size(source)
                 with os_errors(target):
                     spare = spare_of(part.parent, str(target))
                 size = convert(

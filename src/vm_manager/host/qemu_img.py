@@ -234,6 +234,8 @@ def convert(
         source_format, size = info.format, info.virtual_size_bytes
         if below is None:
             require_whole(source, info)
+            # qemu-img reads zeros where a file is cut off.
+            require_sound(source, info.format)
     flags = ["-c"] if compress else []
     # Beside what is in the disk, a format's own tables: an eighth is more than any has.
     watched = spare if spare is not None and size + size // 8 > spare.size_bytes else None
@@ -257,8 +259,6 @@ def convert(
             sources = (source, *((below[0],) if below else ()))
             _make(argv, target, sources, _COPY_TIMEOUT_S, limits, cancel, watched.look if watched else None)
     except ProcessFailed as error:
-        if source_format == QCOW2:
-            require_sound(source, QCOW2)
         raise ConversionFailed(
             "{source} could not be converted to {format}",
             {"source": str(source), "format": format},
