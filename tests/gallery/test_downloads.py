@@ -488,7 +488,7 @@ def test_a_reference_without_a_repository(user: Vmctl, gallery: Gallery, server:
         _pull(user, "oci://ghcr.io"),
         "vmctl::usage",
         place=None,
-        says=("does not refer to an image in a registry", "it names no repository"),
+        says=("does not refer to an image in a registry", "it has no repository"),
     )
     gallery.by_hand("oci://ghcr.io/repository:tag")
     gallery.works(_pull(user, f"{server.url}/disk.img"))

@@ -206,7 +206,7 @@ def test_a_qcow2_image_that_was_cut_off(blank: Vmctl, gallery: Gallery) -> None:
         _names(blank, "disk.qcow2")("up", status=None),
         "vm_manager::image::format_detection_failed",
         place=None,
-        says=("is damaged or was cut off",),
+        says=("is damaged or truncated",),
     )
     gallery.by_hand("download it again")
     path.write_bytes(whole)
@@ -376,7 +376,7 @@ def test_a_cut_off_image_is_converted(blank: Vmctl, gallery: Gallery) -> None:
         blank("image", "convert", "--format", "raw", "disk.qcow2", "new.img", status=None),
         "vm_manager::image::format_detection_failed",
         place=None,
-        says=("is damaged or was cut off",),
+        says=("is damaged or truncated",),
     )
     gallery.by_hand("download it again")
     path.write_bytes(whole)

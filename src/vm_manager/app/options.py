@@ -168,7 +168,9 @@ def _no_image(path: str) -> CreateImageNotFound:
     if ":/" not in path:
         return CreateImageNotFound("the image {path} does not exist", {"path": path})
     url = cut_url(path.replace(":/", "://", 1))
-    return CreateImageNotFound("the image {path} is a URL, not a path", {"path": url}, help=("to download it, use `--image-url`",))
+    return CreateImageNotFound(
+        "the image {path} is a URL, not a path", {"path": url}, help=("to download it, use `--image-url`",)
+    )
 
 
 def _absolute(path: StrPath | None) -> str | None:
