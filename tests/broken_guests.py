@@ -44,8 +44,13 @@ def without_root_file_system(tiny: Path, path: Path, *, serial: bool = True) -> 
     return path
 
 
-def tiny_with(tiny: Path, path: Path, *, options: str = "", files: Mapping[str, str] | None = None) -> Path:
-    """The tiny guest with other options for its kernel, or other files in its initramfs."""
+def tiny_with(
+    tiny: Path, path: Path, *, options: str = "", files: Mapping[str, str] | None = None, serial: bool = True
+) -> Path:
+    """The tiny guest with other options for its kernel, or other files in its initramfs.
+
+    serial: whether boot loader and kernel speak on the serial line, or on the screen only.
+    """
     parts = path.parent / f"{path.stem}-parts"
     boot, extra = parts / "boot", parts / "extra"
     boot.mkdir(parents=True)
@@ -64,8 +69,8 @@ def tiny_with(tiny: Path, path: Path, *, options: str = "", files: Mapping[str, 
     size = f"{(path.stat().st_size - _PARTITION) >> 20}M"
     geometry = ("-b", "4096", "-E", f"offset={_PARTITION}", "-d", str(boot))
     _run("/sbin/mke2fs", "-q", "-F", "-t", "ext2", "-m", "0", *geometry, str(path), size)
-    command = f"linux /vmlinuz console=ttyS0,115200 {options}\ninitrd /initrd\nboot\n"
-    _grub(path, f"{_SERIAL}set root=(hd0,msdos1)\n{command}")
+    command = f"linux /vmlinuz {'console=ttyS0,115200 ' * serial}{options}\ninitrd /initrd\nboot\n"
+    _grub(path, f"{_SERIAL * serial}set root=(hd0,msdos1)\n{command}")
     return path
 
 

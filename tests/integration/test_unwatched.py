@@ -251,7 +251,7 @@ def test_a_disk_that_fills_up_stops_the_guest_and_more_space_lets_it_go_on_unhar
         status = _status(small, "tiny")
         failure = status["last_failure"]
         assert (status["detail"], failure["code"]) == ("io-error", "vm_manager::qemu::io_error")
-        assert "MiB are free where the VM's disk is" in _evidence(failure, "probe")
+        assert "MiB were free where the VM's disk is" in _evidence(failure, "probe")
         assert "`vmctl resume tiny`" in failure["help"][0]
         _nothing_works(small, "vm_manager::qemu::io_error")
         assert "VM 'tiny' is paused by an error\n" in small("suspend", "tiny", status=5).stderr

@@ -165,11 +165,12 @@ class Execution:
     """Where a machine's vCPUs are at one moment.
 
     addresses: of the instruction of each. in_system: whether one of them is in an operating system, its kernel or a program, and
-    no longer in firmware or a boot loader.
+    no longer in firmware or a boot loader. idle: whether all of them are halted until something happens.
     """
 
     addresses: tuple[int, ...]
     in_system: bool
+    idle: bool = False
 
 
 @dataclass(frozen=True)

@@ -34,19 +34,27 @@ from vm_manager.guest.forensics import Stage, boot_failure, ignored_seed, panic,
 from vm_manager.guest.login_shell import require_shell
 from vm_manager.guest.openssh import known_hosts_text
 from vm_manager.guest.progress import Console, Progress
-from vm_manager.guest.ssh import SshSession, offered_host_key
+from vm_manager.guest.ssh import KeysNotAccepted, SshSession, offered_host_key
+from vm_manager.guest.unreachable import boot_is_over, cloud_init_has_finished, unreachable
 from vm_manager.state.files import write_atomically
 
 _log = logging.getLogger(__name__)
 
 # Short, and then anew: QEMU repeats the opening of a connection to a silent guest at growing intervals only.
 _BANNER_TIMEOUT_S = 0.5
+# Of a guest that has answered before: it is busy, and not without a network.
+_BUSY_BANNER_TIMEOUT_S = 3.0
 _PAUSE_S = 0.2
 # A right key is refused while pam_nologin(8) keeps everybody out until the boot is over, or until cloud-init has made the
 # account in images whose sshd does not wait for it.
 _AUTH_GRACE_S = 45.0
 # Neither takes so long without a line on the console or a look at the disk.
 _AUTH_STILL_S = 10.0
+# Where nothing is left that could let the key in.
+_AUTH_FINAL_S = 3.0
+# The boot is over, and its port is closed: by so many looks, of one a second, must the guest have been idle more often than busy.
+# What else comes up by itself, such as an sshd that makes its keys first, is at work all the while.
+_SETTLED_LOOKS = 20
 # So long must nothing move before what stands at the end of the console is taken for the end.
 _SILENT_S = 5.0
 # Installers restart once or twice; one that does it so often and comes no further never will.
@@ -143,8 +151,9 @@ class Guest:
 def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
     """Return when the guest is ready.
 
-    Until somebody is logged in the guest has to make progress; from then on only the deadline counts, as cloud-init may well
-    be busy without any outward sign.
+    Until somebody is logged in the guest has to make progress: new lines on its console and work on its disk as long as it boots,
+    and only what leads to a login when its console says that the boot is over. From a login on only the deadline counts, as
+    cloud-init may well be busy without any outward sign.
     Raises: `guest::boot_timeout`, at the deadline or when nothing has moved for too long; `guest::boot_failed` where it is
     plain that nothing will; `host::kvm_unusable` where KVM is what does not boot it, and nothing is lost by booting it again;
     `guest::panicked`, `qemu::io_error`, `qemu::internal_error`, `qemu::exited`, `cloudinit::failed`, `ssh::auth_failed`,
@@ -176,10 +185,12 @@ class _Wait:
     def __init__(self, guest: Guest, deadline: Deadline, emit: EventSink) -> None:
         self.guest, self.deadline, self.emit = guest, deadline, emit
         self._phase: Phase | None = None
-        self._furthest = self._silent = Phase.BOOT
+        self._answer = self._furthest = self._silent = Phase.BOOT
+        self._resets = 0
         self._console = Console(guest.console_log)
         self._progress = Progress(guest.machine.vitals)
-        self._examined_s = 0.0
+        self._examined_s = self._sampled_s = 0.0
+        self._idle_looks = 0
         self._first_refusal_s: float | None = None
         self._verified = guest.host_key_verified
         self.enter(Phase.BOOT)
@@ -188,11 +199,21 @@ class _Wait:
         """Note and tell a phase, when it is another one than before."""
         if phase is self._phase:
             return
-        self._phase = phase
+        self._phase, self._idle_looks = phase, 0
         if _ORDER.index(phase) > _ORDER.index(self._furthest):
             self._furthest = phase
             self._progress.got_further()
         self.emit(PhaseReached(self.guest.name, phase, phase.waiting_for))
+
+    def _found(self, answer: Phase) -> None:
+        """Note what the port says. A guest that has come further is busy when it is silent, unless it has restarted since."""
+        self._answer = answer
+        phase = self._silent_phase() if answer is Phase.BOOT else answer
+        seen = self._progress.seen
+        restarted = seen is not None and seen.resets > self._resets
+        self._resets = seen.resets if seen else self._resets
+        if restarted or self._phase is None or _ORDER.index(phase) > _ORDER.index(self._phase):
+            self.enter(phase)
 
     def look(self) -> None:
         """See that the machine lives, and pass on what its console said.
@@ -209,11 +230,12 @@ class _Wait:
                 evidence = stopped.diagnostic.evidence
                 raise KvmUnusable("KVM does not boot the guest: QEMU stopped it", evidence=evidence) from stopped
             raise
-        self._progress.look(bool(text))
+        news = self._console.is_news(text) and not boot_is_over(self._console.text)
+        self._progress.look(heard=bool(text), news=news)
 
     def require_progress(self) -> None:
         """Raises: `guest::panicked`, `guest::boot_failed`, `guest::boot_timeout`, `host::kvm_unusable`."""
-        if failure := panic(self._console.text):
+        if failure := panic(self._console.lines()):
             raise failure
         if self.guest.accelerated and self._furthest is Phase.BOOT:
             finding = kvm_failure(self._progress, self._stage(), self.guest.stall_limit_s, self.guest.machine.execution)
@@ -226,11 +248,29 @@ class _Wait:
             self._examined_s = self.deadline.elapsed_s + _SILENT_S
             if failure := self._dead_end():
                 raise failure
-        if still_s > self.guest.stall_limit_s:
+        if self._has_settled():
+            raise self._unreachable()
+        if self._progress.stalled_s > self.guest.stall_limit_s:
             raise self.given_up(f"has made no progress for {round(self.guest.stall_limit_s)} s")
 
     def _dead_end(self) -> VmError | None:
-        return boot_failure(self._console.lines(), safe_lines("\n".join(self.guest.machine.screen())))
+        console, screen = self._console.lines(), safe_lines("\n".join(self.guest.machine.screen()))
+        return panic(screen, "screen") or boot_failure(console, screen)
+
+    def _has_settled(self) -> bool:
+        """Whether the boot is over, nothing answers at the port, and the guest has nothing more to do."""
+        if self._answer is Phase.LOGIN or not boot_is_over(self._console.text):
+            self._idle_looks = 0
+        elif self.deadline.elapsed_s - self._sampled_s >= 1:
+            self._sampled_s = self.deadline.elapsed_s
+            execution = self.guest.machine.execution()
+            idle = execution is not None and execution.idle
+            self._idle_looks = max(0, self._idle_looks + (1 if idle else -1))
+        return self._idle_looks >= _SETTLED_LOOKS
+
+    def _unreachable(self) -> VmError:
+        silent, seeded = self._answer is Phase.BOOT, self.guest.cloud_init is not None
+        return unreachable(self.guest.name, self._console.text, silent=silent, seeded=seeded)
 
     def _restarting(self) -> BootFailed:
         phase = self._furthest
@@ -259,9 +299,9 @@ class _Wait:
         endpoint = self.guest.machine.observe().ssh
         if endpoint is None:
             raise SshFailed("the guest has no address yet")
-        answer = probe(endpoint)
-        self.enter(self._silent_phase() if answer is Phase.BOOT else answer)
-        if self._phase is not Phase.LOGIN:
+        answered = self._answer is not Phase.BOOT
+        self._found(probe(endpoint, _BUSY_BANNER_TIMEOUT_S if answered else _BANNER_TIMEOUT_S))
+        if self._answer is not Phase.LOGIN:
             raise SshFailed("sshd does not answer yet")
         try:
             return self._connect(endpoint)
@@ -273,13 +313,19 @@ class _Wait:
         except AuthFailed as refusal:
             if line := ignored_seed(self._console.text):
                 raise seed_not_found(line) from refusal
-            if self._first_refusal_s is None:
-                self._first_refusal_s = self.deadline.elapsed_s
-            refused_s = self.deadline.elapsed_s - self._first_refusal_s
-            if refused_s > _AUTH_GRACE_S or min(refused_s, self._progress.still_s) > _AUTH_STILL_S:
+            if self._is_final(refusal):
                 raise
             self.deadline.pause(1.0)
             raise SshFailed("the key is still rejected") from refusal
+
+    def _is_final(self, refusal: AuthFailed) -> bool:
+        """Whether the key will not be accepted later either."""
+        if self._first_refusal_s is None:
+            self._first_refusal_s = self.deadline.elapsed_s
+        refused_s = self.deadline.elapsed_s - self._first_refusal_s
+        if isinstance(refusal, KeysNotAccepted) or cloud_init_has_finished(self._console.text):
+            return refused_s > _AUTH_FINAL_S
+        return refused_s > _AUTH_GRACE_S or min(refused_s, self._progress.still_s) > _AUTH_STILL_S
 
     def _connect(self, endpoint: Endpoint) -> SshSession:
         guest = self.guest
@@ -317,7 +363,7 @@ class _Wait:
             {"why": why, "what": phase.waiting_for},
             help=(phase.hint, "if it is just slow, raise `boot-timeout` in the VMFile"),
             evidence=(
-                Evidence("probe", "the last attempt to reach it by SSH", (phase.seen,)),
+                Evidence("probe", "the last attempt to reach it by SSH", (self._answer.seen,)),
                 *(self._screen() if phase in _STAGES.values() else ()),
             ),
             timeout_s=self.deadline.timeout_s or 0,
@@ -325,15 +371,15 @@ class _Wait:
         )
 
 
-def probe(endpoint: Endpoint) -> Phase:
+def probe(endpoint: Endpoint, timeout_s: float = _BANNER_TIMEOUT_S) -> Phase:
     """How far the guest is, by a raw connection.
 
     QEMU accepts connections to a forwarded port by itself: a guest without network stays silent, one with network but
     without sshd closes at once, and then comes the banner. SSH libraries blur these into one.
     """
     try:
-        with socket.create_connection((endpoint.host, endpoint.port), _BANNER_TIMEOUT_S) as connection:
-            connection.settimeout(_BANNER_TIMEOUT_S)
+        with socket.create_connection((endpoint.host, endpoint.port), timeout_s) as connection:
+            connection.settimeout(timeout_s)
             return Phase.LOGIN if connection.recv(256).startswith(b"SSH-") else Phase.SSHD
     except TimeoutError:
         return Phase.BOOT

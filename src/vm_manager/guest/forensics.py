@@ -15,7 +15,8 @@ from enum import StrEnum
 
 from vm_manager.diagnostics.errors import BootFailed, GuestPanicked, VmError
 from vm_manager.diagnostics.model import Evidence
-from vm_manager.host.console_log import panic_lines
+from vm_manager.guest.unreachable import boot_is_over, this_boot
+from vm_manager.host.console_log import panic_lines, reason_of_panic
 
 _QUOTED = 10
 _NO_SEED = re.compile(r"Cloud-init v\. \S{1,100} finished at .{1,200}Datasource DataSourceNone")
@@ -60,14 +61,21 @@ _ENDS = (
     ),
     _End(
         re.compile(
-            r"^\(initramfs\) ?$|^(dracut|switch_root|emergency):[^ ]*# ?$|You are in (emergency|rescue) mode"
-            r"|(Press Enter|Give root password) for maintenance"
+            r"^\(initramfs\) ?$|^(dracut|switch_root|emergency):[^ ]*# ?$|(Press Enter|Give root password) for maintenance"
         ),
         4,
         "the guest's boot ended in an emergency shell",
         "the guest could not mount a file system, or an essential service failed: see the lines above",
     ),
 )
+# systemd goes on to start what belongs to this mode, and what it has begun before: this is not the last that is said.
+_EMERGENCY = re.compile(r"You are in (?:emergency|rescue) mode")
+_FAILED_UNIT = re.compile(r"\[(?:FAILED| TIME |DEPEND)\]")
+_FAILED_MOUNT = re.compile(r"(?:Failed to mount|Dependency failed for) \S+\.mount - (/\S{0,100}?)\.?$")
+_MOST_FAILED = 6
+# Before a shell is offered: what the initramfs looked for in vain. Source: initramfs-tools scripts/local, dracut's dracut-lib.
+_NO_ROOT_OPTION = re.compile(r"No root device specified|No or empty root= argument")
+_NO_ROOT = re.compile(r"(?:ALERT! +|Warning: )(\S{1,100}) does not exist")
 
 
 def stage_of(console: str) -> Stage:
@@ -77,13 +85,17 @@ def stage_of(console: str) -> Stage:
     return Stage.KERNEL if _KERNEL.search(console) else Stage.FIRMWARE
 
 
-def panic(console: str) -> VmError | None:
-    """A panic that the console shows; guests without the pvpanic driver do not tell QEMU of it."""
-    lines = panic_lines(console)
-    if not lines:
+def panic(lines: Sequence[str], kind: str = "console") -> VmError | None:
+    """A panic that the console or the screen shows; guests without the pvpanic driver do not tell QEMU of it."""
+    quoted = panic_lines("\n".join(lines))
+    if not quoted:
         return None
+    reason, advice = reason_of_panic(quoted)
     return GuestPanicked(
-        "the guest's kernel panicked while it booted", evidence=(Evidence("console", "the guest's console", lines),)
+        "the guest's kernel panicked while it booted{reason}",
+        {"reason": reason},
+        help=(advice,),
+        evidence=(Evidence(kind, f"the guest's {kind}", quoted),),
     )
 
 
@@ -92,16 +104,54 @@ def boot_failure(console: Sequence[str], screen: Sequence[str]) -> VmError | Non
 
     console, screen: their lines; what is empty is left out.
     """
-    for kind, title, lines in (
-        ("console", "the guest's console", console),
-        ("screen", "the guest's screen", screen),
-    ):
+    for kind, lines in (("console", console), ("screen", screen)):
         said = [line for line in lines if line.strip()]
-        for end in _ENDS:
-            if any(end.said.search(line) for line in said[-end.last :]):
-                evidence = Evidence(kind, title, tuple(said[-_QUOTED:]), truncated=len(said) > _QUOTED)
-                return BootFailed(end.message, help=(end.help,), evidence=(evidence,))
+        if failure := _emergency(said, kind) or _end(said, kind):
+            return failure
     return None
+
+
+def _end(said: Sequence[str], kind: str) -> BootFailed | None:
+    for end in _ENDS:
+        if any(end.said.search(line) for line in said[-end.last :]):
+            return BootFailed(end.message, help=(_root(said) or end.help,), evidence=(_quote(said, kind),))
+    return None
+
+
+def _root(said: Sequence[str]) -> str | None:
+    """What to do where the root file system was not found."""
+    for line in reversed(said[-4 * _QUOTED :]):
+        if _NO_ROOT_OPTION.search(line):
+            return "the boot loader passes no `root=` to the kernel: add it to its configuration in the image"
+        if found := _NO_ROOT.search(line):
+            return f"the guest has no {found[1]}: correct `root=` in its boot loader, or add the disk's driver to its initramfs"
+    return None
+
+
+def _emergency(said: Sequence[str], kind: str) -> BootFailed | None:
+    """The mode that systemd ends in when a file system or an essential unit fails, until somebody logs in at the console."""
+    text = this_boot("\n".join(said))
+    lines = text.splitlines()
+    begun = next((number for number, line in enumerate(lines) if _EMERGENCY.search(line)), None)
+    if begun is None or boot_is_over(text):
+        return None
+    failed = [line for line in lines[:begun] if _FAILED_UNIT.search(line)]
+    mount = next((found[1] for line in failed if (found := _FAILED_MOUNT.search(line))), None)
+    quoted = (*failed[:_MOST_FAILED], *lines[begun : begun + _QUOTED - _MOST_FAILED])
+    return BootFailed(
+        "the guest's boot ended in emergency mode{what}",
+        {"what": f": {mount} could not be mounted" if mount else ""},
+        help=(
+            f"correct the line of {mount} in the image's /etc/fstab, or in the user-data that writes it, or add `nofail` to it"
+            if mount
+            else "an essential service failed, or a file system could not be mounted: correct that in the image or the user-data",
+        ),
+        evidence=(Evidence(kind, f"the guest's {kind}", quoted, truncated=True),),
+    )
+
+
+def _quote(said: Sequence[str], kind: str) -> Evidence:
+    return Evidence(kind, f"the guest's {kind}", tuple(said[-_QUOTED:]), truncated=len(said) > _QUOTED)
 
 
 def ignored_seed(console: str) -> str | None:

@@ -79,6 +79,10 @@ class _Enough(Exception):
     """A command has said more than is wanted of it."""
 
 
+class KeysNotAccepted(AuthFailed):
+    """The server lets nobody in with a key, whichever it is."""
+
+
 class SshSession:
     """A verified, authenticated connection. A context manager."""
 
@@ -129,8 +133,14 @@ class SshSession:
                     {"host": endpoint.host, "port": endpoint.port},
                     help=_repin(alias, error.key, known_hosts),
                 ) from error
+            if isinstance(error, paramiko.BadAuthenticationType) and "publickey" not in error.allowed_types:
+                raise KeysNotAccepted(
+                    "the guest's SSH server does not accept keys",
+                    help=("set `PubkeyAuthentication yes` in the guest's sshd_config: vmctl logs in with keys only",),
+                ) from None
             if isinstance(error, paramiko.AuthenticationException):
-                raise AuthFailed("the guest rejected the key of user '{user}'", {"user": credentials.user}) from error
+                # Its text says nothing more.
+                raise AuthFailed("the guest rejected the key of user '{user}'", {"user": credentials.user}) from None
             if isinstance(error, (paramiko.SSHException, OSError, EOFError)):
                 raise SshFailed("could not open an SSH session", retryable=True) from error
             raise

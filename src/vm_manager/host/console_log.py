@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from vm_manager.diagnostics.model import Evidence
@@ -13,13 +14,51 @@ _READ_BYTES = 256 * 1024
 _LINE_LENGTH = 500
 _BEFORE, _AFTER = 3, 14
 _PANIC = re.compile(r"Kernel panic - not syncing")
+# What a kernel says of the reason, what that is in words, and what to do. Source: Linux's init/do_mounts.c, init/main.c,
+# kernel/exit.c, mm/oom_kill.c.
+_REASONS = (
+    (
+        re.compile(r"Cannot open root device \"(?:|\(null\))\""),
+        ": it was given no root file system",
+        "the boot loader passes no `root=` to the kernel: add it to its configuration in the image",
+    ),
+    (
+        re.compile(r"Unable to mount root fs|Cannot open root device|No filesystem could mount root"),
+        ": it could not mount its root file system",
+        "check `root=` in the image's boot loader, and that kernel or initramfs have the disk's driver (virtio-blk)",
+    ),
+    (
+        re.compile(r"No working init found|Requested init \S+ failed"),
+        ": it found no init program",
+        "the root file system has no init, or one for another processor: check the image and `init=` in its boot loader",
+    ),
+    (
+        re.compile(r"out of memory|System is deadlocked on memory|killable processes", re.IGNORECASE),
+        ": it ran out of memory",
+        "raise `memory` in the VMFile",
+    ),
+    (
+        re.compile(r"Attempted to kill init"),
+        ": its init program ended",
+        "see the lines above the panic for what init said last; check the image and `init=` in its boot loader",
+    ),
+)
 
 
 def panic_lines(text: str) -> tuple[str, ...]:
     """The last panic of a Linux kernel in a console's text, with what stands around it; empty when there is none."""
     lines = [line[:_LINE_LENGTH] for line in safe_lines(text) if line.strip()]
-    found = [number for number, line in enumerate(lines) if _PANIC.search(line) and "end Kernel panic" not in line]
+    panics = [number for number, line in enumerate(lines) if _PANIC.search(line)]
+    # The end of one stands alone where its beginning has scrolled off a screen.
+    found = [number for number in panics if "end Kernel panic" not in lines[number]] or panics
     return tuple(lines[max(0, found[-1] - _BEFORE) : found[-1] + _AFTER]) if found else ()
+
+
+def reason_of_panic(lines: Sequence[str]) -> tuple[str, str]:
+    """Why a kernel panicked, to follow a message, which is empty when that is not plain; and what to do."""
+    said = "\n".join(lines)
+    found = ((reason, advice) for pattern, reason, advice in _REASONS if pattern.search(said))
+    return next(found, ("", "see the lines around the panic for what the kernel was doing"))
 
 
 def panic_evidence(console_log: Path) -> tuple[Evidence, ...]:

@@ -61,7 +61,9 @@ def test_an_io_error_comes_with_the_space_that_is_left(files: QemuFiles) -> None
     incident = living_incident("web", files)
     assert incident
     assert isinstance(incident.error, QemuIoError)
-    assert incident.error.diagnostic.evidence[0].lines[0].endswith("MiB are free where the VM's disk is")
+    assert (
+        "MiB were free where the VM's disk is when vmctl looked, 20" in incident.error.diagnostic.evidence[0].lines[0]
+    )
     assert "`df -h /" in incident.error.diagnostic.help[0]
 
 

@@ -110,7 +110,8 @@ CR0=80050033 CR2=0000000000000000 CR3=0000000002610000 CR4=00000020
     ("registers", "expected"),
     [
         (_FIRMWARE, Execution((0xEBF12,), False)),
-        (_KERNEL, Execution((0x9D0A3, 0xFFFFFFFF81E0B5EE), True)),
+        (_KERNEL, Execution((0x9D0A3, 0xFFFFFFFF81E0B5EE), True, idle=True)),
+        (_KERNEL.replace("HLT=1", "HLT=0", 1), Execution((0x9D0A3, 0xFFFFFFFF81E0B5EE), True)),
         (_KERNEL.replace("ffffffff81e0b5ee", "0000555555554000").replace("CPL=0", "CPL=3"), None),
         ("", None),
         ("no registers", None),

@@ -37,7 +37,18 @@ BusyBox v1.35.0 (Debian 1:1.35.0-4+b7) built-in shell (ash)
 Enter 'help' for a list of built-in commands.
 
 (initramfs) """
+# A Debian whose /etc/fstab names a file system that is not there: cloud-init's network stage still goes on behind it.
 _EMERGENCY = """\
+[   98.590237] cloud-init[281]: ci-info: +-------+-------------+---------+-----------+-------+
+[ TIME ] Timed out waiting for device [0;1;…00000-dead-beef-0000-000000000000.
+[DEPEND] Dependency failed for syst…00000-dead-beef-0000-000000000000.
+[DEPEND] Dependency failed for \x1b[0;1;39mdata.mount\x1b[0m - /data.\r\r
+[DEPEND] Dependency failed for loca…s.target - Local File Systems.
+[  OK  ] Reached target cloud-init.target - Cloud-init target.
+[  OK  ] Reached target getty.target - Login Prompts.
+[  OK  ] Started emergency.service - Emergency Shell.
+[  OK  ] Reached target emergency.target - Emergency Mode.
+[  OK  ] Finished systemd-update-ut… - Record Runlevel Change in UTMP.
 You are in emergency mode. After logging in, type "journalctl -xb" to view
 system logs, "systemctl reboot" to reboot, "systemctl default" or "exit"
 to boot into default mode.
@@ -46,6 +57,12 @@ Cannot open access to console, the root account is locked.
 See sulogin(8) man page for more details.
 
 Press Enter to continue.
+[  OK  ] Started systemd-networkd.service - Network Configuration.
+[  OK  ] Finished systemd-networkd-…Wait for Network to be Configured.
+[  143.521248] cloud-init[281]: 2026-11-30 02:57:31,119 - schema.py[WARNING]: Invalid cloud-config provided
+[  OK  ] Finished cloud-init.servic…it job (metadata service crawler).
+[  OK  ] Reached target cloud-confi…t - Cloud-config availability.
+[  OK  ] Reached target network-online.target - Network is Online.
 """
 _MAINTENANCE = "Give root password for maintenance\r\n(or press Control-D to continue): "
 _PANIC = """\
@@ -81,21 +98,77 @@ def test_an_end_is_seen_on_the_console_and_on_the_screen_and_is_quoted(text: str
         assert evidence.lines[-1].strip() == [line for line in lines if line.strip()][-1].strip()
 
 
+def test_the_emergency_mode_of_a_cloud_image_is_seen_behind_whatever_goes_on_in_it() -> None:
+    for text in (_EMERGENCY, "[    0.0] Linux version 6.1\n" + _EMERGENCY):
+        found = boot_failure(safe_lines(text), ())
+        assert str(found) == "the guest's boot ended in emergency mode: /data could not be mounted"
+        assert isinstance(found, BootFailed)
+        assert "`nofail`" in found.diagnostic.help[0]
+        quoted = found.diagnostic.evidence[0].lines
+        assert quoted[0].startswith("[ TIME ] Timed out waiting for device")
+        assert quoted[4].startswith("You are in emergency mode")
+    for gone_on in (_LOGIN, "reboot: Restarting system\n", "[    0.0] Linux version 6.1\nbooting\n"):
+        assert boot_failure(safe_lines(_EMERGENCY + gone_on), ()) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "help_text"),
+    [
+        ("No root device specified. Boot arguments must include a root= parameter.", "passes no `root=`"),
+        ("ALERT!  /dev/nope does not exist.  Dropping to a shell!", "the guest has no /dev/nope"),
+        ("mount: mounting /dev/vda1 on /root failed", "could not mount a file system"),
+    ],
+)
+def test_a_shell_comes_with_what_to_do_about_the_root_file_system(said: str, help_text: str) -> None:
+    found = boot_failure([said, "", "BusyBox v1.35.0", "", "(initramfs) "], ())
+    assert isinstance(found, BootFailed)
+    assert help_text in found.diagnostic.help[0]
+
+
 @pytest.mark.parametrize("text", ["", _LOGIN, _SEABIOS + _LOGIN * 3, _RESCUE + "\nbooting\n\n\n\nLinux\nx\ny\nz\n"])
 def test_what_goes_on_is_no_end(text: str) -> None:
     assert boot_failure(safe_lines(text), ()) is None
 
 
 def test_a_panic_is_quoted_with_what_led_to_it() -> None:
-    found = panic("boot\n" * 50 + _PANIC)
+    found = panic(safe_lines("boot\n" * 50 + _PANIC))
     assert isinstance(found, GuestPanicked)
     assert "Cannot open root device" in "\n".join(found.diagnostic.evidence[0].lines)
     assert "Unable to mount root fs" in "\n".join(found.diagnostic.evidence[0].lines)
-    assert panic(_LOGIN) is None
+    assert panic(safe_lines(_LOGIN)) is None
+
+
+def test_a_panic_whose_beginning_has_scrolled_off_is_known_by_its_end() -> None:
+    found = panic(_PANIC.splitlines()[2:], "screen")
+    assert found
+    assert found.diagnostic.evidence[0].kind == "screen"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "help_text"),
+    [
+        ('VFS: Cannot open root device "(null)" or unknown-block(0,0): error -6', "no root file system", "no `root=`"),
+        ('VFS: Cannot open root device "" or unknown-block(0,0)', "was given no root file system", "no `root=`"),
+        ('VFS: Cannot open root device "vda9" or unknown-block(0,0)', "could not mount its root", "check `root=`"),
+        ("Kernel panic - not syncing: No working init found.", "found no init program", "`init=`"),
+        ("Kernel panic - not syncing: Out of memory: compulsory panic_on_oom", "ran out of memory", "raise `memory`"),
+        (
+            "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100",
+            "its init program ended",
+            "`init=`",
+        ),
+        ("Kernel panic - not syncing: Fatal exception in interrupt", "while it booted", "around the panic"),
+    ],
+)
+def test_a_panic_says_why_and_what_to_do(said: str, reason: str, help_text: str) -> None:
+    found = panic([said, "Kernel panic - not syncing: VFS: Unable to mount root fs" if "VFS" in said else said])
+    assert found
+    assert reason in str(found)
+    assert help_text in found.diagnostic.help[0]
 
 
 def test_a_hostile_console_reaches_no_terminal() -> None:
-    found = panic("\x1b]0;title\x07\x1b[31mKernel panic - not syncing: \x9bboo\n")
+    found = panic(["\x1b]0;title\x07\x1b[31mKernel panic - not syncing: \x9bboo"])
     assert found
     assert found.diagnostic.evidence[0].lines == ("Kernel panic - not syncing: boo",)
 
@@ -157,7 +230,7 @@ def test_what_moves_is_not_still(clock: list[float]) -> None:
 
     def after(seconds: float, *, heard: bool = False) -> tuple[float, float]:
         clock[0] += seconds
-        progress.look(heard)
+        progress.look(heard=heard, news=heard)
         return progress.still_s, progress.silent_s
 
     assert after(10) == (0, 10)  # the first answer
@@ -173,6 +246,41 @@ def test_what_moves_is_not_still(clock: list[float]) -> None:
     assert (progress.still_s, progress.silent_s) == (0, 3)
 
 
+def test_a_disk_that_moves_now_and_then_does_not_begin_the_time_anew(clock: list[float]) -> None:
+    machine = _Machine()
+    progress = Progress(machine)
+    progress.ask()
+    for second in range(1, 101):
+        if second % 10 == 0:
+            machine.now = Vitals(second, 0)
+        clock[0] += 1
+        progress.look(heard=second % 20 == 0, news=False)
+    assert progress.still_s == 0
+    assert progress.stalled_s == 90
+    progress.look(heard=True, news=True)
+    assert progress.stalled_s == 0
+
+
+def test_a_disk_that_is_always_busy_is_no_stall(clock: list[float]) -> None:
+    machine = _Machine()
+    progress = Progress(machine)
+    for second in range(1, 101):
+        machine.now = Vitals(second, 0)
+        clock[0] += 1
+        progress.look(heard=False, news=False)
+    assert progress.stalled_s == 0
+
+
+def test_a_line_that_is_repeated_with_other_figures_is_no_news(tmp_path: Path) -> None:
+    console = Console(tmp_path / "console.log")
+    waiting = "\r[\x1b[0;31m*     \x1b[0m] Job dev-vdb.device/start running (7s / no limit)\r"
+    assert console.is_news("[ 1.0] one\n")
+    assert console.is_news(waiting)
+    assert not console.is_news(waiting.replace("7s", "1min 8s").replace("*     ", " **   "))
+    assert not console.is_news("\r\n")
+    assert console.is_news("[ 1.1] two\n")
+
+
 def test_restarts_are_counted_from_where_the_guest_got_further(clock: list[float]) -> None:
     machine = _Machine()
     progress = Progress(machine)
@@ -180,7 +288,7 @@ def test_restarts_are_counted_from_where_the_guest_got_further(clock: list[float
     for resets, expected in ((2, 0), (3, 1), (7, 5)):
         machine.now = Vitals(0, resets)
         clock[0] += 2
-        progress.look(False)
+        progress.look(heard=False, news=False)
         assert progress.restarts == expected
     progress.got_further()
     assert progress.restarts == 0

@@ -9,13 +9,14 @@ from pathlib import Path
 from vm_manager.backends.qemu.evidence import qemu_log
 from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.history import in_words, read_history
+from vm_manager.backends.qemu.screen import read_screen
 from vm_manager.backends.qemu.standstill import standstill
 from vm_manager.diagnostics.errors import GuestPanicked, QemuExited, QemuInternalError, QemuIoError
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import free_space_help
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Incident
-from vm_manager.host.console_log import panic_evidence
+from vm_manager.host.console_log import panic_evidence, panic_lines, reason_of_panic
 from vm_manager.host.disk_space import free_bytes
 from vm_manager.host.facts import booted_at
 from vm_manager.host.kernel_log import out_of_memory_kill
@@ -31,12 +32,7 @@ def living_incident(name: str, files: QemuFiles) -> Incident | None:
     history = read_history(files.events_log)
     match history.state:
         case "guest-panicked":
-            panicked = GuestPanicked(
-                "the guest's kernel panicked",
-                help=(f"`vmctl restart {name}` reboots it; until then the machine is kept for inspection",),
-                evidence=panic_evidence(files.console_log),
-            )
-            return Incident(_iso(history.since), panicked)
+            return Incident(_iso(history.since), _panicked(name, files))
         case "io-error":
             return Incident(_iso(history.since), _io_error(name, files))
         case "internal-error" | "watchdog" | "debug" | "colo":
@@ -57,6 +53,23 @@ def held_up(home: Path) -> Incident | None:
     """Why the process of a QEMU, which lives, cannot run; None when it can."""
     held = standstill(home)
     return Incident(_iso(time.time()), held.error(), passing=True) if held else None
+
+
+def _panicked(name: str, files: QemuFiles) -> GuestPanicked:
+    evidence = panic_evidence(files.console_log) or _panic_on_screen(files)
+    reason, advice = reason_of_panic(evidence[0].lines if evidence else ())
+    return GuestPanicked(
+        "the guest's kernel panicked{reason}",
+        {"reason": reason},
+        help=(advice, f"`vmctl restart {name}` reboots it; until then the machine is kept for inspection"),
+        evidence=evidence,
+    )
+
+
+def _panic_on_screen(files: QemuFiles) -> tuple[Evidence, ...]:
+    """Of kernels without a serial console."""
+    lines = panic_lines("\n".join(read_screen(files.home)))
+    return (Evidence("screen", "the guest's screen", lines),) if lines else ()
 
 
 def ending(name: str, files: QemuFiles, status: int | None = None) -> Incident | None:
@@ -101,8 +114,9 @@ def log_evidence(files: QemuFiles) -> tuple[Evidence, ...]:
 
 def _io_error(name: str, files: QemuFiles) -> QemuIoError:
     free = free_bytes(files.home)
+    looked = f"when vmctl looked, {in_words(time.time())}"
     space = (
-        f"{free // _MIB} MiB are free where the VM's disk is"
+        f"{free // _MIB} MiB were free where the VM's disk is {looked}"
         if free is not None
         else "the free space of the disk is unknown"
     )

@@ -23,6 +23,13 @@ _T = TypeVar("_T")
 _TIMEOUT_S = 0.5
 # The registers of 288 vCPUs are some 500 KB. QEMU is what a guest has in its hands if it breaks out of it.
 _MOST_BYTES = 4 * 1024**2
+_HMP = "human-monitor-command"
+# A VGA shows text from the address on that these registers of its CRT controller hold; they are selected by an index. Source:
+# IBM VGA. QEMU counts in characters, of which the memory has so many.
+_CRTC, _ORIGIN_HIGH, _ORIGIN_LOW = 0x3D4, 0x0C, 0x0D
+_VGA_TEXT, _VGA_CHARACTERS = 0xB8000, 0x4000
+# `portb[0x03d5] = 0x0a`
+_PORT = re.compile(r"= 0x([0-9a-f]+)")
 # "info usernet": `  TCP[HOST_FORWARD]  14       127.0.0.1 43521       10.0.2.15    22`
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)")
 
@@ -40,7 +47,7 @@ def ask(home: Path, guest_port: int) -> Answer | None:
 
     def read(channel: _Channel) -> Answer:
         state = run_state(channel.execute("query-status"))
-        forwards = channel.execute("human-monitor-command", {"command-line": "info usernet"})
+        forwards = channel.execute(_HMP, {"command-line": "info usernet"})
         return Answer(state, forwarded_port(str(forwards), guest_port))
 
     return _in_session(home, read)
@@ -70,21 +77,49 @@ def disk_operations(home: Path) -> tuple[int, int] | None:
 
 def registers(home: Path) -> str | None:
     """The registers of all vCPUs, as QEMU prints them; None when it does not answer in time."""
-    return _in_session(
-        home, lambda channel: str(channel.execute("human-monitor-command", {"command-line": "info registers -a"}))
-    )
+    return _in_session(home, lambda channel: str(channel.execute(_HMP, {"command-line": "info registers -a"})))
 
 
-def physical_memory(home: Path, start: int, halfwords: int) -> bytes | None:
-    """Guest memory by physical address, in units of two bytes; None when QEMU does not answer in time."""
+def vga_text(home: Path, shown: int, before: int) -> bytes | None:
+    """The text memory of the VGA, in units of two bytes; None when QEMU does not answer in time.
+
+    shown: how many characters the screen holds; before: how many to read of those that have scrolled off its top, at most.
+    """
 
     def read(channel: _Channel) -> bytes:
-        dump = str(channel.execute("human-monitor-command", {"command-line": f"xp /{halfwords}hx {start:#x}"}))
-        # `00000000000b8000: 0x0753 0x0765 …`
-        words = [word for line in dump.splitlines() for word in line.partition(":")[2].split()]
-        return b"".join(int(word, 16).to_bytes(2, "little") for word in words)
+        origin = _vga_origin(channel)
+        if origin + shown > _VGA_CHARACTERS:
+            origin = 0  # it wraps, or is no text mode
+        start = max(0, origin - before)
+        return _memory(channel, _VGA_TEXT + 2 * start, origin + shown - start)
 
     return _in_session(home, read)
+
+
+def _vga_origin(channel: _Channel) -> int:
+    """The first character that is shown.
+
+    QEMU selects the register and reads it in one step, and so do Linux and SeaBIOS write one: with a 16-bit access.
+    """
+    selected = _port(channel, f"{_CRTC:#x}")
+    high, low = (_port(channel, f"{_CRTC:#x}.{register:#x}") for register in (_ORIGIN_HIGH, _ORIGIN_LOW))
+    channel.execute(_HMP, {"command-line": f"o /b {_CRTC:#x} {selected:#x}"})
+    return high << 8 | low
+
+
+def _port(channel: _Channel, address: str) -> int:
+    found = _PORT.search(str(channel.execute(_HMP, {"command-line": f"i /b {address}"})))
+    if found is None:
+        raise ValueError("not the value of a port")
+    return int(found[1], 16)
+
+
+def _memory(channel: _Channel, start: int, halfwords: int) -> bytes:
+    """Guest memory by physical address."""
+    dump = str(channel.execute(_HMP, {"command-line": f"xp /{halfwords}hx {start:#x}"}))
+    # `00000000000b8000: 0x0753 0x0765 …`
+    words = [word for line in dump.splitlines() for word in line.partition(":")[2].split()]
+    return b"".join(int(word, 16).to_bytes(2, "little") for word in words)
 
 
 def console_is_taken(home: Path, label: str) -> bool:
