@@ -34,7 +34,7 @@ from within import within
 _MIB = 1024**2
 _MAX_S = 2.0
 _DOCUMENTS = int(os.environ.get("VMCTL_FUZZ_DOCUMENTS", "2000"))
-_WATCH = CloudInitWatch(OnError.FAIL, lambda keys: None)
+_WATCH = CloudInitWatch(OnError.FAIL, lambda keys, said: ())
 
 
 def _connect(sshd: Sshd, limit_s: float = 30) -> SshSession:

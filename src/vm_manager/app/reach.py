@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from vm_manager.app.looking import incident_of
@@ -92,7 +93,7 @@ def wait_for_guest(
         credentials=credentials(services, record),
         known_hosts=files.known_hosts,
         console_log=files.console_log,
-        cloud_init=CloudInitWatch(on_error, lambda keys: _in_user_data(record, keys)) if waits else None,
+        cloud_init=CloudInitWatch(on_error, partial(_in_user_data, record)) if waits else None,
         host_key_verified=record.progress.host_key_verified,
         stall_limit_s=stall_limit_s or machine.stall_limit_s(),
         accelerated=booting and acceleration is not None and acceleration.accelerator is Accelerator.KVM,
@@ -100,14 +101,14 @@ def wait_for_guest(
     wait_until_ready(guest, deadline, services.emit)
 
 
-def _in_user_data(record: InstanceRecord, keys: Sequence[str]) -> Label | None:
-    """The first of these keys in the raw user-data, as long as that is what the VM was made with."""
-    from vm_manager.vmfile.user_data import find_key  # YAML takes long to import
+def _in_user_data(record: InstanceRecord, keys: Sequence[str], said: str) -> tuple[Label, ...]:
+    """These keys in the raw user-data, as long as that is what the VM was made with; said: see `find_keys`."""
+    from vm_manager.vmfile.user_data import find_keys  # YAML takes long to import
 
     path = Path((record.spec.cloud_init and record.spec.cloud_init.user_data) or "")
     try:
         if path.stat().st_mtime >= datetime.fromisoformat(record.created_at).timestamp() + 1:
-            return None
-        return find_key(path.read_bytes(), str(path), keys)
+            return ()
+        return find_keys(path.read_bytes(), str(path), keys, said)
     except OSError:
-        return None
+        return ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _HIDDEN = "…"
 _PATTERNS = (
@@ -30,6 +30,10 @@ _KEY_BEGIN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----")
 _KEY_END = re.compile(r"-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----")
 _KEY_BODY = re.compile(r"\s*[A-Za-z0-9+/=]+\s*")
 _KEY = "(a private key)"
+# PyYAML's and so cloud-init's errors quote the line of user-data that they mean, and mark a place in it below. A console puts a
+# prefix before each line. Source: PyYAML's error.py.
+_YAML_MARK = re.compile(r'in "<(?:unicode|byte) string>", line \d+, column \d+:$')
+_YAML_CARET = re.compile(r"(?:^|: )\s*\^$")
 
 
 def redact(text: str) -> str:
@@ -38,10 +42,13 @@ def redact(text: str) -> str:
 
 
 def redact_lines(lines: Iterable[str]) -> tuple[str, ...]:
-    """Lines without credentials; those of a private key are replaced by one, also when its beginning was cut off."""
+    """Lines without credentials, and without what errors of YAML quote.
+
+    Those of a private key are replaced by one, also when its beginning was cut off.
+    """
     kept: list[str] = []
     in_key = False
-    for line in lines:
+    for line in _without_yaml(lines):
         if in_key:
             in_key = _KEY_END.search(line) is None
         elif _KEY_BEGIN.search(line):
@@ -54,6 +61,18 @@ def redact_lines(lines: Iterable[str]) -> tuple[str, ...]:
         else:
             kept.append(_redact_line(line))
     return tuple(kept)
+
+
+def _without_yaml(lines: Iterable[str]) -> Iterator[str]:
+    quoted = 0
+    for line in lines:
+        end = line.rstrip()
+        marks = _YAML_MARK.search(end) is not None
+        if not marks and (quoted == 2 or (quoted and _YAML_CARET.search(end))):
+            quoted -= 1
+            continue
+        quoted = 2 if marks else 0
+        yield line
 
 
 def _redact_line(line: str) -> str:

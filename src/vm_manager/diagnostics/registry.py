@@ -283,7 +283,7 @@ _TABLE = (
     Code("vm_manager::guest::boot_timeout", 33, 10, _FAILURE, Fault.GUEST,
          "The guest was not ready in time, or stopped making progress.",
          (
-          "the guest hung: no console output or disk activity for two minutes (five without KVM)",
+          "the guest hung: nothing new on its console, and hardly any disk activity, for two minutes (five without KVM)",
           "the guest does not boot, or has no network",
           "nothing listens on its SSH port, or the connection is closed at once",
           "cloud-init is still running",
@@ -304,6 +304,7 @@ _TABLE = (
          (
           "the user in the ssh block does not exist in the guest",
           "the raw user-data does not install the key",
+          "the guest's SSH server accepts passwords only",
           "cloud-init did not find its seed",
          ),
          "check that the image or the user-data set up the user and key of the ssh block"),
@@ -448,7 +449,8 @@ _TABLE = (
          (
           "the disk is not bootable with the guest's firmware",
           "the boot loader found no configuration or kernel, and is waiting at its prompt",
-          "the root file system could not be mounted, and the guest is in an emergency shell",
+          "a file system could not be mounted, and the guest is in an emergency shell or systemd's emergency mode",
+          "the guest booted, but has no network card, no address or no sshd, or cloud-init is disabled in it",
           "the guest keeps rebooting",
          ),
          "see where it stopped in the console or screen output in the evidence"),

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from vm_manager.diagnostics.errors import CloudInitFailed, VmError
 from vm_manager.diagnostics.excerpt import excerpt
 from vm_manager.diagnostics.model import Evidence, Label
+from vm_manager.diagnostics.redact import redact_lines
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.spec import OnError
 from vm_manager.guest.cloud_init_report import WAIT_SCRIPT, Outcome, Report, read_report
-from vm_manager.guest.ssh import SshSession
+from vm_manager.guest.ssh import Captured, SshSession
 
 _ERROR_LINES = 20
 _LOG_LINES = 15
@@ -26,10 +27,13 @@ _OUTPUT_LOG = (
 
 @dataclass(frozen=True)
 class CloudInitWatch:
-    """on_error: what a failure is. locate: the first of these keys in the user-data, where it is vmctl's to know."""
+    """on_error: what a failure is.
+
+    locate: these keys in the user-data, where that is vmctl's to know, by what cloud-init's modules printed.
+    """
 
     on_error: OnError
-    locate: Callable[[Sequence[str]], Label | None]
+    locate: Callable[[Sequence[str], str], tuple[Label, ...]]
 
 
 def await_cloud_init(
@@ -52,24 +56,28 @@ def await_cloud_init(
     if report.outcome is Outcome.DISABLED:
         warn(_unused("cloud-init is disabled in the guest, so the seed was not applied"))
         return
-    failure = _endless() if said.cut else _failure(report, watch)
+    failure = _endless() if said.cut else _failure(report)
     if report.warnings:
         warn(_warning(report))
     if failure is None:
         return
-    failure.enrich(evidence=_output_log(session, deadline, tick))
+    printed = _output_log(session, deadline, tick)
+    failure.enrich(labels=watch.locate(report.keys, printed.stdout), evidence=_quoted(printed))
     if watch.on_error is OnError.FAIL:
         raise failure
     warn(failure)
 
 
-def _output_log(session: SshSession, deadline: Deadline, tick: Callable[[], None]) -> tuple[Evidence, ...]:
+def _output_log(session: SshSession, deadline: Deadline, tick: Callable[[], None]) -> Captured:
     """The end of what cloud-init's modules printed; nothing when the guest does not give it out in time."""
     try:
-        said = session.capture(_OUTPUT_LOG, Deadline(deadline.within(_LOG_S), deadline.cancel), tick)
+        return session.capture(_OUTPUT_LOG, Deadline(deadline.within(_LOG_S), deadline.cancel), tick)
     except TimeoutError:
-        return ()
-    lines = excerpt(said.stdout.splitlines(), _LOG_LINES)
+        return Captured(None, "", "")
+
+
+def _quoted(said: Captured) -> tuple[Evidence, ...]:
+    lines = excerpt(redact_lines(said.stdout.splitlines()), _LOG_LINES)
     return (Evidence("cloud_init", "/var/log/cloud-init-output.log", lines, truncated=said.cut),) if lines else ()
 
 
@@ -80,7 +88,7 @@ def _endless() -> CloudInitFailed:
     )
 
 
-def _failure(report: Report, watch: CloudInitWatch) -> CloudInitFailed | None:
+def _failure(report: Report) -> CloudInitFailed | None:
     evidence = _evidence(report.errors)
     match report.outcome:
         case Outcome.NO_SEED:
@@ -89,15 +97,11 @@ def _failure(report: Report, watch: CloudInitWatch) -> CloudInitFailed | None:
             return CloudInitFailed("cloud-init exited in the guest without a result", evidence=evidence)
     if not report.errors:
         return None
-    label = watch.locate(report.keys)
-    labels = (label,) if label else ()
     if not report.modules:
-        return CloudInitFailed("cloud-init finished with errors in the guest", evidence=evidence, labels=labels)
+        return CloudInitFailed("cloud-init finished with errors in the guest", evidence=evidence)
     more = ("…",) if len(report.modules) > _MODULES else ()
     modules = ", ".join((*report.modules[:_MODULES], *more))
-    return CloudInitFailed(
-        "cloud-init failed in the guest: {modules}", {"modules": modules}, evidence=evidence, labels=labels
-    )
+    return CloudInitFailed("cloud-init failed in the guest: {modules}", {"modules": modules}, evidence=evidence)
 
 
 def seed_not_found(line: str) -> CloudInitFailed:

@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from vm_manager.diagnostics.errors import BootFailed, GuestPanicked, VmError
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.diagnostics.redact import redact_lines
 from vm_manager.guest.unreachable import boot_is_over, this_boot
 from vm_manager.host.console_log import panic_lines, reason_of_panic
 
@@ -105,7 +106,7 @@ def boot_failure(console: Sequence[str], screen: Sequence[str]) -> VmError | Non
     console, screen: their lines; what is empty is left out.
     """
     for kind, lines in (("console", console), ("screen", screen)):
-        said = [line for line in lines if line.strip()]
+        said = [line for line in redact_lines(lines) if line.strip()]
         if failure := _emergency(said, kind) or _end(said, kind):
             return failure
     return None

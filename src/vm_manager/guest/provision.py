@@ -80,6 +80,7 @@ class _Step:
     def __init__(self, run: Provisioning, step: Provisioner, number: int, log: ProvisionLog) -> None:
         self._run, self._step, self._number, self._log = run, step, number, log
         self._secrets = Secrets(value for _, value in step.env)
+        self._windows_endings = False
         self._output = StepOutput(run.name, run.emit, log, self._secrets)
         self._started = time.monotonic()
         self._programs: tuple[str, ...] = ()
@@ -108,6 +109,7 @@ class _Step:
         with os_errors(script):
             content = script.read_bytes()
         self._programs = _programs(content)
+        self._windows_endings = b"\r\n" in content and b"\0" not in content
         directory = self._save(content)
         try:
             return self._remote(run_in(directory), [file_script(script.name, self._step.env).encode()])
@@ -184,6 +186,8 @@ class _Step:
     def _failure(self, ended: CommandResult) -> ProvisionFailed:
         finding = self._finding(ended.status, self._output.tail)
         notes = () if finding or ended.signal else _meaning(ended.status)
+        if self._windows_endings:
+            notes = (*notes, "the script has Windows line endings, which shells do not understand: save it with Unix ones")
         how, args = self._how(ended)
         error = self._failed(how, args, finding, notes=(f"command: {self._command}", *notes))
         error.enrich(evidence=(self._output.evidence(), *(finding.evidence if finding else ())))

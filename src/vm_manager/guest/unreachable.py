@@ -9,6 +9,7 @@ import re
 
 from vm_manager.diagnostics.errors import BootFailed
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.diagnostics.redact import redact_lines
 from vm_manager.diagnostics.safe_text import safe_lines
 
 _QUOTED = 6
@@ -47,7 +48,7 @@ def boot_is_over(console: str) -> bool:
 def unreachable(name: str, console: str, *, silent: bool, seeded: bool) -> BootFailed:
     """The failure of a guest that is up, and whose port stays closed. silent: whether its network does not answer at all."""
     text = this_boot(console)
-    lines = [line[:_LINE_CHARS] for line in safe_lines(text) if line.strip()]
+    lines = [line[:_LINE_CHARS] for line in redact_lines(safe_lines(text)) if line.strip()]
     message, advice = _network(text) if silent else _NO_SSHD
     helps = [advice, f"`vmctl console {name}` opens its serial console, which works without a network"]
     if seeded and not _CLOUD_INIT.search(text):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vm_manager.diagnostics.excerpt import excerpt
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.diagnostics.redact import redact_lines
 
 _READ_BYTES = 64 * 1024
 _LINE_LENGTH = 500
@@ -36,7 +37,7 @@ def quoted_log(path: Path, *, kind: str, title: str, lines: int = 12) -> Evidenc
         found = _lines(beginning + end)
     if not found:
         return None
-    return Evidence(kind, title, excerpt(found, lines), str(path), truncated=len(found) > lines)
+    return Evidence(kind, title, excerpt(redact_lines(found), lines), str(path), truncated=len(found) > lines)
 
 
 def _lines(data: bytes) -> list[str]:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from vm_manager.diagnostics.model import Diagnostic, Evidence
+from vm_manager.diagnostics.model import Diagnostic, Evidence, Kind
 from vm_manager.diagnostics.safe_text import safe_line
 from vm_manager.ui.snippet import Line, snippets
 
@@ -62,11 +62,8 @@ class _Layout:
             yield from snippets(list(group), self.width, self.shown)
         if about := _about(diagnostic):
             yield from self.entry("", about)
-        for depth, cause in enumerate(diagnostic.causes):
-            code = f" [{cause.code}]" if cause.code else ""
-            kind = "" if cause.code else f"{cause.type}: "
-            text = " ".join(f"{kind}{cause.message}".split())
-            yield from self.entry("caused by" if depth == 0 else "  caused by", f"{text}{code}")
+        for depth, cause in enumerate(_causes(diagnostic)):
+            yield from self.entry("caused by" if depth == 0 else "  caused by", cause)
         for evidence in diagnostic.evidence:
             yield from self.evidence(evidence)
         for note in diagnostic.notes:
@@ -92,6 +89,20 @@ class _Layout:
             quoted.insert(0, f"cannot be read: {evidence.error}")
         for line in quoted:
             yield Line((("frame", "  | "), ("quote", self.shown(line))), hang=4, margin="  | ")
+
+
+def _causes(diagnostic: Diagnostic) -> Iterator[str]:
+    """What led to it, each once and in words: the names of classes are for the crash report and for JSON."""
+    told = [diagnostic.message, *(line for evidence in diagnostic.evidence for line in evidence.lines)]
+    for cause in diagnostic.causes:
+        text = " ".join(cause.message.split())
+        if diagnostic.kind is Kind.BUG:
+            text = f"{cause.type}: {text}"
+        if cause.code:
+            yield f"{text} [{cause.code}]"
+        elif text and not any(text in line for line in told):
+            yield text
+        told.append(text)
 
 
 def _about(diagnostic: Diagnostic) -> str:

@@ -29,6 +29,11 @@ _QUOTED = re.compile(r"'(?!<[a-z ]+>')[^']{2,}'|\"[^\"]{2,}\"")
 _CHARACTER = re.compile(r"[^\s]")
 _NOT_A_LINE_END = re.compile(r"[^\n]")
 _CLOUD_CONFIG_TYPE = "text/cloud-config"
+# `/var/lib/cloud/instance/scripts/runcmd: 3: Syntax error: "(" unexpected`, of dash; bash says `line 3:`, `syntax error near`.
+_SH_ERROR = re.compile(r"/scripts/runcmd: (?:line )?(\d{1,6}): (.{0,200})")
+_UNEXPECTED = re.compile(r"(?i)^syntax error.*unexpected")
+# What may end a script before its last line.
+_ENDS_EARLY = re.compile(r"\b(?:exit|exec|kill|errexit)\b|\bset +-\w*e")
 _MOST_SAID = 100
 _MOST_KEYS = 20
 _GZIP = b"\x1f\x8b"
@@ -63,6 +68,8 @@ def check_user_data(content: bytes, name: str) -> list[Flaw]:
     head = text.lstrip().lower()
     if head.startswith(_MIME_HEADERS):
         return _check_parts(text, name)
+    if head.startswith("#!") and head.partition("\n")[0].endswith("\r"):
+        return [_windows_script()]
     if not head.startswith(_CLOUD_CONFIG) or head.startswith(_OTHER_HEADERS):
         return [] if head.startswith(_OTHER_HEADERS) else [_no_header(text, name)]
     return _check_yaml(text, name) or _unknown_keys(text, name)
@@ -124,6 +131,13 @@ def _no_header(text: str, name: str) -> Flaw:
     )
 
 
+def _windows_script() -> Flaw:
+    return Flaw(
+        problem="is a script with Windows line endings",
+        help="save it with Unix line endings: a carriage return would become part of the interpreter's name",
+    )
+
+
 def _check_yaml(text: str, name: str) -> list[Flaw]:
     try:
         document, _ = load(text)
@@ -157,17 +171,56 @@ def _said(error: Exception) -> str:
     return _QUOTED.sub("'…'", problem).rstrip(".")[:_MOST_SAID]
 
 
-def find_key(content: bytes, name: str, keys: Sequence[str]) -> Label | None:
-    """The first of these keys that stands at the top of a file of user-data; None when it is no cloud-config."""
+def find_keys(content: bytes, name: str, keys: Sequence[str], said: str) -> tuple[Label, ...]:
+    """Those of these keys that stand at the top of a file of user-data; none when it is no cloud-config.
+
+    said: what cloud-init's modules printed, by which the item of `runcmd` that failed may be known.
+    """
     text = _text(content)
     if text is None or not text.lstrip().lower().startswith(_CLOUD_CONFIG):
-        return None
-    places = {key.value: key for key in _top_keys(text)}
-    for key in keys:
-        if key in places:
-            found = places[key]
-            return Label(_with_keys([found], text, name), _span(found), "failed in the guest", True)
+        return ()
+    places = {key.value: (key, value) for key, value in _top_pairs(text)}
+    found = [places[key] for key in keys if key in places]
+    source = _with_keys(sorted((key for key, _ in found), key=lambda key: key.start_mark.index), text, name)
+    labels = [Label(source, _span(key), "failed in the guest", at == 0) for at, (key, _) in enumerate(found)]
+    items = [_failed_item(value, said) for key, value in found if key.value == "runcmd"]
+    return (*labels, *(Label(source, _dash(item, text), "this item failed", False) for item in items if item))
+
+
+def _failed_item(runcmd: yaml.Node, said: str) -> yaml.Node | None:
+    """Of a `runcmd` whose script failed the item that did, where that is plain.
+
+    cloud-init makes one script of all of them, and sh goes on behind one that fails: the script's exit status is that of the
+    last, unless it ends before. Source: cloud-init's `util.shellify`.
+    """
+    items = runcmd.value if isinstance(runcmd, yaml.SequenceNode) else []
+    wrong = [int(line) for line, error in _SH_ERROR.findall(said) if _UNEXPECTED.search(error)]
+    if wrong:
+        return _item_at(items, wrong[-1])
+    early = any(_ENDS_EARLY.search(line) for item in items[:-1] for line in _texts(item))
+    return items[-1] if items and not early else None
+
+
+def _item_at(items: Sequence[yaml.Node], line: int) -> yaml.Node | None:
+    """The item of which a line of the script comes; the first line names the interpreter."""
+    last = 1
+    for item in items:
+        last += 1 + sum(text.count("\n") for text in _texts(item))
+        if line <= last:
+            return item
     return None
+
+
+def _texts(item: yaml.Node) -> list[str]:
+    parts = item.value if isinstance(item, yaml.SequenceNode) else [item]
+    return [part.value for part in parts if isinstance(part, yaml.ScalarNode)]
+
+
+def _dash(item: yaml.Node, text: str) -> Span:
+    """The dash before an item, or its first character: nothing of its text may be shown."""
+    start = item.start_mark.index
+    before = text[:start].rstrip(" ")
+    return Span(len(before) - 1, len(before)) if before.endswith("-") else Span(start, start + 1)
 
 
 def host_keys_of(user_data: bytes | None) -> tuple[str, ...]:
@@ -202,13 +255,17 @@ def _with_keys(keys: Sequence[yaml.ScalarNode], text: str, name: str) -> Source:
     return Source(name, text).without(tuple(Span(one.end, after.start) for one, after in pairwise(shown)))
 
 
-def _top_keys(text: str) -> list[yaml.ScalarNode]:
+def _top_pairs(text: str) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
     try:
         _, root = load(text)
     except yaml.YAMLError:
         return []
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
-    return [key for key, _ in pairs if isinstance(key, yaml.ScalarNode)]
+    return [(key, value) for key, value in pairs if isinstance(key, yaml.ScalarNode)]
+
+
+def _top_keys(text: str) -> list[yaml.ScalarNode]:
+    return [key for key, _ in _top_pairs(text)]
 
 
 def _unknown_keys(text: str, name: str) -> list[Flaw]:

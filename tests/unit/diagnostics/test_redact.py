@@ -190,3 +190,29 @@ def test_a_crash_report_is_without_secrets() -> None:
     text = crash.read_text()
     assert "no such thing" in text
     assert "hunter2" not in text
+
+
+@pytest.mark.parametrize("prefix", ["", "[   98.1] cloud-init[281]: "])
+def test_what_errors_of_yaml_quote_is_left_out(prefix: str) -> None:
+    told = (
+        'Failed loading yaml blob. Invalid format at line 3 column 11: "while parsing a flow sequence',
+        '  in "<unicode string>", line 3, column 11:',
+        "    packages: [hunter2",
+        "              ^",
+        "expected ',' or ']', but got ':'",
+        '  in "<unicode string>", line 4, column 7:',
+        "    runcmd: [echo hunter2]",
+        "          ^",
+        "the next entry",
+    )
+    shown = redact_lines([f"{prefix}{line}" for line in told])
+    assert shown == tuple(f"{prefix}{told[at]}" for at in (0, 1, 4, 5, 8))
+
+
+def test_other_lines_below_which_a_place_is_marked_are_kept() -> None:
+    gcc = ("x.c:1:5: error: expected ';'", "    int a", "        ^")
+    assert redact_lines(gcc) == gcc
+    assert redact_lines(('  in "<unicode string>", line 4, column 7:', "quoted", "kept")) == (
+        '  in "<unicode string>", line 4, column 7:',
+        "kept",
+    )

@@ -15,7 +15,7 @@ _TABLE = """\
 [   78.871804] cloud-init[289]: ci-info: +--------+------+-----------------+---------------+--------+-------------------+\r
 [   78.890000] cloud-init[289]: ci-info: |   0   |   0.0.0.0   | 10.0.2.2 |     0.0.0.0     |    ens3   |   UG  |\r
 """
-_ROW = "[   78.865] cloud-init[289]: ci-info: |  ens3  | {up} |    {address}    |       .       | global | 52:54:00:12:34:56 |\r\n"
+_ROW = "[ 78.865] cloud-init[289]: ci-info: |  ens3  | {up} |    {address}    |       .       | global | 52:54:00:12:34:56 |\r\n"
 _PROMPT = "\r\r\nDebian GNU/Linux 12 debian ttyS0\r\n\r\ndebian login: "
 _RUNNING = "[  143.6] cloud-init[416]: Cloud-init v. 22.4.2 running 'modules:config' at Mon, 30 Nov 2026. Up 143.11 seconds.\r\n"
 _FINISHED = (

@@ -102,8 +102,19 @@ def test_causes_are_told_from_the_nearest_to_the_deepest() -> None:
     error.__cause__, middle.__cause__ = middle, OSError(28, "No space left on device")
     assert [line.text for line in report(error.diagnostic)][1:3] == [
         "  = caused by: no space left [vm_manager::host::disk_full]",
-        "  =   caused by: OSError: No space left on device",
+        "  =   caused by: No space left on device",
     ]
+
+
+def test_a_cause_is_told_in_words_and_once() -> None:
+    error = SeedIsoFailed(
+        "the seed could not be written", evidence=(Evidence("process", "x", ("tool: no such seed",)),)
+    )
+    chain: BaseException = error
+    for cause in (OSError(2, "no such seed"), TimeoutError(), ValueError("the seed could not be written")):
+        chain.__cause__ = cause
+        chain = cause
+    assert not any("caused by" in line.text for line in report(error.diagnostic))
 
 
 @pytest.mark.parametrize("marked", ['"lots"', "// tabs", '"disk.qcow2"', "}"])

@@ -32,6 +32,7 @@ _FILES = {
     "bare.yaml": "packages: [nginx]\n",
     "cut.pub": "ssh-ed25519 AAAAC3NzaC1lZDI1 me@here\n",
     "windows.sh": "#!/bin/sh\r\ntrue\r\n",
+    "windows.txt": "true\r\nfalse\r\n",
 }
 
 
@@ -149,6 +150,8 @@ BULLETS: dict[str, list[str]] = {
         vm('provision "shell" { inline "a"; run "never" }'),
         vm('provision "shell" { inline "a"; env "A" "1"; env "B" "2"; env "A" "3" }'),
         vm('provision "shell" { script "windows.sh" }'),
+        vm('provision "shell" { script "windows.txt" }'),
+        vm('cloud-init { user-data "windows.sh" }'),
     ],
     "keys": [
         vm('cloud-init { ssh-key "id.pub"; user-data "user-data.yaml" }'),

@@ -89,7 +89,7 @@ class Monitor:
             raise QmpCommandFailed(
                 "QEMU refused `{command}`",
                 {"command": command},
-                evidence=(Evidence("qmp", "QEMU's answer", (f"{error.error_class}: {error}",)),),
+                evidence=(Evidence("qmp", "QEMU's answer", (str(error),)),),
             ) from error
         except (ExecInterruptedError, QMPError, OSError, EOFError, TimeoutError) as error:
             raise self._fell_silent(command) from _told(error)

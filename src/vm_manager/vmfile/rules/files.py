@@ -26,6 +26,9 @@ from vm_manager.vmfile.rules.setting import Setting
 _MOST_PARSED_BYTES = 2 * 1024 * 1024
 
 
+_UNIX_ENDINGS = "save it with Unix line endings: the shell would take each carriage return for a part of the command"
+
+
 def _user_data(content: bytes, name: str) -> list[Flaw]:
     from vm_manager.vmfile.user_data import check_user_data  # YAML takes longer to import than most VMFiles to read
 
@@ -40,10 +43,14 @@ def _network_config(content: bytes, name: str) -> list[Flaw]:
 
 def _script(content: bytes, name: str) -> list[Flaw]:
     first = content.split(b"\n", 1)[0]
-    if not (first.startswith(b"#!") and first.endswith(b"\r")):
+    if b"\r\n" not in content or b"\0" in content:
         return []
-    help_text = "save it with Unix line endings: a carriage return would become part of the interpreter's name"
-    return [Flaw(problem="has Windows line endings", help=help_text)]
+    if first.startswith(b"#!"):
+        if not first.endswith(b"\r"):
+            return [Flaw(problem="has Windows line endings in part", help=_UNIX_ENDINGS, warning=True)]
+        help_text = "save it with Unix line endings: a carriage return would become part of the interpreter's name"
+        return [Flaw(problem="has Windows line endings", help=help_text)]
+    return [Flaw(problem="has Windows line endings", help=_UNIX_ENDINGS, warning=True)]
 
 
 @dataclass(frozen=True)
