@@ -19,6 +19,7 @@ READS = bytes.fromhex("31c0 8ec0 bb0080 b80102 b90200 ba8000 cd13 b486 b90f00 ba
 
 _DISK_BYTES = 16 << 20
 _PARTITION = 1 << 20
+_DEBIAN_PARTITION = 17 << 20
 _MODULES = ("biosdisk", "part_msdos", "ext2", "linux", "serial", "terminal", "boot", "echo", "ls")
 _SERIAL = "serial --unit=0 --speed=115200\nterminal_input console serial\nterminal_output console serial\n"
 
@@ -79,6 +80,20 @@ def debian_without_root(debian: Path, path: Path) -> Path:
     _raw(debian, path)
     command = "linux /vmlinuz root=/dev/none rootdelay=1 console=ttyS0,115200\ninitrd /initrd.img\nboot\n"
     _grub(path, f"{_SERIAL}set root=(hd0,msdos2)\n{command}")
+    return path
+
+
+def debian_with(debian: Path, path: Path, *, files: Mapping[str, str] | None = None, masked: str | None = None) -> Path:
+    """The Debian guest with other files below /etc, or with a systemd unit masked."""
+    _raw(debian, path)
+    commands = [f"symlink /etc/systemd/system/{masked} /dev/null"] if masked else []
+    for number, (name, text) in enumerate((files or {}).items()):
+        content = path.parent / f"{path.stem}-{number}"
+        content.write_text(text)
+        commands += [f"rm /etc/{name}", f"write {content} /etc/{name}"]
+    script = "\n".join(commands).encode()
+    disk = f"{path}?offset={_DEBIAN_PARTITION}"
+    subprocess.run(["/sbin/debugfs", "-w", "-f", "-", disk], input=script, check=True, capture_output=True)
     return path
 
 

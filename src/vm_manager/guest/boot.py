@@ -35,7 +35,7 @@ from vm_manager.guest.login_shell import require_shell
 from vm_manager.guest.openssh import known_hosts_text
 from vm_manager.guest.progress import Console, Progress
 from vm_manager.guest.ssh import KeysNotAccepted, SshSession, offered_host_key
-from vm_manager.guest.unreachable import boot_is_over, cloud_init_has_finished, unreachable
+from vm_manager.guest.unreachable import boot_is_over, cloud_init_has_finished, lacks_cloud_init, unreachable
 from vm_manager.state.files import write_atomically
 
 _log = logging.getLogger(__name__)
@@ -112,6 +112,9 @@ _WAITING_FOR = {
     ),
 }
 
+_NO_CLOUD_INIT = (
+    "the guest's console shows no sign of cloud-init, which would install the key: it may be disabled in the image"
+)
 _SILENT = "accepted by QEMU, but no answer from the guest"
 _SEEN = {
     Phase.BOOT: _SILENT,
@@ -314,7 +317,8 @@ class _Wait:
             if line := ignored_seed(self._console.text):
                 raise seed_not_found(line) from refusal
             if self._is_final(refusal):
-                raise
+                notes = (_NO_CLOUD_INIT,) if self.guest.cloud_init and lacks_cloud_init(self._console.text) else ()
+                raise refusal.enrich(notes=notes) from None
             self.deadline.pause(1.0)
             raise SshFailed("the key is still rejected") from refusal
 

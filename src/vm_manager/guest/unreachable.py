@@ -45,13 +45,18 @@ def boot_is_over(console: str) -> bool:
     return _PROMPT.search(text) is not None
 
 
+def lacks_cloud_init(console: str) -> bool:
+    """Whether a boot is over, and cloud-init has not said a word in it."""
+    return boot_is_over(console) and _CLOUD_INIT.search(this_boot(console)) is None
+
+
 def unreachable(name: str, console: str, *, silent: bool, seeded: bool) -> BootFailed:
     """The failure of a guest that is up, and whose port stays closed. silent: whether its network does not answer at all."""
     text = this_boot(console)
     lines = [line[:_LINE_CHARS] for line in redact_lines(safe_lines(text)) if line.strip()]
     message, advice = _network(text) if silent else _NO_SSHD
     helps = [advice, f"`vmctl console {name}` opens its serial console, which works without a network"]
-    if seeded and not _CLOUD_INIT.search(text):
+    if seeded and lacks_cloud_init(console):
         message = f"{message}; cloud-init did not run"
         helps.insert(
             0,
