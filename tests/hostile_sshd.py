@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
-from paramiko.common import AUTH_SUCCESSFUL, OPEN_SUCCEEDED
+from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
 from vm_manager.domain.instance import Endpoint
 from vm_manager.guest.credentials import Credentials
@@ -31,13 +31,15 @@ class Sshd:
 
 
 class _Server(paramiko.ServerInterface):
-    def __init__(self, behave: Behaviour, ended: threading.Event, lets_in: bool) -> None:
-        self._behave, self._ended, self._lets_in = behave, ended, lets_in
+    def __init__(self, behave: Behaviour, ended: threading.Event, lets_in: bool, methods: str) -> None:
+        self._behave, self._ended, self._lets_in, self._methods = behave, ended, lets_in, methods
 
     def get_allowed_auths(self, username: str) -> str:
-        return "publickey"
+        return self._methods
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        if self._methods != "publickey":
+            return AUTH_FAILED
         if not self._lets_in:
             self._ended.wait(120)
         return AUTH_SUCCESSFUL
@@ -63,8 +65,13 @@ def _speak(connection: socket.socket, key: paramiko.PKey, server: _Server) -> pa
 
 
 @contextmanager
-def hostile_sshd(directory: Path, behave: Behaviour, *, lets_in: bool = True) -> Iterator[Sshd]:
-    """A server that does with every command what `behave` does. lets_in: else it never answers to a key."""
+def hostile_sshd(
+    directory: Path, behave: Behaviour, *, lets_in: bool = True, methods: str = "publickey"
+) -> Iterator[Sshd]:
+    """A server that does with every command what `behave` does.
+
+    lets_in: else it never answers to a key. methods: by which it says that one can log in; with others, no key is right.
+    """
     host, user = generate_key_pair("host"), generate_key_pair("user")
     for name, pair in (("host", host), ("id", user)):
         (directory / name).write_text(pair.private)
@@ -74,7 +81,7 @@ def hostile_sshd(directory: Path, behave: Behaviour, *, lets_in: bool = True) ->
     key = paramiko.PKey.from_path(directory / "host")
 
     def answer(connection: socket.socket) -> None:
-        transports.append(_speak(connection, key, _Server(behave, ended, lets_in)))
+        transports.append(_speak(connection, key, _Server(behave, ended, lets_in, methods)))
 
     try:
         with listening(answer) as endpoint:

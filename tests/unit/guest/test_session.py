@@ -11,13 +11,13 @@ import paramiko
 import pytest
 
 from hostile_sshd import hostile_sshd
-from vm_manager.diagnostics.errors import NoKey, SshError, SshFailed
+from vm_manager.diagnostics.errors import AuthFailed, NoKey, SshError, SshFailed
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Endpoint
 from vm_manager.guest.boot import Phase, probe
 from vm_manager.guest.credentials import Credentials
 from vm_manager.guest.keys import generate_key_pair
-from vm_manager.guest.ssh import SshSession
+from vm_manager.guest.ssh import KeysNotAccepted, SshSession
 
 
 @pytest.fixture
@@ -59,6 +59,19 @@ def test_without_any_key_nothing_is_tried(closed: Endpoint, tmp_path: Path) -> N
     for keys in ((), (tmp_path / "garbage",), (tmp_path / "missing",)):
         with pytest.raises(NoKey):
             _connect(closed, keys, tmp_path / "known_hosts")
+
+
+@pytest.mark.parametrize(
+    ("methods", "final"), [("password", True), ("keyboard-interactive,password", True), ("publickey,password", False)]
+)
+def test_a_server_that_takes_passwords_only_is_told_from_one_that_rejects_the_key(
+    tmp_path: Path, methods: str, final: bool
+) -> None:
+    with hostile_sshd(tmp_path, lambda channel: None, methods=methods) as sshd, pytest.raises(AuthFailed) as caught:
+        SshSession.connect(sshd.endpoint, alias="web", credentials=sshd.credentials, known_hosts=sshd.known_hosts)
+    assert isinstance(caught.value, KeysNotAccepted) is final
+    assert ("PubkeyAuthentication yes" in caught.value.diagnostic.help[0]) is final
+    assert caught.value.diagnostic.causes == ()
 
 
 def test_a_server_that_is_silent_is_a_guest_that_still_boots() -> None:

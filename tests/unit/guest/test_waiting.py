@@ -1,0 +1,107 @@
+"""Waiting for a guest whose port answers now and then, as under load."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain, repeat
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from hostile_sshd import listening
+from vm_manager.diagnostics.errors import BootFailed, BootTimeout, VmError
+from vm_manager.domain.deadline import CancelToken, Deadline
+from vm_manager.domain.events import Event, PhaseReached
+from vm_manager.domain.instance import Endpoint, Execution, Observation, Vitals, VmState
+from vm_manager.domain.machine import Machine
+from vm_manager.guest.boot import Guest, wait_until_ready
+from vm_manager.guest.credentials import Credentials
+
+
+@dataclass
+class _Machine:
+    """As much of a machine as is looked at. idle: whether its vCPUs have nothing to do."""
+
+    endpoint: Endpoint
+    idle: bool = True
+    resets: Iterator[int] = field(default_factory=lambda: repeat(0))
+
+    def observe(self) -> Observation:
+        return Observation(VmState.RUNNING, alive=True, ssh=self.endpoint)
+
+    def require_alive(self) -> None:
+        pass
+
+    def vitals(self) -> Vitals:
+        return Vitals(0, next(self.resets))
+
+    def execution(self) -> Execution:
+        return Execution((0,), True, self.idle)
+
+    def screen(self) -> tuple[str, ...]:
+        return ()
+
+
+def _waited(machine: _Machine, directory: Path, timeout_s: float, console: str = "") -> tuple[VmError, list[str]]:
+    """Why the wait has ended, and the phases that were told."""
+    events: list[Event] = []
+    log = directory / "console.log"
+    log.write_text(console)
+    guest = Guest(
+        name="web",
+        machine=cast("Machine", machine),
+        credentials=Credentials("root", (), agent=False),
+        known_hosts=directory / "known_hosts",
+        console_log=log,
+        cloud_init=None,
+        host_key_verified=True,
+        stall_limit_s=600,
+    )
+    with pytest.raises(VmError) as caught:
+        wait_until_ready(guest, Deadline(timeout_s, CancelToken()), events.append)
+    return caught.value, [event.phase for event in events if isinstance(event, PhaseReached)]
+
+
+def _answers(*silent: bool) -> Iterator[bool]:
+    return chain(silent, repeat(False))
+
+
+@pytest.mark.parametrize(("resets", "phases"), [((0,), 1), ((0, 0, 0, 1), 2)])
+def test_a_guest_that_is_busy_has_not_gone_back_but_one_that_restarts_has(
+    tmp_path: Path, resets: tuple[int, ...], phases: int
+) -> None:
+    silent = _answers(*(False, False, True, False) * 2)
+    held: list[socket.socket] = []
+
+    def answer(connection: socket.socket) -> None:
+        if next(silent):
+            held.append(connection)
+        else:
+            connection.close()
+
+    with listening(answer) as endpoint:
+        machine = _Machine(endpoint, resets=chain(resets, repeat(resets[-1])))
+        error, told = _waited(machine, tmp_path, 12)
+    assert isinstance(error, BootTimeout)
+    assert told.count("network up") <= phases
+    assert told[:2] == ["booting", "network up"]
+
+
+_PROMPT = "[    0.0] Linux version 6.1\r\nweb login: "
+
+
+def test_an_idle_guest_at_its_login_prompt_whose_port_is_closed_is_not_waited_for(tmp_path: Path) -> None:
+    with listening(lambda connection: connection.close()) as endpoint:
+        error, _ = _waited(_Machine(endpoint), tmp_path, 300, _PROMPT)
+    assert isinstance(error, BootFailed)
+    assert "nothing listens on its SSH port" in str(error)
+
+
+def test_a_guest_that_is_at_work_behind_its_login_prompt_is_waited_for(tmp_path: Path) -> None:
+    """It makes the keys of its sshd, say."""
+    with listening(lambda connection: connection.close()) as endpoint:
+        error, _ = _waited(_Machine(endpoint, idle=False), tmp_path, 30, _PROMPT)
+    assert isinstance(error, BootTimeout)
