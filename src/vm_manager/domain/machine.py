@@ -141,7 +141,10 @@ class Machine(Remnant, Protocol):
         """Where the vCPUs of a running machine are, within half a second; None when it does not say. Never fails."""
 
     def screen(self) -> tuple[str, ...]:
-        """The lines on the guest's screen, where it shows text. Untrusted: comes from the guest. Never fails."""
+        """The lines on the guest's screen, where it shows text, and those before that have scrolled off but are still known.
+
+        Untrusted: comes from the guest. Never fails.
+        """
 
     def evidence(self) -> tuple[Evidence, ...]:
         """What the hypervisor can show for a failure: log and console tails. Never fails."""

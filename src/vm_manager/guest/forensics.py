@@ -93,8 +93,8 @@ def panic(lines: Sequence[str], kind: str = "console") -> VmError | None:
         return None
     reason, advice = reason_of_panic(quoted)
     return GuestPanicked(
-        "the guest's kernel panicked while it booted{reason}",
-        {"reason": reason},
+        "the guest's kernel panicked while it booted{why}",
+        {"why": reason},
         help=(advice,),
         evidence=(Evidence(kind, f"the guest's {kind}", quoted),),
     )

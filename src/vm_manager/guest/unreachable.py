@@ -62,8 +62,8 @@ def unreachable(name: str, console: str, *, silent: bool, seeded: bool) -> BootF
             0,
             "its console shows no sign of cloud-init, which sets up its network, keys and users: enable it in the image",
         )
-    shown = [line for line in lines if _CARD.search(line) or _SSHD.search(line)][-_QUOTED:]
-    quoted = tuple(dict.fromkeys((*shown, *lines[-_QUOTED:])))
+    telling = (_SSHD, _PROMPT, _FINISHED) if not silent else (_CARD, _PROMPT, _FINISHED)
+    quoted = tuple(line for line in lines if any(pattern.search(line) for pattern in telling))[-_QUOTED:]
     evidence = Evidence("console", "the guest's console", quoted, truncated=len(lines) > len(quoted))
     return BootFailed(message, help=tuple(helps), evidence=(evidence,))
 

@@ -79,6 +79,13 @@ def test_a_screen_in_text_mode_has_lines() -> None:
     assert text_lines(_screen("SeaBIOS", "", "No bootable device.")) == ("SeaBIOS", "No bootable device.")
 
 
+def test_a_line_that_is_longer_than_a_row_is_one_and_what_has_scrolled_off_comes_before() -> None:
+    long = "Kernel panic - not syncing: " + "x" * 60
+    memory = _screen("scrolled off")[: 80 * 2] + _screen(long[:80], long[80:], "end")
+    assert text_lines(memory) == ("scrolled off", long, "end")
+    assert text_lines(memory[:-2]) == ()
+
+
 def test_a_screen_that_is_cleared_has_none() -> None:
     assert text_lines(bytes(4000)) == ()
 

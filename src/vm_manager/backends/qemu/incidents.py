@@ -59,8 +59,8 @@ def _panicked(name: str, files: QemuFiles) -> GuestPanicked:
     evidence = panic_evidence(files.console_log) or _panic_on_screen(files)
     reason, advice = reason_of_panic(evidence[0].lines if evidence else ())
     return GuestPanicked(
-        "the guest's kernel panicked{reason}",
-        {"reason": reason},
+        "the guest's kernel panicked{why}",
+        {"why": reason},
         help=(advice, f"`vmctl restart {name}` reboots it; until then the machine is kept for inspection"),
         evidence=evidence,
     )
