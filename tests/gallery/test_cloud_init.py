@@ -52,6 +52,24 @@ def test_user_data_with_windows_line_endings(vmctl: Vmctl, tiny: TinyGuest, gall
     gallery.works(vmctl("validate"))
 
 
+def test_a_plain_script_that_validate_warns_of(vmctl: Vmctl, tiny: TinyGuest, gallery: Gallery) -> None:
+    """The same without #!, seen before anything is started."""
+    script = vmctl.write("", "setup.txt")
+    script.write_bytes(b"cd /root\r\nls -l\r\n")
+    vmctl.write(tiny.vm(body='provision "shell" { script "setup.txt"; }'))
+    gallery.shows(
+        vmctl("validate", status=None),
+        None,
+        place="VMFile.kdl:5:32",
+        says=("warning[vm_manager::vmfile::validation]: the script has Windows line endings",),
+    )
+    gallery.by_hand("save it with Unix line endings")
+    script.write_bytes(b"cd /root\nls -l\n")
+    again = vmctl("validate")
+    assert "warning" not in again.stderr
+    gallery.works(again)
+
+
 def test_a_plain_script_with_windows_line_endings(running: Vmctl, tiny: TinyGuest, gallery: Gallery) -> None:
     """A script without #! was saved on Windows, and the shell does not find its commands."""
     script = running.write("", "setup.txt")

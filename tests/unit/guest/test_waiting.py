@@ -5,14 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from hostile_sshd import listening
-from vm_manager.diagnostics.errors import BootFailed, BootTimeout, VmError
+from hostile_sshd import hostile_sshd, listening
+from vm_manager.diagnostics.errors import AuthFailed, BootFailed, BootTimeout, VmError
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import Event, PhaseReached
 from vm_manager.domain.instance import Endpoint, Execution, Observation, Vitals, VmState
@@ -28,6 +28,7 @@ class _Machine:
     endpoint: Endpoint
     idle: bool = True
     resets: Iterator[int] = field(default_factory=lambda: repeat(0))
+    reads: Iterator[int] = field(default_factory=lambda: repeat(0))
 
     def observe(self) -> Observation:
         return Observation(VmState.RUNNING, alive=True, ssh=self.endpoint)
@@ -36,7 +37,7 @@ class _Machine:
         pass
 
     def vitals(self) -> Vitals:
-        return Vitals(0, next(self.resets))
+        return Vitals(next(self.reads), next(self.resets))
 
     def execution(self) -> Execution:
         return Execution((0,), True, self.idle)
@@ -45,7 +46,9 @@ class _Machine:
         return ()
 
 
-def _waited(machine: _Machine, directory: Path, timeout_s: float, console: str = "") -> tuple[VmError, list[str]]:
+def _waited(
+    machine: _Machine, directory: Path, timeout_s: float, console: str = "", keys: tuple[Path, ...] = ()
+) -> tuple[VmError, list[str]]:
     """Why the wait has ended, and the phases that were told."""
     events: list[Event] = []
     log = directory / "console.log"
@@ -53,7 +56,7 @@ def _waited(machine: _Machine, directory: Path, timeout_s: float, console: str =
     guest = Guest(
         name="web",
         machine=cast("Machine", machine),
-        credentials=Credentials("root", (), agent=False),
+        credentials=Credentials("root", keys, agent=False),
         known_hosts=directory / "known_hosts",
         console_log=log,
         cloud_init=None,
@@ -104,4 +107,28 @@ def test_a_guest_that_is_at_work_behind_its_login_prompt_is_waited_for(tmp_path:
     """It makes the keys of its sshd, say."""
     with listening(lambda connection: connection.close()) as endpoint:
         error, _ = _waited(_Machine(endpoint, idle=False), tmp_path, 30, _PROMPT)
+    assert isinstance(error, BootTimeout)
+
+
+_FINISHED = (
+    "[    0.0] Linux version 6.1\r\n[ 9.0] cloud-init[420]: Cloud-init v. 22.4.2 finished at Mon. Datasource x\r\n"
+)
+
+
+@pytest.mark.parametrize(("methods", "console"), [("publickey,password", _FINISHED), ("password", "")])
+def test_a_key_that_nothing_will_let_in_any_more_is_refused_for_good(
+    tmp_path: Path, methods: str, console: str
+) -> None:
+    """Whatever else the guest is at work on."""
+    with hostile_sshd(tmp_path, lambda channel: None, methods=methods) as sshd:
+        machine = _Machine(sshd.endpoint, idle=False, reads=count())
+        error, told = _waited(machine, tmp_path, 30, console, sshd.credentials.keys)
+    assert isinstance(error, AuthFailed)
+    assert told[-1] == "sshd up"
+
+
+def test_a_key_that_cloud_init_may_yet_install_is_tried_again(tmp_path: Path) -> None:
+    with hostile_sshd(tmp_path, lambda channel: None, methods="publickey,password") as sshd:
+        machine = _Machine(sshd.endpoint, idle=False, reads=count())
+        error, _ = _waited(machine, tmp_path, 20, _FINISHED.replace("finished", "running"), sshd.credentials.keys)
     assert isinstance(error, BootTimeout)
