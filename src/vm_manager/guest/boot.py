@@ -35,7 +35,7 @@ from vm_manager.guest.login_shell import require_shell
 from vm_manager.guest.openssh import known_hosts_text
 from vm_manager.guest.progress import Console, Progress
 from vm_manager.guest.ssh import KeysNotAccepted, SshSession, offered_host_key
-from vm_manager.guest.unreachable import boot_is_over, cloud_init_has_finished, lacks_cloud_init, unreachable
+from vm_manager.guest.unreachable import boot_is_over, cloud_init_has_finished, lacks_cloud_init, this_boot, unreachable
 from vm_manager.state.files import write_atomically
 
 _log = logging.getLogger(__name__)
@@ -211,12 +211,18 @@ class _Wait:
     def _found(self, answer: Phase) -> None:
         """Note what the port says. A guest that has come further is busy when it is silent, unless it has restarted since."""
         self._answer = answer
+        restarted = self._has_restarted()
         phase = self._silent_phase() if answer is Phase.BOOT else answer
-        seen = self._progress.seen
-        restarted = seen is not None and seen.resets > self._resets
-        self._resets = seen.resets if seen else self._resets
         if restarted or self._phase is None or _ORDER.index(phase) > _ORDER.index(self._phase):
             self.enter(phase)
+
+    def _has_restarted(self) -> bool:
+        """Whether it has since the last time; what is known of the boot before counts no more."""
+        seen = self._progress.seen
+        if seen is None or seen.resets <= self._resets:
+            return False
+        self._resets, self._silent, self._first_refusal_s = seen.resets, Phase.BOOT, None
+        return True
 
     def look(self) -> None:
         """See that the machine lives, and pass on what its console said.
@@ -294,7 +300,7 @@ class _Wait:
 
     def _silent_phase(self) -> Phase:
         """What the console tells; what it has said before may have scrolled out of sight."""
-        self._silent = max(self._silent, _STAGES[self._stage()], key=_ORDER.index)
+        self._silent = max(self._silent, _STAGES[stage_of(this_boot(self._console.text))], key=_ORDER.index)
         return self._silent
 
     def login(self) -> SshSession:
