@@ -54,22 +54,23 @@ def unreachable(name: str, console: str, *, silent: bool, seeded: bool) -> BootF
     """The failure of a guest that is up, and whose port stays closed. silent: whether its network does not answer at all."""
     text = this_boot(console)
     lines = [line[:_LINE_CHARS] for line in redact_lines(safe_lines(text)) if line.strip()]
-    message, advice = _network(text) if silent else _NO_SSHD
+    why, advice = _network(text) if silent else _NO_SSHD
     helps = [advice, f"`vmctl console {name}` opens its serial console, which works without a network"]
     if seeded and lacks_cloud_init(console):
-        message = f"{message}; cloud-init did not run"
-        helps.insert(
-            0,
-            "its console shows no sign of cloud-init, which sets up its network, keys and users: enable it in the image",
-        )
+        why = f"cloud-init did not run in it, and {why}"
+        helps.insert(0, _NEEDS_CLOUD_INIT)
     telling = (_SSHD, _PROMPT, _FINISHED) if not silent else (_CARD, _PROMPT, _FINISHED)
     quoted = tuple(line for line in lines if any(pattern.search(line) for pattern in telling))[-_QUOTED:]
     evidence = Evidence("console", "the guest's console", quoted, truncated=len(lines) > len(quoted))
-    return BootFailed(message, help=tuple(helps), evidence=(evidence,))
+    return BootFailed("the guest booted, but {why}", {"why": why}, help=tuple(helps), evidence=(evidence,))
 
 
+_NEEDS_CLOUD_INIT = (
+    "the image needs cloud-init, which sets up network, keys and users: install it there, or remove what disables it, such as "
+    "/etc/cloud/cloud-init.disabled"
+)
 _NO_SSHD = (
-    "the guest booted, but nothing listens on its SSH port",
+    "nothing listens on its SSH port",
     "install openssh-server in the image and enable it; its service may be missing, masked or failing",
 )
 
@@ -79,20 +80,20 @@ def _network(text: str) -> tuple[str, str]:
     found = [(name, address) for name, address in _CARD.findall(text) if name != "lo"]
     if not _CARD.search(text):
         return (
-            "the guest booted, but its network does not answer",
+            "its network does not answer",
             "the guest needs DHCP on its first network card, and a driver for virtio-net",
         )
     if not found:
         return (
-            "the guest booted, but has no network card",
+            "it has no network card",
             "use an image whose kernel has a driver for virtio-net; this one shows none",
         )
     if not any(_IPV4.fullmatch(address) for _, address in found):
         return (
-            f"the guest booted, but its network card {found[0][0]} has no address",
+            f"its network card {found[0][0]} has no address",
             "have the guest use DHCP on that card: see `network-config` in the VMFile, and the image's network service",
         )
     return (
-        "the guest booted and has an address, but its SSH port does not answer",
+        "its SSH port does not answer, although it has an address",
         "a firewall in the guest may drop connections to port 22: allow it there",
     )

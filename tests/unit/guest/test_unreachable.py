@@ -60,12 +60,16 @@ def test_cloud_init_that_finished_before_the_last_restart_has_not_finished() -> 
     ("text", "silent", "message"),
     [
         (_table("10.0.2.15") + _FINISHED, False, "the guest booted, but nothing listens on its SSH port"),
-        (_table() + _FINISHED, True, "the guest booted, but has no network card"),
+        (_table() + _FINISHED, True, "the guest booted, but it has no network card"),
         (_table(".", up="False") + _FINISHED, True, "the guest booted, but its network card ens3 has no address"),
         (_table("fe80::1/64") + _FINISHED, True, "the guest booted, but its network card ens3 has no address"),
-        (_table("10.0.2.15", "fe80::1/64") + _FINISHED, True, "has an address, but its SSH port does not answer"),
-        (_PROMPT, True, "the guest booted, but its network does not answer; cloud-init did not run"),
-        (_PROMPT, False, "the guest booted, but nothing listens on its SSH port; cloud-init did not run"),
+        (
+            _table("10.0.2.15", "fe80::1/64") + _FINISHED,
+            True,
+            "its SSH port does not answer, although it has an address",
+        ),
+        (_PROMPT, True, "the guest booted, but cloud-init did not run in it, and its network does not answer"),
+        (_PROMPT, False, "the guest booted, but cloud-init did not run in it, and nothing listens on its SSH port"),
     ],
 )
 def test_what_the_console_says_of_a_closed_port(text: str, silent: bool, message: str) -> None:
