@@ -106,6 +106,6 @@ def test_a_command_of_runcmd_that_fails(vmctl: Vmctl, debian_image: Path, galler
         ),
         never=("[cat,", "ssh-ed25519 AAAA"),
     )
-    gallery.by_hand("fix the user-data, then recreate the VM")
+    gallery.by_hand("fix the user-data, then replace the VM")
     vmctl.write(user_data.replace("[cat, /etc/hunter2]", "[cat, /etc/hostname]"), "user-data.yaml")
     gallery.works(vmctl("reload", "web"))

@@ -298,7 +298,7 @@ _TABLE = (
           "the user-data, or part of it, is not valid YAML for cloud-init",
           "cloud-init did not find the seed: NoCloud is not enabled in it, or the kernel lacks a driver",
          ),
-         "fix the user-data, then recreate the VM with `vmctl down --destroy` and `vmctl up`"),
+         "fix the user-data, then replace the VM with `vmctl reload`"),
     Code("vm_manager::ssh::auth_failed", 35, 11, _FAILURE, Fault.GUEST,
          "The guest rejected the SSH key.",
          (

@@ -135,6 +135,7 @@ class Guest:
 
     machine: where it runs.
     cloud_init: how to wait for cloud-init; None when a login is enough.
+    needs_cloud_init: whether nobody gets in without it.
     host_key_verified: whether a connection with the pinned key has been made before.
     stall_limit_s: how long it may go without any progress before there is a login.
     accelerated: whether it runs under KVM, which may be what keeps it from booting.
@@ -149,6 +150,7 @@ class Guest:
     host_key_verified: bool
     stall_limit_s: float
     accelerated: bool = False
+    needs_cloud_init: bool = False
 
 
 def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
@@ -278,8 +280,8 @@ class _Wait:
         return self._idle_looks >= _SETTLED_LOOKS
 
     def _unreachable(self) -> VmError:
-        silent, seeded = self._answer is Phase.BOOT, self.guest.cloud_init is not None
-        return unreachable(self.guest.name, self._console.text, silent=silent, seeded=seeded)
+        silent, needed = self._answer is Phase.BOOT, self.guest.needs_cloud_init
+        return unreachable(self.guest.name, self._console.text, silent=silent, needs_cloud_init=needed)
 
     def _restarting(self) -> BootFailed:
         phase = self._furthest
@@ -323,8 +325,8 @@ class _Wait:
             if line := ignored_seed(self._console.text):
                 raise seed_not_found(line) from refusal
             if self._is_final(refusal):
-                notes = (_NO_CLOUD_INIT,) if self.guest.cloud_init and lacks_cloud_init(self._console.text) else ()
-                raise refusal.enrich(notes=notes) from None
+                missing = self.guest.needs_cloud_init and lacks_cloud_init(self._console.text)
+                raise refusal.enrich(notes=(_NO_CLOUD_INIT,) if missing else ()) from None
             self.deadline.pause(1.0)
             raise SshFailed("the key is still rejected") from refusal
 

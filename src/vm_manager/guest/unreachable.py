@@ -50,13 +50,16 @@ def lacks_cloud_init(console: str) -> bool:
     return boot_is_over(console) and _CLOUD_INIT.search(this_boot(console)) is None
 
 
-def unreachable(name: str, console: str, *, silent: bool, seeded: bool) -> BootFailed:
-    """The failure of a guest that is up, and whose port stays closed. silent: whether its network does not answer at all."""
+def unreachable(name: str, console: str, *, silent: bool, needs_cloud_init: bool) -> BootFailed:
+    """The failure of a guest that is up, and whose port stays closed.
+
+    silent: whether its network does not answer at all. needs_cloud_init: whether nobody gets in without cloud-init.
+    """
     text = this_boot(console)
     lines = [line[:_LINE_CHARS] for line in redact_lines(safe_lines(text)) if line.strip()]
     why, advice = _network(text) if silent else _NO_SSHD
     helps = [advice, f"`vmctl console {name}` opens its serial console, which works without a network"]
-    if seeded and lacks_cloud_init(console):
+    if needs_cloud_init and lacks_cloud_init(console):
         why = f"cloud-init did not run in it, and {why}"
         helps.insert(0, _NEEDS_CLOUD_INIT)
     telling = (_SSHD, _PROMPT, _FINISHED) if not silent else (_CARD, _PROMPT, _FINISHED)

@@ -181,10 +181,11 @@ def find_keys(content: bytes, name: str, keys: Sequence[str], said: str) -> tupl
         return ()
     places = {key.value: (key, value) for key, value in _top_pairs(text)}
     found = [places[key] for key in keys if key in places]
-    source = _with_keys(sorted((key for key, _ in found), key=lambda key: key.start_mark.index), text, name)
-    labels = [Label(source, _span(key), "failed in the guest", at == 0) for at, (key, _) in enumerate(found)]
     items = [_failed_item(value, said) for key, value in found if key.value == "runcmd"]
-    return (*labels, *(Label(source, _dash(item, text), "this item failed", False) for item in items if item))
+    marks = [(_span(key), "failed in the guest") for key, _ in found]
+    marks += [(_dash(item, text), "this item failed") for item in items if item]
+    source = _with_only([span for span, _ in marks], text, name)
+    return tuple(Label(source, span, what, at == 0) for at, (span, what) in enumerate(marks))
 
 
 def _failed_item(runcmd: yaml.Node, said: str) -> yaml.Node | None:
@@ -217,10 +218,10 @@ def _texts(item: yaml.Node) -> list[str]:
 
 
 def _dash(item: yaml.Node, text: str) -> Span:
-    """The dash before an item, or its first character: nothing of its text may be shown."""
+    """The dash before an item, or the place where it begins: nothing of its text may be shown."""
     start = item.start_mark.index
     before = text[:start].rstrip(" ")
-    return Span(len(before) - 1, len(before)) if before.endswith("-") else Span(start, start + 1)
+    return Span(len(before) - 1, len(before)) if before.endswith("-") else Span(start, start)
 
 
 def host_keys_of(user_data: bytes | None) -> tuple[str, ...]:
@@ -249,9 +250,10 @@ def _span(key: yaml.ScalarNode) -> Span:
     return Span(key.start_mark.index, key.end_mark.index)
 
 
-def _with_keys(keys: Sequence[yaml.ScalarNode], text: str, name: str) -> Source:
-    """The text without anything but these keys, which may be shown."""
-    shown = [Span(0, 0), *map(_span, keys), Span(len(text), len(text))]
+def _with_only(spans: Sequence[Span], text: str, name: str) -> Source:
+    """The text without anything but these stretches, which may be shown."""
+    ordered = sorted(spans, key=lambda span: span.start)
+    shown = [Span(0, 0), *ordered, Span(len(text), len(text))]
     return Source(name, text).without(tuple(Span(one.end, after.start) for one, after in pairwise(shown)))
 
 
@@ -272,7 +274,7 @@ def _unknown_keys(text: str, name: str) -> list[Flaw]:
     """Keys at the top that no module of cloud-init reads."""
     flaws = []
     unknown = [key for key in _top_keys(text) if key.value not in _KEYS][:_MOST_KEYS]
-    source = _with_keys(unknown, text, name)
+    source = _with_only([_span(key) for key in unknown], text, name)
     for key in unknown:
         near = closest(key.value, _KEYS)
         flaws.append(

@@ -73,7 +73,7 @@ def test_cloud_init_that_finished_before_the_last_restart_has_not_finished() -> 
     ],
 )
 def test_what_the_console_says_of_a_closed_port(text: str, silent: bool, message: str) -> None:
-    found = unreachable("web", _KERNEL + text, silent=silent, seeded=True)
+    found = unreachable("web", _KERNEL + text, silent=silent, needs_cloud_init=True)
     assert message in str(found)
     assert "`vmctl console web`" in found.diagnostic.help[-1]
 
@@ -82,7 +82,7 @@ def test_the_evidence_is_the_card_and_the_service_that_failed_and_the_end() -> N
     failed = (
         "[\x1b[0;1;31mFAILED\x1b[0m] Failed to start \x1b[0;1;39mssh.servic…[0m - OpenBSD Secure Shell server.\r\r\n"
     )
-    found = unreachable("web", _KERNEL + failed + "x\n" * 50 + _PROMPT, silent=False, seeded=False)
+    found = unreachable("web", _KERNEL + failed + "x\n" * 50 + _PROMPT, silent=False, needs_cloud_init=False)
     (evidence,) = found.diagnostic.evidence
     assert "Failed to start ssh.servic" in evidence.lines[0]
     assert evidence.lines[-1] == "debian login: "

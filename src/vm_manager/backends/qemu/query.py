@@ -80,18 +80,18 @@ def registers(home: Path) -> str | None:
     return _in_session(home, lambda channel: str(channel.execute(_HMP, {"command-line": "info registers -a"})))
 
 
-def vga_text(home: Path, shown: int, before: int) -> bytes | None:
+def vga_text(home: Path, *, columns: int, rows: int, rows_before: int) -> bytes | None:
     """The text memory of the VGA, in units of two bytes; None when QEMU does not answer in time.
 
-    shown: how many characters the screen holds; before: how many to read of those that have scrolled off its top, at most.
+    columns, rows: what the screen holds; rows_before: how many to read of those that have scrolled off its top, at most.
     """
 
     def read(channel: _Channel) -> bytes:
         origin = _vga_origin(channel)
-        if origin + shown > _VGA_CHARACTERS:
+        if origin + columns * rows > _VGA_CHARACTERS:
             origin = 0  # it wraps, or is no text mode
-        start = max(0, origin - before)
-        return _memory(channel, _VGA_TEXT + 2 * start, origin + shown - start)
+        above = min(rows_before, origin // columns)
+        return _memory(channel, _VGA_TEXT + 2 * (origin - above * columns), (above + rows) * columns)
 
     return _in_session(home, read)
 

@@ -17,7 +17,7 @@ _ROWS_BEFORE = 75
 
 def read_screen(home: Path) -> tuple[str, ...]:
     """The lines that are not empty, after those that have scrolled off; none in graphics mode, or when QEMU does not tell."""
-    memory = vga_text(home, _COLUMNS * _ROWS, _COLUMNS * _ROWS_BEFORE)
+    memory = vga_text(home, columns=_COLUMNS, rows=_ROWS, rows_before=_ROWS_BEFORE)
     return text_lines(memory) if memory else ()
 
 
