@@ -93,7 +93,7 @@ def test_modules_that_fail_are_reported_not_passed_over(guests: Vmctl) -> None:
     assert "about to fail" in result.stderr
     assert "cloud-init failed in the guest: locale, runcmd\n" in result.stderr
     # The line of the user-data, but none of its values.
-    assert re.search(r"--> \S*failing\.yaml:2:1\n", result.stderr)
+    assert re.search(r"--> \S*failing\.yaml:5:3\n", result.stderr)
     assert "en_US" not in result.stderr.split("= vm:")[0]
     # Raw user-data is untouched, and the host key is pinned all the same, by vendor-data.
     assert "could not be verified" not in result.stderr

@@ -97,10 +97,9 @@ def test_a_command_of_runcmd_that_fails(vmctl: Vmctl, debian_image: Path, galler
     gallery.shows(
         vmctl("up", status=None),
         "vm_manager::cloudinit::failed",
-        place=None,
+        place=f"{vmctl.directory}/user-data.yaml:6:3",
         says=(
             "cloud-init failed in the guest: runcmd",
-            "user-data.yaml:4:1",
             "this item failed",
             "cat: /etc/hunter2: No such file or directory",
         ),

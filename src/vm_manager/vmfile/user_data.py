@@ -182,8 +182,8 @@ def find_keys(content: bytes, name: str, keys: Sequence[str], said: str) -> tupl
     places = {key.value: (key, value) for key, value in _top_pairs(text)}
     found = [places[key] for key in keys if key in places]
     items = [_failed_item(value, said) for key, value in found if key.value == "runcmd"]
-    marks = [(_span(key), "failed in the guest") for key, _ in found]
-    marks += [(_dash(item, text), "this item failed") for item in items if item]
+    marks = [(_dash(item, text), "this item failed") for item in items if item]
+    marks += [(_span(key), "failed in the guest") for key, _ in found]
     source = _with_only([span for span, _ in marks], text, name)
     return tuple(Label(source, span, what, at == 0) for at, (span, what) in enumerate(marks))
 

@@ -29,7 +29,7 @@ def test_the_keys_are_marked_and_nothing_that_they_are_set_to_is_shown() -> None
     labels = find_keys(_CONFIG, "user-data.yaml", ("ntp", "runcmd", "locale"), "")
     assert [label.primary for label in labels] == [True, False, False]
     assert all("s3cret" not in label.source.text and "hello" not in label.source.text for label in labels)
-    assert _marked(labels) == [("runcmd", 4), ("locale", 3), ("-", 5)]
+    assert _marked(labels) == [("-", 5), ("runcmd", 4), ("locale", 3)]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_the_keys_are_marked_and_nothing_that_they_are_set_to_is_shown() -> None
 )
 def test_the_item_of_runcmd_that_failed_is_marked_where_that_is_plain(items: str, said: str, line: int | None) -> None:
     text = f"#cloud-config\nruncmd:\n{items}"
-    _, *found = find_keys(text.encode(), "user-data.yaml", ("runcmd",), f"/var/lib/cloud/instance/{said}\n")
+    *found, _ = find_keys(text.encode(), "user-data.yaml", ("runcmd",), f"/var/lib/cloud/instance/{said}\n")
     assert [place for _, place in _marked(found)] == ([line] if line else [])
 
 
