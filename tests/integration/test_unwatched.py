@@ -270,7 +270,7 @@ def test_a_disk_that_fills_up_stops_the_guest_and_more_space_lets_it_go_on_unhar
         again = _WRITE.replace("40", "20")
         small.write(tiny.vm(body=f'provision "shell" {{ inline "cd /; {again}; sleep 600"; }}'))
         result = small("provision", status=None)
-        prove(result, "vm_manager::qemu::io_error", evidence="MiB are free")
+        prove(result, "vm_manager::qemu::io_error", evidence="MiB were free")
 
 
 def _nothing_works(vmctl: Vmctl, code: str) -> None:

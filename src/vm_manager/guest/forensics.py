@@ -95,7 +95,7 @@ def panic(lines: Sequence[str], kind: str = "console") -> VmError | None:
     return GuestPanicked(
         "the guest's kernel panicked while it booted{why}",
         {"why": reason},
-        help=(advice,),
+        help=(advice or "see the lines around the panic for what the kernel was doing",),
         evidence=(Evidence(kind, f"the guest's {kind}", quoted),),
     )
 

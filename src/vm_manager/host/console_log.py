@@ -55,10 +55,10 @@ def panic_lines(text: str) -> tuple[str, ...]:
 
 
 def reason_of_panic(lines: Sequence[str]) -> tuple[str, str]:
-    """Why a kernel panicked, to follow a message, which is empty when that is not plain; and what to do."""
+    """Why a kernel panicked, to follow a message, and what to do; both empty when that is not plain."""
     said = "\n".join(lines)
     found = ((reason, advice) for pattern, reason, advice in _REASONS if pattern.search(said))
-    return next(found, ("", "see the lines around the panic for what the kernel was doing"))
+    return next(found, ("", ""))
 
 
 def panic_evidence(console_log: Path) -> tuple[Evidence, ...]:

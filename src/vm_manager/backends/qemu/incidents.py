@@ -61,7 +61,10 @@ def _panicked(name: str, files: QemuFiles) -> GuestPanicked:
     return GuestPanicked(
         "the guest's kernel panicked{why}",
         {"why": reason},
-        help=(advice, f"`vmctl restart {name}` reboots it; until then the machine is kept for inspection"),
+        help=(
+            *((advice,) if advice else ()),
+            f"`vmctl restart {name}` reboots it; until then the machine is kept for inspection",
+        ),
         evidence=evidence,
     )
 
