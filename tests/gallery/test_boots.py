@@ -181,7 +181,7 @@ def test_a_panic_that_qemu_is_told_of(boot: _Boot, disk: Path, tiny: TinyGuest, 
         place=None,
         says=("the guest's kernel panicked", "the guest's screen", "Kernel panic - not syncing: sysrq triggered crash"),
     )
-    gallery.by_hand("`vmctl restart web` boots it again")
+    gallery.by_hand("`vmctl restart web` reboots it")
     _with_the_right_image(vmctl, tiny, gallery)
 
 
