@@ -187,7 +187,10 @@ class _Step:
         finding = self._finding(ended.status, self._output.tail)
         notes = () if finding or ended.signal else _meaning(ended.status)
         if self._windows_endings:
-            notes = (*notes, "the script has Windows line endings, which shells do not understand: save it with Unix ones")
+            notes = (
+                *notes,
+                "the script has Windows line endings, which shells do not understand: save it with Unix ones",
+            )
         how, args = self._how(ended)
         error = self._failed(how, args, finding, notes=(f"command: {self._command}", *notes))
         error.enrich(evidence=(self._output.evidence(), *(finding.evidence if finding else ())))
