@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vm_manager.app.arguments import Names, StrPath
     from vm_manager.app.errors import ErrorHandler, last_error, reset_last_error, set_error_handler
-    from vm_manager.app.fleet import Outcome, raise_for_failure
+    from vm_manager.app.fleet import raise_for_failure
     from vm_manager.app.images import Pruned, Pulled
     from vm_manager.app.log import Log, LogLine, Silence
     from vm_manager.app.manager import Manager
@@ -147,6 +147,7 @@ if TYPE_CHECKING:
         Snapshot,
         VmState,
     )
+    from vm_manager.domain.outcome import Done, Outcome
     from vm_manager.domain.plan import Action, Operation, Plan, Totals, WaitFor
     from vm_manager.domain.spec import (
         Accelerator,
@@ -159,6 +160,7 @@ if TYPE_CHECKING:
         SshAccess,
         VmSpec,
     )
+    from vm_manager.ui.outcomes import describe
     from vm_manager.ui.render import render
     from vm_manager.vmfile.blocks import Later
     from vm_manager.vmfile.load import Project
@@ -168,10 +170,10 @@ __all__ = [
     "BaseMissing", "BootFailed", "BootTimeout", "BridgeMissing", "Bug", "CachedImage", "CancelToken", "Cause",
     "ChecksumMismatch", "CloudInit", "CloudInitFailed", "Code", "Confinement", "ConflictError", "ConversionFailed",
     "CreateImageNotFound", "CreateInvalidMemory", "CreateInvalidVcpus", "CreateNameExists", "CreateNoImage", "Diagnostic",
-    "DiskFull", "DownloadFailed", "Edit", "Endpoint", "ErrorHandler", "Event", "EventSink", "Evidence", "Fault", "Feature",
-    "FormatDetectionFailed", "GuestError", "GuestOutput", "GuestPanicked", "HostError", "HostExhausted", "HostKeyMismatch",
-    "ImageError",
-    "ImageOrigin", "ImageRefused", "ImageReport", "ImageSource", "ImageTooLarge", "Instance", "InstanceRecord", "Interrupted",
+    "DiskFull", "Done", "DownloadFailed", "Edit", "Endpoint", "ErrorHandler", "Event", "EventSink", "Evidence", "Fault",
+    "Feature", "FormatDetectionFailed", "GuestError", "GuestOutput", "GuestPanicked", "HostError", "HostExhausted",
+    "HostKeyMismatch", "ImageError", "ImageOrigin", "ImageRefused", "ImageReport", "ImageSource", "ImageTooLarge", "Instance",
+    "InstanceRecord", "Interrupted",
     "InvalidState", "IoFailed", "IpDiscoveryTimeout", "KeygenFailed", "Kind", "KvmUnusable", "Label", "LastFailure", "Later",
     "Log", "LogLine", "MachineGone", "MachineStopped", "Manager", "MigrationFailed", "MissingFirmware", "MissingTool",
     "Names", "NetworkMode", "NewVm", "NoKey", "NoSandbox", "NoShell", "NotFoundError", "Noticed", "Observation", "OciPullFailed",
@@ -183,15 +185,15 @@ __all__ = [
     "SshAccess", "SshError", "SshFailed", "StateCorrupt", "StateError", "StateForeign", "StateLocked", "StateUntrusted",
     "StepFailed", "StepFinished", "StepStarted", "StrPath", "Stream", "Subject", "Suggestion", "Totals", "UpOptions", "Usage",
     "UsageError", "VmError", "VmFileError", "VmFileInvalid", "VmFileNotFound", "VmFileParseFailed", "VmFileUntrusted",
-    "VmForeign", "VmNotFound", "VmSpec", "VmState", "VmStray", "WaitFor", "Warned", "last_error", "raise_for_failure",
-    "register_code", "render", "reset_last_error", "set_error_handler",
+    "VmForeign", "VmNotFound", "VmSpec", "VmState", "VmStray", "WaitFor", "Warned", "describe", "last_error",
+    "raise_for_failure", "register_code", "render", "reset_last_error", "set_error_handler",
 ]  # fmt: skip
 
 # By module, the names that are looked for in it.
 _HOMES = {
     "vm_manager.app.arguments": "Names StrPath",
     "vm_manager.app.errors": "ErrorHandler last_error reset_last_error set_error_handler",
-    "vm_manager.app.fleet": "Outcome raise_for_failure",
+    "vm_manager.app.fleet": "raise_for_failure",
     "vm_manager.app.images": "Pruned Pulled",
     "vm_manager.app.log": "Log LogLine Silence",
     "vm_manager.app.manager": "Manager",
@@ -225,10 +227,12 @@ _HOMES = {
         "Acceleration BaseImage Confinement Endpoint Instance InstanceRecord LastFailure Observation Progress "
         "SandboxKind Snapshot VmState"
     ),
+    "vm_manager.domain.outcome": "Done Outcome",
     "vm_manager.domain.plan": "Action Operation Plan Totals WaitFor",
     "vm_manager.domain.spec": (
         "Accelerator CloudInit ImageSource NetworkMode OnError Provisioner ProvisionerKind SshAccess VmSpec"
     ),
+    "vm_manager.ui.outcomes": "describe",
     "vm_manager.ui.render": "render",
     "vm_manager.vmfile.blocks": "Later",
     "vm_manager.vmfile.load": "Project",

@@ -15,7 +15,6 @@ import pytest
 
 from driver import Vmctl
 from proofs import prove
-from vm_manager.app.fleet import Outcome
 from vm_manager.app.log import Log
 from vm_manager.app.manager import Manager
 from vm_manager.backends.qemu import verdicts
@@ -23,6 +22,7 @@ from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.sockets import SOCKETS
 from vm_manager.diagnostics.errors import StateForeign, StateUntrusted, VmError
 from vm_manager.domain.deadline import CancelToken
+from vm_manager.domain.outcome import Outcome
 from vm_manager.domain.owners import others_may_write
 from vm_manager.images.cache import ImageCache
 from vm_manager.state.files import private, write_atomically

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from vm_manager.app.fleet import Outcome
 from vm_manager.app.manager import Manager
 from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.needs import read_needs
 from vm_manager.diagnostics.errors import StateCorrupt, VmError
+from vm_manager.domain.outcome import Outcome
 from vm_manager.images.cache import ImageCache
 
 _RECORDS = int(os.environ.get("VMCTL_FUZZ_DOCUMENTS", "2000")) // 2

@@ -28,6 +28,8 @@ from vm_manager.domain.events import (
     Stream,
     Warned,
 )
+from vm_manager.domain.outcome import Done
+from vm_manager.domain.plan import Action
 
 VMFILE = Source("VMFile.kdl", 'vm "web" {\n    image "disk.qcow2"\n\tvcpu 2\t// 日本\n}\n')
 
@@ -94,8 +96,8 @@ def events() -> tuple[Event, ...]:
     """Events of every kind."""
     return (
         StepStarted("web", "create", "creating"),
-        StepFinished("web", "create", "created", 1.25),
-        StepFinished("web", "create", "created", 0),
+        StepFinished("web", "create", Done(Action.CREATE), 1.25),
+        StepFinished("web", "create", Done(Action.CREATE), 0),
         StepFailed("web", "create", full(), 2.0),
         PhaseReached("web", "booting", "the guest's network"),
         Progressed("web", "fetch", 1, 10, "bytes"),

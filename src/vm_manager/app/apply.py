@@ -5,8 +5,8 @@ What fetches images, logs in and provisions is imported by the operations that n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from vm_manager.app.base_image import begin_digest, require_base, with_content
 from vm_manager.app.holding import Vm
 from vm_manager.app.services import Services
-from vm_manager.app.steps import step
+from vm_manager.app.steps import Step, step
 from vm_manager.diagnostics.errors import CloudInitFailed, GuestError, KvmUnusable, SshError, VmError
 from vm_manager.diagnostics.model import Label
 from vm_manager.domain.deadline import STOP_TIMEOUT_S, Deadline
 from vm_manager.domain.events import Noticed, Warned
 from vm_manager.domain.instance import CREATED_BY_HAND, BaseImage, Instance, InstanceRecord
 from vm_manager.domain.machine import Remnant
+from vm_manager.domain.outcome import Done
 from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
 from vm_manager.domain.spec import Accelerator, OnError, VmSpec
 from vm_manager.planning.steps import before_steps
@@ -30,8 +31,6 @@ from vm_manager.state.journal import record_begun, record_success
 if TYPE_CHECKING:
     from vm_manager.host.content import Digesting
     from vm_manager.vmfile.load import Project
-
-_MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +91,12 @@ class Run:
 
     def __init__(self, services: Services, name: str, vm: Vm | None, options: RunOptions) -> None:
         self._services, self._name, self._held, self._options = services, name, vm, options
-        self._done: list[str] = []
+        self._done: list[Done] = []
         self._digest: Digesting | None = None
         self._fetched = self._booted = False
 
-    def apply(self, operations: Sequence[Operation]) -> str:
-        """Carry them out; returns what was done, past tense."""
+    def apply(self, operations: Sequence[Operation]) -> tuple[Done, ...]:
+        """Carry them out; returns what was done."""
         try:
             for operation in operations:
                 self._apply(operation)
@@ -106,7 +105,7 @@ class Run:
                 self._note_content(wait=False)
             raise
         self._note_content(wait=True)
-        return ", ".join(self._done)
+        return tuple(self._done)
 
     def _note_content(self, *, wait: bool) -> None:
         """Write down what is in the image below the disk: later, only that tells whether it is the same."""
@@ -146,7 +145,14 @@ class Run:
             case Action.DESTROY:
                 self._destroy()
             case Action.NOTHING:
-                self._done.append(operation.cause)
+                self._done.append(Done(Action.NOTHING, cause=operation.cause))
+
+    @contextmanager
+    def _step(self, name: str, title: str, done: Done) -> Iterator[Step]:
+        """A step on this VM that is a part of what was done."""
+        with step(self._services, self._name, name, title, done) as current:
+            yield current
+        self._done.append(current.done)
 
     @property
     def _vm(self) -> Vm:
@@ -156,20 +162,19 @@ class Run:
     def _fetch(self, spec: VmSpec) -> None:
         from vm_manager.app.create import fetch_image
 
-        with step(self._services, self._name, "fetch", "downloading the image", "downloaded the image") as current:
-            if not fetch_image(self._services, spec).fetched:
-                current.outcome = "the image is in the cache: another command downloaded it meanwhile"
+        with self._step("fetch", "downloading the image", Done(Action.FETCH)) as current:
+            fetched = fetch_image(self._services, spec).fetched
+            current.done = replace(current.done, from_cache=not fetched)
         self._fetched = True
 
     def _create(self, spec: VmSpec) -> None:
         from vm_manager.app.create import create_instance
 
         services = self._services
-        with step(services, self._name, "create", "creating", self._created(spec, "created")):
+        with self._step("create", "creating", Done(Action.CREATE, from_cache=self._is_cached(spec))):
             with services.store.creating(self._name) as staging:
                 record = create_instance(services, spec, self._origin, staging)
             self._appeared(record)
-        self._done.append("created")
 
     def _appeared(self, record: InstanceRecord) -> None:
         """The VM has its name: take it up. One that its hypervisor refuses is removed again."""
@@ -185,9 +190,8 @@ class Run:
     def _origin(self) -> str:
         return str(self._options.project.path) if self._options.project else CREATED_BY_HAND
 
-    def _created(self, spec: VmSpec, outcome: str) -> str:
-        from_cache = bool(spec.image.url) and not self._fetched
-        return f"{outcome}, with the image from the cache" if from_cache else outcome
+    def _is_cached(self, spec: VmSpec) -> bool:
+        return bool(spec.image.url) and not self._fetched
 
     def _replace(self, spec: VmSpec) -> None:
         """Make the new VM beside the old one, and only when it is complete end the old one and let them change places."""
@@ -195,22 +199,19 @@ class Run:
 
         services, old = self._services, self._vm
         with services.store.creating(self._name, replacing=True) as staging:
-            with step(
-                services, self._name, "create", "creating the new VM beside the old one",
-                self._created(spec, "created the new VM"),
-            ):  # fmt: skip
+            done = Done(Action.REPLACE, from_cache=self._is_cached(spec))
+            with step(services, self._name, "create", "creating the new VM beside the old one", done) as current:
                 record = create_instance(services, spec, self._origin, staging)
             seen = old.machine.observe()
             if seen.alive:
                 self._stop()
             discarded = written_bytes(old.files.overlay)
-            memory = " and its saved state" if seen.saved else ""
         self._appeared(record)
-        self._done.append(f"replaced by a new VM, discarding a disk with {discarded // _MIB} MiB of changes{memory}")
+        self._done.append(replace(current.done, size_bytes=discarded, saved_state=seen.saved))
 
     def _start(self, spec: VmSpec) -> None:
         services, vm = self._services, self._vm
-        with step(services, vm.name, "start", "starting", "started") as current:
+        with self._step("start", "starting", Done(Action.START)) as current:
             base = self._base()
             self._mend_seed()
             # Once more: the command that created the VM may have been killed before it did so.
@@ -219,11 +220,10 @@ class Run:
             progress = replace(vm.record.progress, started=True, ready=False, done=())
             vm.write(replace(vm.record, base_image=base, spec=spec, progress=progress))
             self._power_on(services.to_start(spec))
-            current.outcome = f"started{_where(vm)}"
+            current.done = replace(current.done, ssh=vm.machine.observe().ssh)
         guests = services.backend(vm.record.backend).capabilities().guests
         if not (vm.record.has_login and guests):
             vm.note(replace(vm.record.progress, ready=True))
-        self._done.append("started")
 
     def _base(self) -> BaseImage:
         base = require_base(self._services, self._vm.record, accept=self._options.accept_base)
@@ -260,47 +260,41 @@ class Run:
             record_success(vm.files.journal, "start")
 
     def _resume(self) -> None:
-        with step(self._services, self._name, "resume", "resuming", "resumed"):
+        with self._step("resume", "resuming", Done(Action.RESUME)):
             self._vm.machine.resume()
-        self._done.append("resumed")
 
     def _suspend(self) -> None:
-        with step(self._services, self._name, "suspend", "suspending", "suspended"):
+        with self._step("suspend", "suspending", Done(Action.SUSPEND)):
             self._vm.machine.suspend()
-        self._done.append("suspended")
 
     def _save(self) -> None:
         services = self._services
-        with step(services, self._name, "suspend", "saving to disk", "saved to disk") as current:
+        with self._step("suspend", "saving to disk", Done(Action.SAVE)) as current:
             size = self._vm.machine.saved_state().save(services.cancel, services.emit)
-            current.outcome = f"saved to disk ({size // _MIB} MiB)"
-        self._done.append("saved to disk")
+            current.done = replace(current.done, size_bytes=size)
 
     def _restore(self) -> None:
         services, vm = self._services, self._vm
-        with step(services, vm.name, "resume", "restoring from disk", "restored") as current:
+        with self._step("resume", "restoring from disk", Done(Action.RESTORE)) as current:
             record = replace(vm.record, base_image=self._base())
             self._mend_seed()
             with suppress(VmError):
                 record_begun(vm.files.journal, "restore")
             data = services.machine(record).saved_state().restore(services.cancel, services.emit)
             vm.write(replace(record, backend_data=data))
-            current.outcome = f"restored{_where(vm)}"
-        self._done.append("restored")
+            current.done = replace(current.done, ssh=vm.machine.observe().ssh)
 
     def _discard(self) -> None:
-        with step(self._services, self._name, "discard", "discarding the saved state", "discarded the saved state"):
-            discarded = self._vm.machine.saved_state().discard()
-        self._done.append(f"discarded {discarded // _MIB} MiB of saved state")
+        with self._step("discard", "discarding the saved state", Done(Action.DISCARD)) as current:
+            current.done = replace(current.done, size_bytes=self._vm.machine.saved_state().discard())
 
     def _wait(self, spec: VmSpec, goal: WaitFor) -> None:
         from vm_manager.app.reach import wait_for_guest
 
         services, vm = self._services, self._vm
         ready = goal is WaitFor.READY
-        outcome = "ready" if ready else "reachable by SSH"
         on_error = spec.cloud_init.on_error if spec.cloud_init else OnError.FAIL
-        with step(services, vm.name, "wait", "waiting for the guest", outcome):
+        with self._step("wait", "waiting for the guest", Done(Action.WAIT, wait_for=goal)):
             try:
                 timeout_s = self._options.wait_timeout_s or spec.boot_timeout_s
                 wait = partial(wait_for_guest, services, timeout_s=timeout_s, on_error=on_error, login_only=not ready)
@@ -319,49 +313,40 @@ class Run:
                 raise
         reached = vm.record.progress.reached or ready
         vm.note(replace(vm.record.progress, ready=ready, reached=reached, host_key_verified=True))
-        self._done.append(outcome)
 
     def _provision(self, spec: VmSpec, chosen: Sequence[int]) -> None:
-        from vm_manager.app.provision import run_steps, steps
+        from vm_manager.app.provision import run_steps
 
         assert self._options.project is not None, "only VMFiles have provisioners"
         progress = before_steps(spec, self._vm.record.progress)
-        run_steps(self._services, self._vm, spec, self._options.project, chosen, progress)
-        self._done.append(f"provisioned ({steps(len(chosen))})")
+        self._done.append(run_steps(self._services, self._vm, spec, self._options.project, chosen, progress))
 
     def _stop(self) -> None:
         vm = self._vm
         self._power_off(vm.machine)
         vm.note(replace(vm.record.progress, ready=False, done=()))
 
-    def stop_without_record(self) -> str:
-        """Power off a VM whose record is damaged; that stays as it is. Returns what was done, past tense."""
+    def stop_without_record(self) -> tuple[Done, ...]:
+        """Power off a VM whose record is damaged; that stays as it is. Returns what was done."""
         self._power_off(self._services.remnant(self._name))
-        return ", ".join(self._done)
+        return tuple(self._done)
 
     def _power_off(self, machine: Remnant) -> None:
         services = self._services
         # Before it is made to end: whoever looks meanwhile must not take that for an accident.
         with suppress(VmError):
             record_begun(services.store.files(self._name).journal, "stop")
-        with step(services, self._name, "stop", "stopping", "stopped"):
+        with self._step("stop", "stopping", Done(Action.STOP)):
             machine.stop(Deadline(self._options.stop_timeout_s, services.cancel), services.emit)
-        self._done.append("stopped")
 
     def _destroy(self) -> None:
         services, vm = self._services, self._held
-        with step(services, self._name, "destroy", "destroying", "destroyed"):
-            saved = services.store.files(self._name).saved_state.exists()
+        saved = services.store.files(self._name).saved_state.exists()
+        with self._step("destroy", "destroying", Done(Action.DESTROY, saved_state=saved)):
             (vm.machine if vm else services.remnant(self._name)).destroy()
             services.store.remove(self._name)
-        self._done.append("destroyed, with its saved state" if saved else "destroyed")
 
 
 def _spec(operation: Operation) -> VmSpec:
     assert operation.spec is not None, "a plan says what the VM is to be"
     return operation.spec
-
-
-def _where(vm: Vm) -> str:
-    endpoint = vm.machine.observe().ssh
-    return f", SSH on {endpoint.host}:{endpoint.port}" if endpoint else ""

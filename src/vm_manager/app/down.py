@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vm_manager.app.apply import Run, RunOptions
-from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.fleet import on_each
 from vm_manager.app.holding import hold, vms
 from vm_manager.app.ownership import note_orphans, orphans, require_own
 from vm_manager.app.services import Services
 from vm_manager.domain.deadline import STOP_TIMEOUT_S
+from vm_manager.domain.outcome import Outcome
 from vm_manager.planning.down import plan_down
 from vm_manager.planning.order import needs_for_down
 from vm_manager.vmfile.load import Project

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
 from vm_manager.app.errors import report_now
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import Interrupted, Partial, VmError
 from vm_manager.diagnostics.subject import Subject
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How the work on one VM ended. summary: what was done, past tense; error: why not, or None.
-
-    skipped: nothing was done, because a VM that this one depends on failed or was skipped.
-    """
-
-    vm: str
-    summary: str
-    error: VmError | None = None
-    skipped: bool = False
+from vm_manager.domain.outcome import Done, Outcome
 
 
 def on_each(
     services: Services,
     vms: Sequence[str],
-    work: Callable[[str], str],
+    work: Callable[[str], tuple[Done, ...]],
     failures: Mapping[str, VmError] | None = None,
     *,
     needs: Mapping[str, Collection[str]] | None = None,
@@ -46,11 +34,12 @@ def on_each(
     failures, needs = failures or {}, needs or {}
 
     def guarded(vm: str) -> Outcome:
+        started = time.monotonic()
         try:
             services.cancel.raise_if_cancelled()
-            return Outcome(vm, work(vm))
+            return Outcome(vm, work(vm), elapsed_s=time.monotonic() - started)
         except VmError as error:
-            return Outcome(vm, "failed", error)
+            return Outcome(vm, error=error, elapsed_s=time.monotonic() - started)
 
     for failure in failures.values():
         report_now(failure)
@@ -63,9 +52,9 @@ def on_each(
         try:
             while order.is_active():
                 for vm in order.get_ready():
-                    missing = [other for other in needs.get(vm, ()) if other in failed]
+                    missing = tuple(other for other in needs.get(vm, ()) if other in failed)
                     if missing:
-                        running.add(_completed(_skipped(vm, missing)))
+                        running.add(_completed(Outcome(vm, missing=missing)))
                     else:
                         running.add(pool.submit(guarded, vm))
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -81,16 +70,7 @@ def on_each(
             wait(running)
             raise Interrupted("interrupted") from None
     services.cancel.raise_if_cancelled()
-    return (*(outcomes[vm] for vm in vms), *(Outcome(vm, "failed", error) for vm, error in failures.items()))
-
-
-def _skipped(vm: str, missing: Sequence[str]) -> Outcome:
-    names = " and ".join(f"'{name}'" for name in missing)
-    return Outcome(
-        vm,
-        f"skipped: it depends on {names}, which failed or {'were' if len(missing) > 1 else 'was'} skipped",
-        skipped=True,
-    )
+    return (*(outcomes[vm] for vm in vms), *(Outcome(vm, error=error) for vm, error in failures.items()))
 
 
 def _completed(outcome: Outcome) -> Future[Outcome]:

@@ -371,4 +371,4 @@ def _told(services: Services, subject: str, step: str, title: str) -> Iterator[N
     except VmError as error:
         services.emit(StepFailed(subject, step, error.diagnostic, time.monotonic() - started))
         raise
-    services.emit(StepFinished(subject, step, "done", time.monotonic() - started))
+    services.emit(StepFinished(subject, step, None, time.monotonic() - started))

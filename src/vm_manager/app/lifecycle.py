@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vm_manager.app.apply import Run, RunOptions, check_host
-from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.fleet import on_each
 from vm_manager.app.holding import Held, Vm, hold
 from vm_manager.app.looking import look_at, require_possible, stopping
 from vm_manager.app.services import Services
@@ -13,6 +13,7 @@ from vm_manager.app.strays import end_strays, named_stray, require
 from vm_manager.diagnostics.errors import StateCorrupt
 from vm_manager.domain.deadline import STOP_TIMEOUT_S
 from vm_manager.domain.events import Warned
+from vm_manager.domain.outcome import Done, Outcome
 from vm_manager.domain.plan import Action, Operation
 from vm_manager.planning.lifecycle import plan_lifecycle
 from vm_manager.planning.table import Verb
@@ -43,12 +44,12 @@ def lifecycle(
         return on_each(services, wanted, lambda vm: _one(services, verb, vm, held, options))
 
 
-def _one(services: Services, verb: Verb, vm: str, held: Held, options: RunOptions) -> str:
+def _one(services: Services, verb: Verb, vm: str, held: Held, options: RunOptions) -> tuple[Done, ...]:
     if vm in held.strays and verb in _ENDING:
         ended = end_strays(services, held.strays[vm], options.stop_timeout_s, at_once=verb is Verb.DESTROY)
         found = look_at(services, [vm])
-        done = _one(services, verb, vm, Held(*found), options) if any(vm in there for there in found) else ""
-        return ", ".join(filter(None, (ended, done)))
+        done = _one(services, verb, vm, Held(*found), options) if any(vm in there for there in found) else ()
+        return (*ended, *done)
     if verb is Verb.DESTROY:
         # Whatever state it is in, and whether or not its record can be read.
         known = held.instances.get(vm)

@@ -25,7 +25,6 @@ from vm_manager.state.store import InstanceStore
 if TYPE_CHECKING:
     import socket
 
-    from vm_manager.app.fleet import Outcome
     from vm_manager.app.images import Pruned, Pulled
     from vm_manager.app.log import Log, LogLine, Silence
     from vm_manager.app.options import NewVm
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from vm_manager.domain.events import Event, EventSink
     from vm_manager.domain.image import CachedImage, ImageReport
     from vm_manager.domain.instance import Snapshot
+    from vm_manager.domain.outcome import Outcome
     from vm_manager.domain.plan import Plan
     from vm_manager.domain.spec import Accelerator
     from vm_manager.vmfile.load import Project

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vm_manager.app.base_image import require_base
-from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.fleet import on_each
 from vm_manager.app.holding import hold
 from vm_manager.app.looking import look, require_possible
 from vm_manager.app.moving import below, finish, leaving, mark_arriving
@@ -24,6 +24,8 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.capabilities import BackendData, Feature
 from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import BaseImage, Instance, InstanceRecord
+from vm_manager.domain.outcome import Done, Outcome
+from vm_manager.domain.plan import Action
 from vm_manager.images.cache import ImageCache
 from vm_manager.planning.migrate import require_movable
 from vm_manager.planning.table import Verb
@@ -69,7 +71,7 @@ def data_directory(to: str) -> Path:
     return path.resolve()
 
 
-def _move(services: Services, target: Services, instance: Instance) -> str:
+def _move(services: Services, target: Services, instance: Instance) -> tuple[Done, ...]:
     record, vm = instance.record, instance.name
     machine = services.machine(record)
     require_possible(services, instance, Verb.MIGRATE)
@@ -86,7 +88,7 @@ def _move(services: Services, target: Services, instance: Instance) -> str:
     for warning in services.backend(record.backend).check_host((spec,)):
         services.emit(Warned(vm, warning))
     root = target.store.data.root
-    with step(services, vm, "migrate", f"moving to {root}", "moved") as current:
+    with step(services, vm, "migrate", f"moving to {root}", Done(Action.MIGRATE, to=str(root))) as current:
         record = replace(record, base_image=require_base(services, record))
         with leaving(services, target, record), target.store.staging(vm) as staging:
             arriving = _copy(services, target, record, staging)
@@ -106,9 +108,9 @@ def _move(services: Services, target: Services, instance: Instance) -> str:
 
             machine.migration().move(arriving, staging, switch, services.cancel, services.emit)
         finish(services, target, record)
-        current.outcome = f"moved to {root}{_where(target, vm)}"
+        current.done = replace(current.done, ssh=look(target, vm).observation.ssh)
     record_success(target.store.files(vm).journal, "migrate")
-    return current.outcome
+    return (current.done,)
 
 
 def _require_movable(services: Services, instance: Instance) -> None:
@@ -172,8 +174,3 @@ def _base_in(services: Services, target: Services, record: InstanceRecord) -> Ba
         inode=status.st_ino,
         ctime_ns=status.st_ctime_ns,
     )
-
-
-def _where(target: Services, vm: str) -> str:
-    endpoint = look(target, vm).observation.ssh
-    return f", SSH on {endpoint.host}:{endpoint.port}" if endpoint else ""

@@ -10,7 +10,7 @@ from pathlib import Path
 from vm_manager.app.apply import Run, RunOptions, check_host
 from vm_manager.app.arguments import StrPath, path_of
 from vm_manager.app.create import cached_urls
-from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.fleet import on_each
 from vm_manager.app.holding import hold
 from vm_manager.app.images import image_from
 from vm_manager.app.services import Services
@@ -27,6 +27,7 @@ from vm_manager.diagnostics.model import Subject
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.diagnostics.urls import cut_url
 from vm_manager.domain.names import is_vm_name
+from vm_manager.domain.outcome import Outcome
 from vm_manager.domain.spec import Accelerator, CloudInit, ImageSource, SshAccess, VmSpec
 from vm_manager.host.regular_file import require_image_file
 from vm_manager.planning.create import plan_create

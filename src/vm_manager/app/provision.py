@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.fleet import on_each
 from vm_manager.app.holding import Vm, hold, vms
 from vm_manager.app.inputs import with_contents
 from vm_manager.app.ownership import require_own
@@ -22,6 +22,8 @@ from vm_manager.diagnostics.errors import (
 from vm_manager.diagnostics.model import Label
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Progress
+from vm_manager.domain.outcome import Done, Outcome
+from vm_manager.domain.plan import Action
 from vm_manager.domain.spec import VmSpec
 from vm_manager.guest.boot import Phase, probe
 from vm_manager.guest.login_shell import require_shell
@@ -59,18 +61,16 @@ def provision(
             require_working(services, instance, Verb.PROVISION)
         there = vms(services, held.instances)
 
-        def work(vm: str) -> str:
+        def work(vm: str) -> tuple[Done, ...]:
             spec = specs[vm]
             progress = there[vm].record.progress
             anew = replace(progress, done=()) if number is None else progress
             chosen = steps_to_do(spec, anew) if number is None else (number - 1,)
             if not spec.provisioners:
-                return "nothing to do: it has no provisioners"
-            run_steps(services, there[vm], spec, project, chosen, anew)
-            skipped = len(spec.provisioners) - len(chosen) if number is None else 0
-            runs = "runs" if skipped == 1 else "run"
-            note = f", {skipped} that {runs} once left out" if skipped else ""
-            return f"provisioned ({steps(len(chosen))}{note})"
+                return (Done(Action.PROVISION),)
+            done = run_steps(services, there[vm], spec, project, chosen, anew)
+            left_out = len(spec.provisioners) - len(chosen) if number is None else 0
+            return (replace(done, steps_left_out=left_out),)
 
         return on_each(services, tuple(there), work, held.failures)
 
@@ -90,16 +90,16 @@ def _require_step(specs: Sequence[VmSpec], number: int) -> None:
 
 def run_steps(
     services: Services, vm: Vm, spec: VmSpec, project: Project, chosen: Sequence[int], progress: Progress
-) -> None:
+) -> Done:
     """Run the provisioners of `spec` with these indexes; how far they came is in the record at every moment.
 
     progress: what counts as done from the moment of a successful login on.
     Raises: `provision::failed`, labelled with the step in the VMFile, `ssh::failed`, `qemu::exited`.
     """
-    left = list(chosen)
-    with step(services, vm.name, "provision", f"provisioning ({steps(len(chosen))})", "provisioned"):
+    left, done = list(chosen), Done(Action.PROVISION, steps=len(chosen))
+    with step(services, vm.name, "provision", f"provisioning ({_steps(len(chosen))})", done) as current:
 
-        def done(index: int) -> None:
+        def ended(index: int) -> None:
             vm.note(after_step(spec, vm.record.progress, index))
             left.remove(index)
 
@@ -119,13 +119,14 @@ def run_steps(
                     deadline=Deadline(None, services.cancel),
                     require_alive=watch.require_alive,
                 )
-                run.run(spec.provisioners, chosen, done)
+                run.run(spec.provisioners, chosen, ended)
         except VmError as error:
             failure = watch.behind(error) if isinstance(error, SshFailed) else error
             span = spec.provisioners[left[0]].span if left else None
             if span and not isinstance(failure, Interrupted):
                 failure.enrich(labels=(Label(project.source, span, "this step"),))
             raise failure from (error.__cause__ if failure is error else error)
+    return current.done
 
 
 def _session(services: Services, vm: Vm, spec: VmSpec) -> SshSession:
@@ -136,7 +137,7 @@ def _session(services: Services, vm: Vm, spec: VmSpec) -> SshSession:
     return open_session(services, vm.record)
 
 
-def steps(count: int) -> str:
+def _steps(count: int) -> str:
     """A number of steps, in words."""
     return f"{count} step" if count == 1 else f"{count} steps"
 

@@ -7,23 +7,23 @@ from datetime import UTC, datetime
 
 from vm_manager.app.apply import Run, RunOptions
 from vm_manager.app.base_image import require_base
-from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.fleet import on_each
 from vm_manager.app.holding import Vm, hold
 from vm_manager.app.looking import require_possible
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
 from vm_manager.app.strays import require
 from vm_manager.domain.instance import Instance, Snapshot
+from vm_manager.domain.outcome import Done, Outcome
 from vm_manager.domain.plan import Action, Operation
 from vm_manager.planning.snapshots import require_fitting, require_tag
 from vm_manager.planning.table import Verb
 
-_DONE = {
-    Verb.SNAPSHOT_CREATE: ("taking a snapshot", "took snapshot"),
-    Verb.SNAPSHOT_RESTORE: ("restoring a snapshot", "restored snapshot"),
-    Verb.SNAPSHOT_DELETE: ("deleting a snapshot", "deleted snapshot"),
+_TITLES = {
+    Verb.SNAPSHOT_CREATE: "taking a snapshot",
+    Verb.SNAPSHOT_RESTORE: "restoring a snapshot",
+    Verb.SNAPSHOT_DELETE: "deleting a snapshot",
 }
-_MIB = 1024 * 1024
 
 
 def list_snapshots(services: Services, name: str) -> tuple[Snapshot, ...]:
@@ -45,28 +45,25 @@ def change_snapshots(services: Services, verb: Verb, name: str, tag: str | None)
         return on_each(services, [name], lambda vm: _change(services, verb, held.of(services, vm), tag))
 
 
-def _change(services: Services, verb: Verb, instance: Instance, tag: str) -> str:
+def _change(services: Services, verb: Verb, instance: Instance, tag: str) -> tuple[Done, ...]:
     require_possible(services, instance, verb)
     vm = Vm(services, instance.record)
     snapshots = vm.machine.snapshots()
     require_fitting(verb, instance, snapshots.all(), tag)
-    doing, done = _DONE[verb]
-    with step(services, vm.name, verb.value, doing, f"{done} {tag}") as current:
+    with step(services, vm.name, verb.value, _TITLES[verb], Done(Action(verb.value), tag=tag)) as current:
         match verb:
             case Verb.SNAPSHOT_CREATE:
                 snapshots.create(tag, services.cancel)
                 made = next(kept for kept in snapshots.all() if kept.tag == tag)
-                current.outcome += (
-                    f" ({made.memory_bytes // _MIB} MiB of memory)" if made.memory_bytes else " (disks only)"
-                )
+                current.done = replace(current.done, size_bytes=made.memory_bytes)
             case Verb.SNAPSHOT_RESTORE:
                 _restore(services, vm, tag)
             case Verb.SNAPSHOT_DELETE:
                 snapshots.delete(tag, services.cancel)
     if verb is Verb.SNAPSHOT_RESTORE and _can_be_waited_for(services, vm):
         wait = Operation(vm.name, Action.WAIT, "was restored to a snapshot", spec=vm.record.spec)
-        return f"{current.outcome}, {Run(services, vm.name, vm, RunOptions()).apply((wait,))}"
-    return current.outcome
+        return (current.done, *Run(services, vm.name, vm, RunOptions()).apply((wait,)))
+    return (current.done,)
 
 
 def _restore(services: Services, vm: Vm, tag: str) -> None:

@@ -5,27 +5,31 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import Interrupted, VmError
 from vm_manager.domain.events import StepFailed, StepFinished, StepStarted
+from vm_manager.domain.outcome import Done
 from vm_manager.state.journal import record_failure, record_success
 
 
 @dataclass
 class Step:
-    """What the block can say about its end: `outcome`, in a few words, past tense."""
+    """What the block does: `done`, to which it can add facts."""
 
-    outcome: str
+    done: Done
 
 
 @contextmanager
-def step(services: Services, vm: str, name: str, title: str, outcome: str) -> Iterator[Step]:
-    """Emit the events of a step, and record it. A failure leaves it with the VM, the step and its duration added."""
+def step(services: Services, vm: str, name: str, title: str, done: Done) -> Iterator[Step]:
+    """Emit the events of a step, and record it. A failure leaves it with the VM, the step and its duration added.
+
+    title: what it is, for people. done: what it will have done when it ends well; its duration is added.
+    """
     started = time.monotonic()
     services.emit(StepStarted(vm, name, title))
-    current = Step(outcome)
+    current = Step(done)
     try:
         yield current
     except VmError as error:
@@ -35,7 +39,8 @@ def step(services: Services, vm: str, name: str, title: str, outcome: str) -> It
         services.emit(StepFailed(vm, name, error.diagnostic, time.monotonic() - started))
         raise
     _record(services, vm, name, None)
-    services.emit(StepFinished(vm, name, current.outcome, time.monotonic() - started))
+    current.done = replace(current.done, elapsed_s=time.monotonic() - started)
+    services.emit(StepFinished(vm, name, current.done, current.done.elapsed_s))
 
 
 def _record(services: Services, vm: str, name: str, error: VmError | None) -> None:

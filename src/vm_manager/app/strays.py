@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from vm_manager.app.services import Services
 from vm_manager.backends.registry import DEFAULT_BACKEND
@@ -12,6 +13,9 @@ from vm_manager.diagnostics.errors import BackendNotAvailable, StateForeign, VmN
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.machine import Stray
+
+if TYPE_CHECKING:
+    from vm_manager.domain.outcome import Done
 
 
 def strays(services: Services) -> dict[str, tuple[Stray, ...]]:
@@ -73,16 +77,19 @@ def stray_error(services: Services, stray: Stray) -> VmStray:
     )
 
 
-def end_strays(services: Services, found: Iterable[Stray], timeout_s: float, *, at_once: bool) -> str:
-    """End the strays of a VM; returns what was done, past tense. at_once: without asking their guests."""
+def end_strays(services: Services, found: Iterable[Stray], timeout_s: float, *, at_once: bool) -> tuple[Done, ...]:
+    """End the strays of a VM; returns what was done. at_once: without asking their guests."""
     from vm_manager.app.steps import step
+    from vm_manager.domain.outcome import Done
+    from vm_manager.domain.plan import Action
 
-    done = ""
+    done: list[Done] = []
     for stray in found:
-        done = f"stopped (pid {stray.pid})"
-        with step(services, stray.name, "stop", "stopping", done):
+        stopped = Done(Action.STOP, pid=stray.pid)
+        with step(services, stray.name, "stop", "stopping", stopped) as current:
             if at_once:
                 stray.destroy()
             else:
                 stray.stop(Deadline(timeout_s, services.cancel), services.emit)
-    return done
+        done.append(current.done)
+    return tuple(done)

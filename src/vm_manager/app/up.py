@@ -9,7 +9,7 @@ from typing import Protocol
 
 from vm_manager.app.apply import Run, RunOptions, check_host
 from vm_manager.app.create import cached_urls
-from vm_manager.app.fleet import Outcome, on_each
+from vm_manager.app.fleet import on_each
 from vm_manager.app.holding import Held, hold, vms
 from vm_manager.app.inputs import edited, with_contents
 from vm_manager.app.looking import incident_of, look_at, require_able_to_run, require_answering
@@ -22,6 +22,7 @@ from vm_manager.domain.backend import Backend
 from vm_manager.domain.deadline import STOP_TIMEOUT_S
 from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import Instance
+from vm_manager.domain.outcome import Outcome
 from vm_manager.domain.plan import Plan, WaitFor
 from vm_manager.domain.spec import VmSpec
 from vm_manager.host.facts import read_host_facts

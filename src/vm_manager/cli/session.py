@@ -14,9 +14,9 @@ from vm_manager.cli.settings import current
 from vm_manager.diagnostics.errors import VmError
 
 if TYPE_CHECKING:
-    from vm_manager.app.fleet import Outcome
     from vm_manager.diagnostics.model import Diagnostic
     from vm_manager.domain.events import Event, EventSink
+    from vm_manager.domain.outcome import Outcome
     from vm_manager.domain.spec import Accelerator
     from vm_manager.vmfile.load import Project
 
@@ -135,6 +135,7 @@ def work(*, json: bool, starts: bool = False, accel: str | None = None) -> Itera
     from vm_manager.app.fleet import failure_of
     from vm_manager.ui.display import display_for
     from vm_manager.ui.documents import diagnostic_items, document, outcome_item
+    from vm_manager.ui.outcomes import describe
 
     failure: VmError | None
     with display_for(current.terminal) as display:
@@ -147,17 +148,14 @@ def work(*, json: bool, starts: bool = False, accel: str | None = None) -> Itera
         except VmError as error:
             failure = error
     if json:
-        items = [
-            outcome_item(outcome.vm, outcome.summary, outcome.error, command.timings.of(outcome.vm))
-            for outcome in command.outcomes
-        ]
+        items = [outcome_item(outcome, command.timings.of(outcome.vm)) for outcome in command.outcomes]
         told = [*([failure.diagnostic] if failure else []), *command.warnings]
         current.terminal.say_raw(document(vms=items, diagnostics=diagnostic_items(told)))
     elif not current.quiet:
         for outcome in command.outcomes:
             # The failure of a single VM is told by its diagnostic.
             if outcome.error is None or len(command.outcomes) > 1:
-                current.terminal.say(f"{outcome.vm}: {outcome.summary}")
+                current.terminal.say(f"{outcome.vm}: {describe(outcome)}")
     if failure is not None:
         raise failure
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from vm_manager.diagnostics.model import Diagnostic
+
+if TYPE_CHECKING:
+    from vm_manager.domain.outcome import Done
 
 
 class Stream(StrEnum):
@@ -28,11 +32,11 @@ class StepStarted:
 
 @dataclass(frozen=True)
 class StepFinished:
-    """The step ended well; outcome: in a few words, past tense."""
+    """The step ended well; outcome: what it did, or None where it worked on an image."""
 
     vm: str
     step: str
-    outcome: str
+    outcome: Done | None
     elapsed_s: float
 
 

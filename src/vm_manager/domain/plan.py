@@ -10,7 +10,9 @@ from vm_manager.domain.spec import VmSpec
 
 
 class Action(StrEnum):
-    """The operations that a plan is made of, in the order in which they can follow each other."""
+    """What can be done to a VM: the operations that plans are made of, in the order in which they can follow each other, then the
+    others.
+    """
 
     FETCH = "fetch"
     CREATE = "create"
@@ -26,6 +28,10 @@ class Action(StrEnum):
     REPLACE = "replace"
     DESTROY = "destroy"
     NOTHING = "nothing"
+    SNAPSHOT_CREATE = "snapshot create"
+    SNAPSHOT_RESTORE = "snapshot restore"
+    SNAPSHOT_DELETE = "snapshot delete"
+    MIGRATE = "migrate"
 
 
 class WaitFor(StrEnum):

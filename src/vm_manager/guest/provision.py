@@ -14,6 +14,8 @@ from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import EventSink, Progressed, StepFinished, StepStarted
+from vm_manager.domain.outcome import Done
+from vm_manager.domain.plan import Action
 from vm_manager.domain.spec import Provisioner, ProvisionerKind
 from vm_manager.guest.aftermath import Failed, Finding, why_it_failed
 from vm_manager.guest.remote_scripts import (
@@ -71,7 +73,8 @@ class Provisioning:
                 done(index)
                 elapsed_s = self.deadline.elapsed_s - started_s
                 log.line(f"=== step {number}: succeeded in {elapsed_s:.1f} s")
-                self.emit(StepFinished(self.name, "provision", f"step {number} succeeded", elapsed_s))
+                ended = Done(Action.PROVISION, step=index + 1, steps=len(all_steps), elapsed_s=elapsed_s)
+                self.emit(StepFinished(self.name, "provision", ended, elapsed_s))
 
 
 class _Step:

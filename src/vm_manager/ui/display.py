@@ -157,8 +157,8 @@ class PlainDisplay:
         match event:
             case StepStarted(title=title):
                 return title
-            case StepFinished(outcome=outcome, elapsed_s=elapsed):
-                return f"{outcome} ({elapsed:.1f} s)"
+            case StepFinished(elapsed_s=elapsed):
+                return f"{_ended(event)} ({elapsed:.1f} s)"
             case StepFailed(step=step, elapsed_s=elapsed):
                 return f"{step} failed ({elapsed:.1f} s)"
             case PhaseReached(phase=phase, waiting_for=waiting_for):
@@ -176,6 +176,12 @@ class PlainDisplay:
             return None
         self._told_percent[event.vm] = tenth
         return f"{event.step}: {_amount(event)}"
+
+
+def _ended(event: StepFinished) -> str:
+    from vm_manager.ui.outcomes import describe
+
+    return describe(event.outcome)
 
 
 class LiveDisplay:
@@ -247,7 +253,7 @@ class LiveDisplay:
         from rich.text import Text
 
         took = (f"{event.elapsed_s:.1f} s", "dim")
-        return Text.assemble(("✔ ", "green"), (event.vm, "bold"), f" {event.outcome} ", took)
+        return Text.assemble(("✔ ", "green"), (event.vm, "bold"), f" {_ended(event)} ", took)
 
     def _print(self, lines: list[Text]) -> None:
         from rich.text import Text
@@ -299,8 +305,9 @@ class _Row:
             case Progressed():
                 self.text = f"{event.step} {_amount(event)}"
                 self._moved(event)
-            case StepFinished(outcome=outcome):
-                self.text, self.detail, self.mark, self.style, self.bar = outcome, "", "✔", "green", None
+            case StepFinished():
+                self.text, self.detail, self.bar = _ended(event), "", None
+                self.mark, self.style = "✔", "green"
             case StepFailed(step=step):
                 self.text, self.mark, self.style, self.bar = f"{step} failed", "✘", "red", None
                 self._ended = time.monotonic()

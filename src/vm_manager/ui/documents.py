@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from vm_manager.diagnostics.errors import VmError
 from vm_manager.diagnostics.model import Diagnostic, Evidence, Label, Suggestion
 from vm_manager.diagnostics.registry import Code
 from vm_manager.diagnostics.safe_text import safe_json
@@ -14,6 +13,7 @@ from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.domain.instance import Endpoint, Instance, LastFailure, Snapshot
 
 if TYPE_CHECKING:
+    from vm_manager.domain.outcome import Outcome
     from vm_manager.domain.plan import Operation
 
 SCHEMA = 1
@@ -68,15 +68,15 @@ def snapshot_item(vm: str, snapshot: Snapshot) -> dict[str, object]:
     return {"vm": vm, **vars(snapshot)}
 
 
-def outcome_item(
-    vm: str, summary: str, error: VmError | None, phases: Iterable[dict[str, object]]
-) -> dict[str, object]:
+def outcome_item(outcome: Outcome, phases: Iterable[dict[str, object]]) -> dict[str, object]:
     """How the work on a VM ended. phases: the steps that it took, with their durations."""
+    from vm_manager.ui.outcomes import describe
+
     return {
-        "name": vm,
-        "outcome": summary,
+        "name": outcome.vm,
+        "outcome": describe(outcome),
         "phases": list(phases),
-        "diagnostic": diagnostic_item(error.diagnostic) if error else None,
+        "diagnostic": diagnostic_item(outcome.error.diagnostic) if outcome.error else None,
     }
 
 

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 
 from vm_manager.domain.events import Event, PhaseReached, StepFailed, StepFinished, StepStarted
+from vm_manager.ui.outcomes import describe
 
 
 class Timings:
@@ -28,7 +29,7 @@ class Timings:
                     started, phases = self._open[vm][-1]
                     phases.append({"name": phase, "after_s": round(now - started, 3)})
                 case StepFinished(vm=vm, step=step, outcome=outcome, elapsed_s=elapsed_s):
-                    self._end(vm, step, outcome, elapsed_s)
+                    self._end(vm, step, describe(outcome), elapsed_s)
                 case StepFailed(vm=vm, step=step, elapsed_s=elapsed_s):
                     self._end(vm, step, "failed", elapsed_s)
 

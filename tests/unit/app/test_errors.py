@@ -15,7 +15,6 @@ import pytest
 
 import vm_manager
 from vm_manager.app.errors import ErrorReporter, last_error, reset_last_error, set_error_handler
-from vm_manager.app.fleet import Outcome
 from vm_manager.app.log import Log
 from vm_manager.app.manager import Manager
 from vm_manager.app.options import NewVm
@@ -24,6 +23,7 @@ from vm_manager.diagnostics.errors import DiskFull, VmError, VmFileNotFound, VmN
 from vm_manager.diagnostics.model import Subject
 from vm_manager.domain.events import Event, StepStarted
 from vm_manager.domain.instance import VmState
+from vm_manager.domain.outcome import Outcome
 from vm_manager.vmfile.load import Project
 
 

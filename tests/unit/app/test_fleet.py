@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from vm_manager.app.fleet import Outcome, failure_of, on_each
+from vm_manager.app.fleet import failure_of, on_each
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import DiskFull, Interrupted, MissingTool, VmError, VmNotFound
 from vm_manager.domain.deadline import CancelToken
+from vm_manager.domain.outcome import Done, Outcome
+from vm_manager.domain.plan import Action
 from vm_manager.state.layout import DataDir
 from vm_manager.state.store import InstanceStore
+from vm_manager.ui.outcomes import describe
 
 
 @pytest.fixture
@@ -20,32 +23,36 @@ def services(tmp_path: Path) -> Services:
     return Services(InstanceStore(DataDir(tmp_path)), "noop", lambda event: None, CancelToken())
 
 
+def _done(cause: str = "done") -> tuple[Done, ...]:
+    return (Done(Action.NOTHING, cause),)
+
+
 def _outcomes(*errors: VmError | None) -> list[Outcome]:
-    return [Outcome(f"vm{number}", "", error) for number, error in enumerate(errors)]
+    return [Outcome(f"vm{number}", error=error) for number, error in enumerate(errors)]
 
 
 def test_all_work_at_the_same_time_and_report_in_the_order_they_were_named(services: Services) -> None:
     together = threading.Barrier(3, timeout=30)
 
-    def work(vm: str) -> str:
+    def work(vm: str) -> tuple[Done, ...]:
         together.wait()
-        return f"{vm} done"
+        return _done(f"{vm} done")
 
-    assert [outcome.summary for outcome in on_each(services, ["c", "a", "b"], work)] == ["c done", "a done", "b done"]
+    assert [describe(outcome) for outcome in on_each(services, ["c", "a", "b"], work)] == ["c done", "a done", "b done"]
 
 
 def test_a_failure_stays_with_its_vm(services: Services) -> None:
-    def work(vm: str) -> str:
+    def work(vm: str) -> tuple[Done, ...]:
         if vm == "bad":
             raise VmNotFound("gone")
-        return "done"
+        return _done()
 
     outcomes = on_each(services, ["bad", "good"], work)
     assert [(outcome.vm, outcome.error is None) for outcome in outcomes] == [("bad", False), ("good", True)]
 
 
 def test_a_bug_is_no_outcome(services: Services) -> None:
-    def work(vm: str) -> str:
+    def work(vm: str) -> tuple[Done, ...]:
         raise TypeError("a bug")
 
     with pytest.raises(TypeError):
@@ -53,14 +60,14 @@ def test_a_bug_is_no_outcome(services: Services) -> None:
 
 
 def test_nothing_to_do_is_done(services: Services) -> None:
-    assert on_each(services, [], str) == ()
+    assert on_each(services, [], _done) == ()
 
 
 def test_what_was_cancelled_is_interrupted_and_not_failed(services: Services) -> None:
-    def work(vm: str) -> str:
+    def work(vm: str) -> tuple[Done, ...]:
         services.cancel.cancel()
         services.cancel.wait(60)
-        return "never"
+        return _done("never")
 
     with pytest.raises(Interrupted):
         on_each(services, ["a", "b"], work)
@@ -95,19 +102,19 @@ def test_failures_of_several_rows_are_partial() -> None:
 def test_what_others_need_is_done_first(services: Services) -> None:
     order: list[str] = []
 
-    def work(vm: str) -> str:
+    def work(vm: str) -> tuple[Done, ...]:
         order.append(vm)
-        return "done"
+        return _done()
 
     on_each(services, ["web", "cache", "db"], work, needs={"web": ("cache", "db"), "cache": ("db",)})
     assert order == ["db", "cache", "web"]
 
 
 def test_a_failure_skips_those_that_need_it_and_those_that_need_them_and_no_others(services: Services) -> None:
-    def work(vm: str) -> str:
+    def work(vm: str) -> tuple[Done, ...]:
         if vm == "db":
             raise VmNotFound("gone")
-        return "done"
+        return _done()
 
     outcomes = on_each(services, ["front", "web", "db", "mail"], work, needs={"web": ("db",), "front": ("web",)})
     assert [(outcome.vm, outcome.skipped, outcome.error is None) for outcome in outcomes] == [
@@ -116,25 +123,25 @@ def test_a_failure_skips_those_that_need_it_and_those_that_need_them_and_no_othe
         ("db", False, False),
         ("mail", False, True),
     ]
-    assert outcomes[1].summary == "skipped: it depends on 'db', which failed or was skipped"
+    assert describe(outcomes[1]) == "skipped: it depends on 'db', which failed or was skipped"
     failure = failure_of(outcomes)
     assert isinstance(failure, VmNotFound)
 
 
 def test_what_cannot_even_be_looked_at_is_missed_by_those_that_need_it(services: Services) -> None:
-    outcomes = on_each(services, ["web"], lambda vm: "done", {"db": DiskFull("full")}, needs={"web": ("db",)})
+    outcomes = on_each(services, ["web"], lambda vm: _done(), {"db": DiskFull("full")}, needs={"web": ("db",)})
     assert [(outcome.vm, outcome.skipped) for outcome in outcomes] == [("web", True), ("db", False)]
 
 
 def test_needs_outside_the_selection_do_not_count(services: Services) -> None:
-    (outcome,) = on_each(services, ["web"], lambda vm: "done", needs={"web": ("db",)})
-    assert outcome.summary == "done"
+    (outcome,) = on_each(services, ["web"], lambda vm: _done(), needs={"web": ("db",)})
+    assert describe(outcome) == "done"
 
 
 def test_no_more_at_once_than_allowed(services: Services) -> None:
     running, most, lock = 0, 0, threading.Lock()
 
-    def work(vm: str) -> str:
+    def work(vm: str) -> tuple[Done, ...]:
         nonlocal running, most
         with lock:
             running += 1
@@ -142,7 +149,7 @@ def test_no_more_at_once_than_allowed(services: Services) -> None:
         threading.Event().wait(0.02)
         with lock:
             running -= 1
-        return "done"
+        return _done()
 
     on_each(services, [f"vm{number}" for number in range(9)], work, parallel=3)
     assert most == 3

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from unit.samples import record, spec
-from vm_manager.app.fleet import Outcome
 from vm_manager.app.manager import Manager
 from vm_manager.backends.noop.backend import NoopBackend
 from vm_manager.diagnostics.errors import InvalidState, MachineGone, StateLocked, Usage, VmError, VmForeign, VmNotFound
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import Event, StepFailed, StepFinished, StepStarted
 from vm_manager.domain.instance import BaseImage, VmState
+from vm_manager.domain.outcome import Outcome
 from vm_manager.state.layout import DataDir
 from vm_manager.state.store import InstanceStore
+from vm_manager.ui.outcomes import describe
 from vm_manager.vmfile.load import Project
 
 
@@ -37,10 +38,10 @@ class _World:
         return self.vms.load(home / "VMFile.kdl")
 
     def up(self, project: Project, *names: str) -> dict[str, str]:
-        return {outcome.vm: outcome.summary for outcome in self.vms.up(project, names)}
+        return {outcome.vm: describe(outcome) for outcome in self.vms.up(project, names)}
 
     def down(self, project: Project, *names: str, destroy: bool = False) -> dict[str, str]:
-        return {outcome.vm: outcome.summary for outcome in self.vms.down(project, names, destroy=destroy)}
+        return {outcome.vm: describe(outcome) for outcome in self.vms.down(project, names, destroy=destroy)}
 
     def states(self) -> dict[str, VmState]:
         return {name: self.vms.status(name).state for name in self.vms.names()}
@@ -150,7 +151,7 @@ def test_a_vm_of_another_vmfile_is_left_alone(world: _World) -> None:
 
 def test_destroying_by_name_does_not_ask_where_a_vm_comes_from(world: _World) -> None:
     world.up(world.project(_TWO))
-    assert [outcome.summary for outcome in world.vms.destroy(["web", "db", "web"])] == ["destroyed", "destroyed"]
+    assert [describe(outcome) for outcome in world.vms.destroy(["web", "db", "web"])] == ["destroyed", "destroyed"]
     assert world.states() == {}
 
 
@@ -164,7 +165,7 @@ def test_nothing_is_destroyed_when_one_of_the_names_is_unknown(world: _World) ->
 def test_a_vm_whose_record_is_lost_can_be_destroyed(world: _World) -> None:
     world.up(world.project(_ONE))
     (world.data / "vms" / "web" / "vm.json").write_bytes(b"")
-    assert [outcome.summary for outcome in world.vms.destroy(["web"])] == ["destroyed"]
+    assert [describe(outcome) for outcome in world.vms.destroy(["web"])] == ["destroyed"]
     assert world.vms.names() == ()
 
 
@@ -234,7 +235,7 @@ def test_a_vm_keeps_its_backend_whatever_is_chosen_for_new_ones(world: _World) -
     world.up(project)
     world.down(project)
     qemu = Manager(world.data, backend="qemu")
-    assert [outcome.summary for outcome in qemu.up(project)] == ["started"]
+    assert [describe(outcome) for outcome in qemu.up(project)] == ["started"]
 
 
 def test_a_corrupt_record_does_not_stop_the_other_vms(world: _World) -> None:
@@ -247,7 +248,7 @@ def test_a_corrupt_record_does_not_stop_the_other_vms(world: _World) -> None:
 
 
 def _summaries(outcomes: tuple[Outcome, ...]) -> list[str]:
-    return [str(outcome.error or outcome.summary) for outcome in outcomes]
+    return [str(outcome.error or describe(outcome)) for outcome in outcomes]
 
 
 def test_saved_to_disk_and_back_by_every_way(world: _World) -> None:

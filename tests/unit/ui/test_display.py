@@ -24,6 +24,8 @@ from vm_manager.domain.events import (
     Stream,
     Warned,
 )
+from vm_manager.domain.outcome import Done
+from vm_manager.domain.plan import Action
 from vm_manager.ui.display import PlainDisplay, QuietDisplay, display_for
 from vm_manager.ui.terminal import Terminal
 
@@ -49,7 +51,7 @@ def test_an_event_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
         capsys,
         StepStarted("web", "wait", "waiting for the guest"),
         PhaseReached("web", "booting", "the guest's network"),
-        StepFinished("web", "wait", "ready", 61.26),
+        StepFinished("web", "wait", Done(Action.WAIT), 61.26),
         StepFailed("db", "provision", failure, 2.0),
     ) == [
         "web: waiting for the guest",
@@ -73,7 +75,7 @@ def test_the_two_streams_of_a_guest_are_not_mixed_within_a_line(capsys: pytest.C
 
 
 def test_what_has_no_line_end_is_shown_before_the_step_ends(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _lines(capsys, _said("web", "Done."), StepFinished("web", "provision", "provisioned", 1.0)) == [
+    assert _lines(capsys, _said("web", "Done."), StepFinished("web", "provision", Done(Action.PROVISION), 1.0)) == [
         "web | Done.",
         "web: provisioned (1.0 s)",
     ]
@@ -144,6 +146,8 @@ _PATIENCE_S = 4
 _LIVE = """
 import time
 from vm_manager.domain.events import GuestOutput, StepFinished, StepStarted, Stream
+from vm_manager.domain.outcome import Done
+from vm_manager.domain.plan import Action
 from vm_manager.ui.display import LiveDisplay
 from vm_manager.ui.terminal import Terminal
 
@@ -152,7 +156,7 @@ with LiveDisplay(Terminal()) as display:
     ends = time.monotonic() + 1.2
     while time.monotonic() < ends:
         display(GuestOutput("web", Stream.STDOUT, "a line of output\\n"))
-    display(StepFinished("web", "provision", "provisioned", 1.5))
+    display(StepFinished("web", "provision", Done(Action.PROVISION), 1.5))
 """
 
 
@@ -219,7 +223,7 @@ def test_an_event_ends_a_line_that_is_open(capsys: pytest.CaptureFixture[str]) -
             "web | working ...\nwarning[vm_manager::host::kvm_unusable]: no KVM\n  = help: a\nweb | a",
             shown,
         )
-        display(StepFinished("web", "provision", "provisioned", 1.0))
+        display(StepFinished("web", "provision", Done(Action.PROVISION), 1.0))
     _eventually(capsys, f"{shown}\nweb: provisioned (1.0 s)\n", shown)
 
 

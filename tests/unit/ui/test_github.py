@@ -14,6 +14,8 @@ from vm_manager.diagnostics.errors import Partial, VmFileInvalid, VmNotFound
 from vm_manager.diagnostics.model import Cause, Diagnostic, Evidence, Label, Severity, Subject
 from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.domain.events import Event, GuestOutput, StepFinished, StepStarted, Stream, Warned
+from vm_manager.domain.outcome import Done
+from vm_manager.domain.plan import Action
 from vm_manager.ui.display import PlainDisplay
 from vm_manager.ui.github import github_lines
 from vm_manager.ui.logs import show_logs
@@ -226,7 +228,7 @@ def test_a_warning_while_it_works_is_an_annotation(capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("text", [text for text in _HOSTILE if "#\x1b" not in text and "#\x00" not in text])
 def test_the_title_of_a_step_is_no_command(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    events = StepStarted("web", "provision", text), StepFinished("web", "provision", text, 1.0)
+    events = StepStarted("web", "provision", text), StepFinished("web", "provision", Done(Action.NOTHING, text), 1.0)
     assert _displayed(capsys, *events).commands == []
 
 

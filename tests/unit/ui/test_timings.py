@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from vm_manager.diagnostics.errors import DiskFull
 from vm_manager.domain.events import PhaseReached, StepFailed, StepFinished, StepStarted
+from vm_manager.domain.outcome import Done
+from vm_manager.domain.plan import Action
 from vm_manager.ui.timings import Timings
 
 
@@ -15,7 +17,7 @@ def test_steps_in_the_order_of_their_ends_with_the_phases_of_their_own_vm() -> N
         StepStarted("db", "create", "creating"),
         PhaseReached("web", "network up", "sshd"),
         StepFailed("db", "create", DiskFull("full").diagnostic, 0.5),
-        StepFinished("web", "wait", "ready", 12.34567),
+        StepFinished("web", "wait", Done(Action.WAIT), 12.34567),
     ):
         timings(event)
     (wait,) = timings.of("web")
@@ -32,8 +34,8 @@ def test_a_step_within_a_step_ends_first() -> None:
     for event in (
         StepStarted("web", "provision", "provisioning"),
         StepStarted("web", "provision", "step 1"),
-        StepFinished("web", "provision", "step 1 succeeded", 1.0),
-        StepFinished("web", "provision", "provisioned", 2.0),
+        StepFinished("web", "provision", Done(Action.PROVISION, step=1, steps=1), 1.0),
+        StepFinished("web", "provision", Done(Action.PROVISION), 2.0),
     ):
         timings(event)
-    assert [step["outcome"] for step in timings.of("web")] == ["step 1 succeeded", "provisioned"]
+    assert [step["outcome"] for step in timings.of("web")] == ["step 1/1 succeeded", "provisioned"]
