@@ -148,12 +148,12 @@ if TYPE_CHECKING:
         VmState,
     )
     from vm_manager.domain.outcome import Done, Outcome
+    from vm_manager.domain.network import Forward, Network, NetworkMode, Transport
     from vm_manager.domain.plan import Action, Operation, Plan, Totals, WaitFor
     from vm_manager.domain.spec import (
         Accelerator,
         CloudInit,
         ImageSource,
-        NetworkMode,
         OnError,
         Provisioner,
         ProvisionerKind,
@@ -171,22 +171,22 @@ __all__ = [
     "ChecksumMismatch", "CloudInit", "CloudInitFailed", "Code", "Confinement", "ConflictError", "ConversionFailed",
     "CreateImageNotFound", "CreateInvalidMemory", "CreateInvalidVcpus", "CreateNameExists", "CreateNoImage", "Diagnostic",
     "DiskFull", "Done", "DownloadFailed", "Edit", "Endpoint", "ErrorHandler", "Event", "EventSink", "Evidence", "Fault",
-    "Feature", "FormatDetectionFailed", "GuestError", "GuestOutput", "GuestPanicked", "HostError", "HostExhausted",
+    "Feature", "FormatDetectionFailed", "Forward", "GuestError", "GuestOutput", "GuestPanicked", "HostError", "HostExhausted",
     "HostKeyMismatch", "ImageError", "ImageOrigin", "ImageRefused", "ImageReport", "ImageSource", "ImageTooLarge", "Instance",
-    "InstanceRecord", "Interrupted",
-    "InvalidState", "IoFailed", "IpDiscoveryTimeout", "KeygenFailed", "Kind", "KvmUnusable", "Label", "LastFailure", "Later",
-    "Log", "LogLine", "MachineGone", "MachineStopped", "Manager", "MigrationFailed", "MissingFirmware", "MissingTool",
-    "Names", "NetworkMode", "NewVm", "NoKey", "NoSandbox", "NoShell", "NotFoundError", "Noticed", "Observation", "OciPullFailed",
-    "OnError", "Operation", "Outcome", "OverlayCreationFailed", "Partial", "PartialError", "PermissionDenied", "PhaseReached",
-    "Plan", "PortInUse", "Progress", "Progressed", "Project", "PropolisRequestFailed", "PropolisUnreachable",
-    "ProvisionError", "ProvisionFailed", "Provisioner", "ProvisionerKind", "Pruned", "Pulled", "QemuError", "QemuExited",
-    "QemuInternalError", "QemuIoError", "QemuJobFailed", "QemuSpawnFailed", "QmpCommandFailed", "QmpConnectFailed",
-    "RemoteError", "SandboxKind", "SeedError", "SeedIsoFailed", "Severity", "Silence", "Snapshot", "Source", "Span",
-    "SshAccess", "SshError", "SshFailed", "StateCorrupt", "StateError", "StateForeign", "StateLocked", "StateUntrusted",
-    "StepFailed", "StepFinished", "StepStarted", "StrPath", "Stream", "Subject", "Suggestion", "Totals", "UpOptions", "Usage",
-    "UsageError", "VmError", "VmFileError", "VmFileInvalid", "VmFileNotFound", "VmFileParseFailed", "VmFileUntrusted",
-    "VmForeign", "VmNotFound", "VmSpec", "VmState", "VmStray", "WaitFor", "Warned", "describe", "last_error",
-    "raise_for_failure", "register_code", "render", "reset_last_error", "set_error_handler",
+    "InstanceRecord", "Interrupted", "InvalidState", "IoFailed", "IpDiscoveryTimeout", "KeygenFailed", "Kind", "KvmUnusable",
+    "Label", "LastFailure", "Later", "Log", "LogLine", "MachineGone", "MachineStopped", "Manager", "MigrationFailed",
+    "MissingFirmware", "MissingTool", "Names", "Network", "NetworkMode", "NewVm", "NoKey", "NoSandbox", "NoShell",
+    "NotFoundError", "Noticed", "Observation", "OciPullFailed", "OnError", "Operation", "Outcome", "OverlayCreationFailed",
+    "Partial", "PartialError", "PermissionDenied", "PhaseReached", "Plan", "PortInUse", "Progress", "Progressed", "Project",
+    "PropolisRequestFailed", "PropolisUnreachable", "ProvisionError", "ProvisionFailed", "Provisioner", "ProvisionerKind",
+    "Pruned", "Pulled", "QemuError", "QemuExited", "QemuInternalError", "QemuIoError", "QemuJobFailed", "QemuSpawnFailed",
+    "QmpCommandFailed", "QmpConnectFailed", "RemoteError", "SandboxKind", "SeedError", "SeedIsoFailed", "Severity", "Silence",
+    "Snapshot", "Source", "Span", "SshAccess", "SshError", "SshFailed", "StateCorrupt", "StateError", "StateForeign",
+    "StateLocked", "StateUntrusted", "StepFailed", "StepFinished", "StepStarted", "StrPath", "Stream", "Subject",
+    "Suggestion", "Totals", "Transport", "UpOptions", "Usage", "UsageError", "VmError", "VmFileError", "VmFileInvalid",
+    "VmFileNotFound", "VmFileParseFailed", "VmFileUntrusted", "VmForeign", "VmNotFound", "VmSpec", "VmState", "VmStray",
+    "WaitFor", "Warned", "describe", "last_error", "raise_for_failure", "register_code", "render", "reset_last_error",
+    "set_error_handler",
 ]  # fmt: skip
 
 # By module, the names that are looked for in it.
@@ -229,8 +229,9 @@ _HOMES = {
     ),
     "vm_manager.domain.outcome": "Done Outcome",
     "vm_manager.domain.plan": "Action Operation Plan Totals WaitFor",
+    "vm_manager.domain.network": "Forward Network NetworkMode Transport",
     "vm_manager.domain.spec": (
-        "Accelerator CloudInit ImageSource NetworkMode OnError Provisioner ProvisionerKind SshAccess VmSpec"
+        "Accelerator CloudInit ImageSource OnError Provisioner ProvisionerKind SshAccess VmSpec"
     ),
     "vm_manager.ui.outcomes": "describe",
     "vm_manager.ui.render": "render",

@@ -74,11 +74,11 @@ def test_a_disk_that_names_a_file_of_the_users_is_not_opened(
 ) -> None:
     vm, files, secret = victim
     _overlay(files, "qcow2", Path(vm.base_image.path))
-    sandbox = qemu_sandbox(vm, files, 0)
+    sandbox = qemu_sandbox(vm, files, ())
     assert _open_disk(victim, sandbox) == (0, "")
     _overlay(files, "raw", secret)
     assert _open_disk(victim, None) == (0, "")
-    status, said = _open_disk(victim, qemu_sandbox(vm, files, 0))
+    status, said = _open_disk(victim, qemu_sandbox(vm, files, ()))
     assert (status, f"Could not open '{secret}': Permission denied" in said) == (1, True), said
 
 
@@ -88,10 +88,10 @@ def test_what_takes_the_place_of_a_base_is_not_opened(victim: tuple[InstanceReco
     _overlay(files, "qcow2", base)
     found = base_disk(vm.base_image)
     assert found.file is not None
-    assert _open_disk(victim, qemu_sandbox(vm, files, 0, found.file)) == (0, "")
+    assert _open_disk(victim, qemu_sandbox(vm, files, (), found.file)) == (0, "")
     shutil.copy2(base, base.with_name("other"))
     base.with_name("other").replace(base)
-    status, said = _open_disk(victim, qemu_sandbox(vm, files, 0, found.file))
+    status, said = _open_disk(victim, qemu_sandbox(vm, files, (), found.file))
     assert (status, f"Could not open '{base}': Permission denied" in said) == (1, True), said
 
 
@@ -114,7 +114,7 @@ def test_a_base_that_names_files_of_the_users_as_its_extents_is_not_opened(
     _vmdk(base, secret)
     _overlay(files, "vmdk", base)
     assert _open_disk(victim, None) == (0, "")
-    status, said = _open_disk(victim, qemu_sandbox(vm, files, 0))
+    status, said = _open_disk(victim, qemu_sandbox(vm, files, ()))
     assert (status, f"Could not open '{secret}': Permission denied" in said) == (1, True), said
 
 
@@ -217,7 +217,7 @@ def test_a_program_in_qemus_place_gets_at_nothing_of_the_users(
         # The bare interpreter of the system: that of a virtual environment may lie among the user's files.
         argv = ["/usr/bin/python3", "-I", "-S", "-c", _ATTEMPTS, str(files.home), str(secret.parent), name, str(port)]
         pipe = subprocess.PIPE
-        with spawn(argv, qemu_sandbox(vm, files, 0), stdout=pipe, stderr=pipe, text=True) as process:
+        with spawn(argv, qemu_sandbox(vm, files, ()), stdout=pipe, stderr=pipe, text=True) as process:
             said, errors = process.communicate(timeout=_LIMIT_S)
     assert errors == ""
     found, allowed = json.loads(said)

@@ -264,7 +264,7 @@ def test_jobs_that_are_none_are_not_taken_for_one(said: object, tmp_path: Path) 
 def test_a_quick_question_is_not_answered_by_a_monitor_that_means_no_good(line: bytes, tmp_path: Path) -> None:
     peer = monitor(lambda command: line if command == "query-status" else None)
     with behind(tmp_path / QUERY_SOCKET, peer), within(10):
-        assert ask(tmp_path, 22) is None
+        assert ask(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_a_quick_question_is_not_answered_by_a_monitor_that_means_no_good(line: 
 )
 def test_a_quick_question_stays_quick(peer: Behaviour, tmp_path: Path) -> None:
     with behind(tmp_path / QUERY_SOCKET, peer), within(10):
-        assert ask(tmp_path, 22) is None
+        assert ask(tmp_path) is None
         assert registers(tmp_path) is None
 
 

@@ -31,7 +31,7 @@ from unit.samples import spec
 from vm_manager.backends.qemu.accelerator import Choice
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.disks import BaseDisk
-from vm_manager.domain.spec import Accelerator, NetworkMode
+from vm_manager.domain.spec import Accelerator
 from vm_manager.host.image_header import CONVERTIBLE, read_header
 
 if sys.version_info >= (3, 14):
@@ -452,13 +452,13 @@ def test_qemu_opens_nothing_but_the_chain_it_was_given(tmp_path: Path, secret: P
     _with_backing_of(secret, base)
     _qemu_img("create", "-u", "-f", "qcow2", "-F", format, "-b", base, home / "overlay.qcow2", "16M")
     argv = command_line(
-        spec(ssh=None, network=NetworkMode.NONE),
+        spec(ssh=None, networks=()),
         base=BaseDisk(str(base), format),
         qemu=Path("qemu-system-x86_64"),
         choice=Choice(Accelerator.TCG, "tcg", "max", "chosen"),
         uuid="11111111-2222-3333-4444-555555555555",
-        mac="52:54:00:12:34:56",
-        ssh_port=0,
+        macs=(),
+        forwards=(),
         with_seed=False,
     )
     with subprocess.Popen([*argv, "-S"], cwd=home, stderr=subprocess.PIPE, text=True) as qemu:

@@ -11,7 +11,7 @@ import pytest
 
 from vm_manager.backends.qemu import history
 from vm_manager.backends.qemu.execution import execution_of
-from vm_manager.backends.qemu.query import forwarded_port
+from vm_manager.backends.qemu.query import forwards_in
 from vm_manager.diagnostics.errors import OciPullFailed
 from vm_manager.diagnostics.excerpt import excerpt
 from vm_manager.diagnostics.redact import redact
@@ -82,7 +82,7 @@ _TEXTS: dict[str, Callable[[str], object]] = {
     "dead end": lambda text: forensics.boot_failure(text.split("\n"), [text]),
     "directory": directory_of,
     "registers": execution_of,
-    "forwards": lambda text: forwarded_port(text, 22),
+    "forwards": forwards_in,
     "history": _history,
     "checksums": lambda text: list(entries(text)),
     "challenge": lambda text: parse_challenges(f"Bearer {text}"),

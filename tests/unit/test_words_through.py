@@ -16,7 +16,8 @@ from unit.vmfile.bullets import HOST
 from vm_manager.backends.qemu.accelerator import Choice, choose
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.disks import BaseDisk
-from vm_manager.domain.spec import Accelerator, CloudInit, Effect, ImageSource, NetworkMode, SshAccess, VmSpec
+from vm_manager.domain.network import Forward
+from vm_manager.domain.spec import Accelerator, CloudInit, Effect, ImageSource, SshAccess, VmSpec
 from vm_manager.ui.documents import status_item
 from vm_manager.ui.tables import status_lines
 from vm_manager.vmfile.language import VM
@@ -32,6 +33,7 @@ _LINES = {
     "cpu": 'cpu "qemu64"',
     "boot-timeout": "boot-timeout 7",
     "network": 'network "none"',
+    "forward": 'network "user" { forward host=8080 guest=80; }',
     "isolated": 'network "user" isolated=#true',
     "cloud-init": 'cloud-init { hostname "shop"; }',
     "ssh": 'ssh { user "ada"; }',
@@ -48,7 +50,8 @@ _VALUES: dict[str, Any] = {
     "accelerator": Accelerator.TCG,
     "cpu": "qemu64",
     "boot_timeout_s": 7,
-    "network": NetworkMode.NONE,
+    "networks": (),
+    "forwards": (Forward(host=8080, guest=80),),
     "isolated": True,
     "cloud_init": CloudInit(hostname="bakery"),
     "ssh": SshAccess(user="ada", port=24),
@@ -101,8 +104,8 @@ def _argv(spec: VmSpec) -> list[str]:
         qemu=Path("/usr/bin/qemu-system-x86_64"),
         choice=_choice(spec),
         uuid="11111111-2222-3333-4444-555555555555",
-        mac="52:54:00:12:34:56",
-        ssh_port=0,
+        macs=("52:54:00:12:34:56",)[: len(spec.networks)],
+        forwards=(spec.ssh_forward, *spec.forwards) if spec.networks else (),
         with_seed=True,
     )
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from vm_manager.app.base_image import begin_digest, require_base, with_content
 from vm_manager.app.holding import Vm
+from vm_manager.app.ports import point_at_forward, require_ports
 from vm_manager.app.services import Services
 from vm_manager.app.steps import Step, step
-from vm_manager.diagnostics.errors import CloudInitFailed, GuestError, KvmUnusable, SshError, VmError
+from vm_manager.diagnostics.errors import CloudInitFailed, GuestError, KvmUnusable, PortInUse, SshError, VmError
 from vm_manager.diagnostics.model import Label
 from vm_manager.domain.deadline import STOP_TIMEOUT_S, Deadline
 from vm_manager.domain.events import Noticed, Warned
@@ -98,9 +99,12 @@ class Run:
     def apply(self, operations: Sequence[Operation]) -> tuple[Done, ...]:
         """Carry them out; returns what was done."""
         try:
+            require_ports(operations, self._held)
             for operation in operations:
                 self._apply(operation)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, PortInUse):
+                point_at_forward(error, operations, self._options.project)
             with suppress(VmError):
                 self._note_content(wait=False)
             raise

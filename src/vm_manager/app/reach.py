@@ -41,7 +41,7 @@ def require_endpoint(services: Services, record: InstanceRecord) -> Endpoint:
     deadline = Deadline(_ADDRESS_TIMEOUT_S, services.cancel)
     while (endpoint := endpoint_of(services, record)) is None:
         if deadline.expired or not record.spec.is_reachable:
-            network = f'network "{record.spec.network}"'
+            network = f'network "{record.spec.network_words}"'
             raise IpDiscoveryTimeout(
                 "VM '{name}' has no address ({network})",
                 {"name": record.name, "network": network},

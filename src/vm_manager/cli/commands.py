@@ -62,6 +62,7 @@ def commands() -> tuple[LazyCommand, ...]:
         LazyCommand("destroy", "Remove VMs, their disks and keys.", "lifecycle:destroy"),
         LazyCommand("list", "List all VMs. With --quiet, names only.", "list:list_vms"),
         LazyCommand("status", "Show the details of a VM and its last failure.", "status:status"),
+        LazyCommand("port", "Show the host ports that lead into a running VM.", "port:port"),
         LazyCommand("ssh", "Open a shell in a VM, or run a command in it.", "ssh:ssh", RemoteCommand),
         LazyCommand("console", "Open the serial console of a VM.", "console:console"),
         LazyCommand("log", "Show the logs of a VM.", "log:log"),

@@ -396,8 +396,7 @@ _TABLE = (
          (
           "another program or VM is listening on it",
          ),
-         "choose another port, or stop the program that uses this one",
-         awaits="declared port forwards"),
+         "choose another port, or stop the program that uses this one"),
     Code("vm_manager::network::bridge_missing", 49, 6, _EXPECTED, Fault.HOST,
          "The bridge for a VM does not exist.",
          (

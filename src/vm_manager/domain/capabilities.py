@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from vm_manager.domain.spec import NetworkMode
+from vm_manager.domain.network import NetworkMode
 
 #: A backend's own part of an instance record.
 BackendData = Mapping[str, object]

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from vm_manager.domain.capabilities import Feature
+from vm_manager.domain.network import Forward
 from vm_manager.domain.spec import Accelerator, VmSpec
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Evidence
 
 #: The version of the record's form; a record with a higher one was written by a newer vmctl.
-RECORD_SCHEMA = 3
+RECORD_SCHEMA = 4
 
 #: The "operation" of failures that came while no command was at work: the guest ran.
 INCIDENT = "run"
@@ -133,6 +134,7 @@ class Observation:
     pid: of the hypervisor's process, where there is one.
     resumable: whether a failed one that is alive can go on once its trouble is mended, such as a full disk.
     ssh: where the guest's sshd is reached, where the backend forwards a port.
+    forwards: the other ports of this host that lead into it.
     saved: whether it is powered off with its state saved to disk.
     detail: the hypervisor's own word for the state, why it could not be asked, or how it came to be off.
     answers: whether the hypervisor of one that is alive could be asked; where its process cannot run, the state is FAILED.
@@ -146,6 +148,7 @@ class Observation:
     resumable: bool = False
     saved: bool = False
     answers: bool = True
+    forwards: tuple[Forward, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -255,6 +258,15 @@ class Instance:
     def alive(self) -> bool:
         """Whether the machine is powered on, be its vCPUs running or not."""
         return self.observation.alive
+
+    @property
+    def ports(self) -> tuple[Forward, ...]:
+        """The ports of this host that lead into it now, that of its sshd first."""
+        own, ssh = self.record.spec.ssh_forward, self.observation.ssh
+        others = self.observation.forwards
+        if ssh is None or own in self.record.spec.forwards:
+            return others
+        return (Forward(guest=own.guest, host=ssh.port, address=ssh.host), *others)
 
     @property
     def saved(self) -> bool:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from vm_manager.diagnostics.spans import Span
+from vm_manager.domain.network import Forward, Network, NetworkMode, Transport
 
 _TITLE_CHARS = 72
 
@@ -26,19 +27,6 @@ class Accelerator(StrEnum):
 
 #: How long a guest may take to be ready where its VMFile does not say, in seconds.
 BOOT_TIMEOUT_S = {Accelerator.KVM: 600, Accelerator.TCG: 1800}
-
-
-class NetworkMode(StrEnum):
-    """USER: QEMU's own NAT, reached through a port on 127.0.0.1. TAP: on a bridge of the host. VNIC: an illumos VNIC.
-    NONE: no network card.
-
-    TAP and VNIC are words of the language that nothing can run yet.
-    """
-
-    USER = "user"
-    TAP = "tap"
-    VNIC = "vnic"
-    NONE = "none"
 
 
 class ProvisionerKind(StrEnum):
@@ -174,7 +162,8 @@ class VmSpec:
     """One virtual machine.
 
     memory_mib, disk_bytes (None: as large as the image), boot_timeout_s (None: by accelerator).
-    isolated: with NetworkMode.USER: nothing but the guest's sshd is reached through the network, and nothing from the guest.
+    networks: its cards; at most one of them is NetworkMode.USER. forwards: ports of this host that lead through that one.
+    isolated: with NetworkMode.USER: nothing but its forwards is reached through the network, and nothing from the guest.
     cpu: QEMU's name of a CPU model, or None for the accelerator's default.
     depends_on: names of VMs of the same VMFile that must be ready before this one starts.
     Each field says when a change takes effect; see `planning.changes`.
@@ -188,7 +177,8 @@ class VmSpec:
     accelerator: Accelerator = field(default=Accelerator.AUTO, metadata=_takes(Effect.AT_START, "accel"))
     cpu: str | None = field(default=None, metadata=_takes(Effect.AT_START, "cpu"))
     boot_timeout_s: int | None = field(default=None, metadata=_takes(Effect.AT_ONCE, "boot-timeout"))
-    network: NetworkMode = field(default=NetworkMode.USER, metadata=_takes(Effect.AT_CREATION, "network"))
+    networks: tuple[Network, ...] = field(default=(Network(),), metadata=_takes(Effect.AT_CREATION, "network"))
+    forwards: tuple[Forward, ...] = field(default=(), metadata=_takes(Effect.AT_START, "forward"))
     isolated: bool = field(default=False, metadata=_takes(Effect.AT_START, "isolated"))
     cloud_init: CloudInit | None = field(default=None, metadata=_takes(Effect.AT_CREATION, "cloud-init"))
     ssh: SshAccess | None = field(default=None, metadata=_takes(Effect.AT_CREATION, "ssh"))
@@ -204,12 +194,29 @@ class VmSpec:
     @property
     def is_reachable(self) -> bool:
         """Whether there is a network to wait for, log in and provision through."""
-        return self.network is not NetworkMode.NONE
+        return bool(self.networks)
+
+    @property
+    def user_network(self) -> int | None:
+        """Which card is on QEMU's own network; None: none."""
+        return next((number for number, card in enumerate(self.networks) if card.mode is NetworkMode.USER), None)
+
+    @property
+    def network_words(self) -> str:
+        """The modes of its networks, for displays."""
+        return ", ".join(card.mode for card in self.networks) or NetworkMode.NONE
 
     @property
     def access(self) -> SshAccess:
         """How the guest is reached, with the defaults where there is no ssh block."""
         return self.ssh or SshAccess()
+
+    @property
+    def ssh_forward(self) -> Forward:
+        """What leads to the guest's sshd: a forward of the VMFile that does, or one of vmctl's own."""
+        own = Forward(guest=self.access.port)
+        declared = (forward for forward in self.forwards if forward.transport is Transport.TCP)
+        return next((forward for forward in declared if forward.guest == own.guest), own)
 
     @property
     def hostname(self) -> str:

@@ -40,4 +40,14 @@ def _from_2(record: Plain) -> Plain:
     return {**record, "progress": {**progress, "done": [step.identity for step in steps[: max(0, count)]]}}
 
 
-_STEPS: dict[int, Callable[[Plain], Plain]] = {1: _from_1, 2: _from_2}
+def _from_3(record: Plain) -> Plain:
+    """Schema 4 has several networks, each with more than its mode."""
+    spec = record.get("spec")
+    if not isinstance(spec, dict):
+        raise ValueError("`spec` is no object")
+    mode = spec.get("network", "user")
+    networks = [] if mode == "none" else [{"mode": mode}]
+    return {**record, "spec": {**{name: it for name, it in spec.items() if name != "network"}, "networks": networks}}
+
+
+_STEPS: dict[int, Callable[[Plain], Plain]] = {1: _from_1, 2: _from_2, 3: _from_3}

@@ -13,6 +13,7 @@ from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.domain.instance import Endpoint, Instance, LastFailure, Snapshot
 
 if TYPE_CHECKING:
+    from vm_manager.domain.network import Forward
     from vm_manager.domain.outcome import Outcome
     from vm_manager.domain.plan import Operation
 
@@ -34,9 +35,10 @@ def list_item(instance: Instance) -> dict[str, object]:
         "accelerator": _acceleration(instance),
         "vcpus": record.spec.vcpus,
         "memory_mib": record.spec.memory_mib,
-        "network": record.spec.network.value,
+        "network": record.spec.network_words,
         "pid": observation.pid,
         "ssh": _ssh(observation.ssh, record.spec.access.user),
+        "forwards": [_forward(forward) for forward in observation.forwards or record.spec.forwards],
         "last_failure": _last_failure(instance.last_failure),
     }
 
@@ -61,6 +63,11 @@ def status_item(instance: Instance) -> dict[str, object]:
         "detail": observation.detail,
         "backend_data": dict(record.backend_data),
     }
+
+
+def port_items(instance: Instance) -> list[dict[str, object]]:
+    """The ports in `vmctl port --json`."""
+    return [_forward(forward) for forward in instance.ports]
 
 
 def snapshot_item(vm: str, snapshot: Snapshot) -> dict[str, object]:
@@ -173,6 +180,15 @@ def _evidence(evidence: Evidence) -> dict[str, object]:
 
 def _ssh(endpoint: Endpoint | None, user: str) -> dict[str, object] | None:
     return {"host": endpoint.host, "port": endpoint.port, "user": user} if endpoint else None
+
+
+def _forward(forward: Forward) -> dict[str, object]:
+    return {
+        "protocol": forward.transport.value,
+        "address": forward.address,
+        "host_port": forward.host,
+        "guest_port": forward.guest,
+    }
 
 
 def _acceleration(instance: Instance) -> dict[str, object] | None:

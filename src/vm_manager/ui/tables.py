@@ -25,6 +25,11 @@ def list_lines(instances: Sequence[Instance]) -> list[str]:
     return lines
 
 
+def port_lines(instance: Instance) -> list[str]:
+    """The lines of `vmctl port`: `80/tcp -> 127.0.0.1:8080`."""
+    return [f"{port.guest}/{port.transport} -> {port.address}:{port.host}" for port in instance.ports]
+
+
 def snapshot_lines(snapshots: Sequence[Snapshot]) -> list[str]:
     """The table of `vmctl snapshot list`."""
     rows = [("TAG", "CREATED", "MEMORY")]
@@ -52,7 +57,8 @@ def status_lines(instance: Instance) -> list[str]:
         ("Memory", f"{spec.memory_mib} MiB"),
         ("Disk", f"{spec.disk_bytes / 1024**3:g} GiB" if spec.disk_bytes else "size of the image"),
         ("Image", record.base_image.path),
-        ("Network", f"{spec.network}, isolated" if spec.isolated else str(spec.network)),
+        ("Network", f"{spec.network_words}, isolated" if spec.isolated else spec.network_words),
+        ("Forwards", ", ".join(map(str, observation.forwards or spec.forwards)) or "-"),
         ("SSH", f"{spec.access.user}@{endpoint.host}:{endpoint.port}" if endpoint else "-"),
         ("PID", str(observation.pid or "-")),
         ("Provisioned", f"{len(progress.done)} of {len(spec.provisioners)} steps"),
@@ -80,7 +86,7 @@ def _row(instance: Instance) -> tuple[str, ...]:
         instance.record.backend,
         str(spec.vcpus),
         str(spec.memory_mib),
-        spec.network.value,
+        spec.network_words,
         str(observation.pid or "-"),
         str(observation.ssh.port) if observation.ssh else "-",
     )

@@ -42,11 +42,12 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """A whole number from low to high; unit: for the reference."""
+    """A whole number from low to high; unit: for the reference. word: a string that may stand instead."""
 
     low: int
     high: int
     unit: str = ""
+    word: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

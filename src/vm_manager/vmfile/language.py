@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from vm_manager.domain.network import Forward, Network, NetworkMode, Transport
 from vm_manager.domain.spec import (
     BOOT_TIMEOUT_S,
     Accelerator,
     CloudInit,
-    NetworkMode,
     OnError,
     ProvisionerKind,
     SshAccess,
@@ -22,6 +22,8 @@ _PORT = Number(low=1, high=65535)
 DISK = Size(unit_bytes=GIB, low=MIB, high=64 * KIB * GIB)
 VCPUS = Number(low=1, high=512)
 MEMORY = Size(unit_bytes=MIB, low=16 * MIB, high=16 * KIB * GIB)
+#: Instead of a port of the host.
+AUTO = "auto"
 #: Of a step's `run`; by default a step is run always.
 RUN_ONCE = "once"
 _BOOT_TIMEOUT = f"{BOOT_TIMEOUT_S[Accelerator.KVM]} under KVM, {BOOT_TIMEOUT_S[Accelerator.TCG]} under TCG"
@@ -76,13 +78,12 @@ FORWARD = Entry(
     help="forward a host port to the guest",
     many=True,
     only=(NetworkMode.USER,),
-    works=False,
     also=("port", "ports", "publish"),
     entries=(
-        _property("host", _PORT, "host port", required=True),
+        _property("host", Number(low=1, high=65535, word=AUTO), 'host port; "auto" picks a free one', required=True),
         _property("guest", _PORT, "guest port", required=True),
-        _property("protocol", Word(words=("tcp", "udp")), "protocol", default='"tcp"'),
-        _property("address", Text(form=forms.ADDRESS), "host address to listen on", default='"127.0.0.1"'),
+        _property("protocol", Word(words=tuple(Transport)), "protocol", default=_default(Forward.transport)),
+        _property("address", Text(form=forms.ADDRESS), "host address to listen on", default=_default(Forward.address)),
     ),
 )
 
@@ -93,11 +94,11 @@ NETWORK = Entry(
         Argument(
             name="mode",
             type=Word(words=tuple(NetworkMode), later=frozenset({NetworkMode.TAP, NetworkMode.VNIC})),
-            default=VmSpec.network,
+            default=Network.mode,
         ),
     ),
     many=True,
-    default=_default(VmSpec.network),
+    default=_default(Network.mode),
     also=("net", "nic"),
     entries=(
         FORWARD,
@@ -108,7 +109,7 @@ NETWORK = Entry(
         Entry(name="name", help="name of the VNIC", arguments=_one(Text(form=forms.INTERFACE)),
               written=Written.EITHER, only=(NetworkMode.VNIC,), works=False, required=True),
         Entry(name="mac", help="MAC address of the card", arguments=_one(Text(form=forms.MAC)),
-              written=Written.EITHER, only=(NetworkMode.USER, NetworkMode.TAP, NetworkMode.VNIC), works=False,
+              written=Written.EITHER, only=(NetworkMode.USER, NetworkMode.TAP, NetworkMode.VNIC),
               default="generated"),
     ),
 )  # fmt: skip

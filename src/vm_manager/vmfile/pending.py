@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vm_manager.domain.spec import NetworkMode
 from vm_manager.vmfile.blocks import Block, Later
 from vm_manager.vmfile.problems import Problems
 
@@ -12,9 +11,6 @@ from vm_manager.vmfile.problems import Problems
 def unsupported_in(vm: Block) -> Iterator[Later]:
     """The places in a vm block that cannot be run yet."""
     yield from vm.later
-    for network in list(vm.all("network"))[1:]:
-        if network.text in (NetworkMode.USER, NetworkMode.NONE):
-            yield Later(network.span, "a second `network`")
 
 
 def reject_unsupported(places: Sequence[Later], problems: Problems) -> None:

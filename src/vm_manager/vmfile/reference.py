@@ -78,7 +78,8 @@ def _type(kind: Type) -> str:
         case Text():
             return kind.form.title if kind.form else "a string"
         case Number():
-            return f"{kind.low} to {kind.high}{f' {kind.unit}' if kind.unit else ''}"
+            number = f"{kind.low} to {kind.high}{f' {kind.unit}' if kind.unit else ''}"
+            return f'{number}, or `"{kind.word}"`' if kind.word else number
         case Size():
             unit = "MiB" if kind.unit_bytes == 1024**2 else "GiB"
             return f'{unit}, or "2GiB", "512MiB", "2GB"; {shown_size(kind.low)} to {shown_size(kind.high)}'

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vm_manager.domain.network import Forward, Network, NetworkMode, Transport
 from vm_manager.domain.spec import (
     Accelerator,
     CloudInit,
     ImageSource,
-    NetworkMode,
     OnError,
     Provisioner,
     ProvisionerKind,
@@ -35,7 +35,7 @@ class _Resolver:
         self._directory = directory
 
     def vm(self, vm: Block) -> VmSpec:
-        cloud_init, ssh, network = vm.first("cloud-init"), vm.first("ssh"), vm.first("network")
+        cloud_init, ssh, user = vm.first("cloud-init"), vm.first("ssh"), _user_network(vm)
         return VmSpec(
             name=vm.text,
             image=self._image(vm),
@@ -45,8 +45,9 @@ class _Resolver:
             accelerator=Accelerator(vm.value("accel", str, VmSpec.accelerator)),
             cpu=_text(vm, "cpu"),
             boot_timeout_s=_number(vm, "boot-timeout"),
-            network=NetworkMode(network.text) if network else VmSpec.network,
-            isolated=network.value("isolated", bool, VmSpec.isolated) if network else VmSpec.isolated,
+            networks=_networks(vm),
+            forwards=tuple(map(_forward, user.all("forward"))) if user else VmSpec.forwards,
+            isolated=user.value("isolated", bool, VmSpec.isolated) if user else VmSpec.isolated,
             cloud_init=self._cloud_init(cloud_init, vm.text) if cloud_init else None,
             ssh=self._ssh(ssh) if ssh else None,
             provisioners=tuple(map(self._provisioner, vm.all("provision"))),
@@ -98,6 +99,33 @@ class _Resolver:
     def _path(self, block: Block, name: str) -> str | None:
         text = _text(block, name)
         return None if text is None else str(absolute(text, self._directory))
+
+
+def _user_network(vm: Block) -> Block | None:
+    return next((network for network in vm.all("network") if network.text == NetworkMode.USER), None)
+
+
+def _networks(vm: Block) -> tuple[Network, ...]:
+    written = tuple(vm.all("network"))
+    if not written:
+        return VmSpec.networks
+    cards = (Network(mode=NetworkMode(block.text), mac=_lower(_text(block, "mac"))) for block in written)
+    return tuple(card for card in cards if card.mode is not NetworkMode.NONE)
+
+
+def _lower(text: str | None) -> str | None:
+    return text.lower() if text else None
+
+
+def _forward(block: Block) -> Forward:
+    key, host = block.first("host"), block.get("host", int)
+    return Forward(
+        guest=block.value("guest", int, 0),
+        host=host.value if host else None,
+        transport=Transport(block.value("protocol", str, Forward.transport)),
+        address=block.value("address", str, Forward.address),
+        span=key.span if key else block.span,
+    )
 
 
 def _dependencies(vm: Block) -> tuple[str, ...]:

@@ -100,10 +100,16 @@ class ValueReader:
         self._wrong_type(name, value, "#true or #false", f"write it without quotes: {name}=#true")
         return None
 
-    def _number(self, name: str, value: Value, kind: Number) -> int | None:
+    def _number(self, name: str, value: Value, kind: Number) -> int | str | None:
+        if kind.word and value.value == kind.word:
+            return kind.word
         if isinstance(value.value, bool) or not isinstance(value.value, int):
             example = kind.low * 2 if kind.low < 10 else kind.low
-            self._wrong_type(name, value, "a whole number", f"write digits: {name} {example}")
+            if kind.word:
+                wanted, help = f'a whole number, or "{kind.word}"', f'write digits, or {name}="{kind.word}"'
+            else:
+                wanted, help = "a whole number", f"write digits: {name} {example}"
+            self._wrong_type(name, value, wanted, help)
             return None
         return self._bounded(name, value, value.value, (str(kind.low), str(kind.high)), kind)
 

@@ -13,8 +13,9 @@ from unit.samples import full_spec, spec
 from vm_manager.backends.qemu.accelerator import Choice, choose
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.disks import BaseDisk
-from vm_manager.backends.qemu.query import forwarded_port
-from vm_manager.domain.spec import Accelerator, NetworkMode, VmSpec
+from vm_manager.backends.qemu.query import forwards_in, host_port
+from vm_manager.domain.network import Forward, Transport
+from vm_manager.domain.spec import Accelerator, VmSpec
 
 _KVM = Choice(Accelerator.KVM, "kvm", "host", "it works")
 
@@ -25,20 +26,24 @@ def _argv(wanted: VmSpec, **changes: Any) -> list[str]:
         "qemu": Path("/usr/bin/qemu-system-x86_64"),
         "choice": _KVM,
         "uuid": "11111111-2222-3333-4444-555555555555",
-        "mac": "52:54:00:12:34:56",
-        "ssh_port": 0,
+        "macs": ("52:54:00:12:34:56",)[: len(wanted.networks)],
+        "forwards": (wanted.ssh_forward,) if wanted.networks else (),
         "with_seed": True,
     }
     return command_line(wanted, **(options | changes))
 
 
+def _at(host: int | None, guest: int) -> Forward:
+    return Forward(host=host, guest=guest)
+
+
 def test_a_guest_with_everything() -> None:
     tcg = choose(Accelerator.TCG, "max", Path("unused"))
-    assert_golden("qemu-full.txt", command_text(_argv(full_spec(), choice=tcg, ssh_port=40022)))
+    assert_golden("qemu-full.txt", command_text(_argv(full_spec(), choice=tcg, forwards=(_at(40022, 2222),))))
 
 
 def test_a_guest_with_no_more_than_a_disk() -> None:
-    wanted = spec(ssh=None, network=NetworkMode.NONE)
+    wanted = spec(ssh=None, networks=())
     base = BaseDisk("/images/base.raw", "raw")
     assert_golden("qemu-least.txt", command_text(_argv(wanted, with_seed=False, base=base)))
 
@@ -51,7 +56,7 @@ def test_no_file_of_the_vm_is_named_by_more_than_its_name() -> None:
 
 
 def test_the_guests_own_ssh_port_is_forwarded_from_the_loopback_address_only() -> None:
-    (forward,) = [word for word in _argv(full_spec(), ssh_port=40022) if "hostfwd" in word]
+    (forward,) = [word for word in _argv(full_spec(), forwards=(_at(40022, 2222),)) if "hostfwd" in word]
     assert forward == "user,id=net0,hostfwd=tcp:127.0.0.1:40022-:2222"
 
 
@@ -84,10 +89,18 @@ Hub 0 (net0):
 
 @pytest.mark.parametrize(("guest", "host"), [(22, 43521), (80, 43522), (53, None), (8080, None), (2, None)])
 def test_the_port_that_qemu_has_picked_is_read_from_its_table(guest: int, host: int | None) -> None:
-    assert forwarded_port(_USERNET, guest) == host
-    assert forwarded_port(_USERNET.replace("\n", "\r\n"), guest) == host
+    for text in (_USERNET, _USERNET.replace("\n", "\r\n")):
+        assert host_port(forwards_in(text), _at(None, guest)) == host
+
+
+def test_the_table_of_ports_has_transports_and_addresses() -> None:
+    table = _USERNET.replace("15       127.0.0.1 43522", "15               * 43522")
+    assert forwards_in(table)[1:] == (
+        Forward(host=43522, guest=80, address="0.0.0.0"),
+        Forward(host=43523, guest=53, transport=Transport.UDP),
+    )
 
 
 @pytest.mark.parametrize("text", ["", "unknown command: 'info usernet'", "TCP[HOST_FORWARD] 14 127.0.0.1"])
 def test_other_answers_name_no_port(text: str) -> None:
-    assert forwarded_port(text, 22) is None
+    assert forwards_in(text) == ()

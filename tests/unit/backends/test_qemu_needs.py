@@ -8,6 +8,7 @@ from vm_manager.backends.qemu.needs import Needs, normalised, require_same_comma
 from vm_manager.diagnostics.errors import MigrationFailed
 
 _ARGV = ("qemu", "-m", "256M", "-netdev", "user,id=net0,hostfwd=tcp:127.0.0.1:0-:22", "-cpu", "max")
+_MORE_PORTS = "hostfwd=udp:0.0.0.0:53-:53,hostfwd=tcp:127.0.0.1:40022-:2222"
 _NEEDS = Needs(qemu="7.2", argv=normalised(_ARGV), size_bytes=1, sha256="0")
 
 
@@ -18,10 +19,16 @@ _NEEDS = Needs(qemu="7.2", argv=normalised(_ARGV), size_bytes=1, sha256="0")
         (*_ARGV, "-incoming", "defer", "-S"),
         (*_ARGV, "-S"),
         tuple(word.replace(":0-", ":40022-") for word in _ARGV),
+        tuple(word.replace("hostfwd=tcp:127.0.0.1:0-:22", _MORE_PORTS) for word in _ARGV),
     ],
 )
-def test_the_port_on_the_host_and_how_it_waits_do_not_count(argv: tuple[str, ...]) -> None:
+def test_ports_of_the_host_and_how_it_waits_do_not_count(argv: tuple[str, ...]) -> None:
     require_same_command_line(_NEEDS, argv)
+
+
+def test_a_state_that_was_saved_when_some_of_the_ports_counted_is_still_of_use() -> None:
+    old = tuple(word.replace(":0-", ":-") for word in _ARGV)
+    require_same_command_line(Needs(qemu="7.2", argv=old, size_bytes=1, sha256="0"), _ARGV)
 
 
 def test_a_state_that_was_saved_before_the_base_was_named_is_still_of_use() -> None:
@@ -41,7 +48,7 @@ def test_what_a_qemu_writes_over_its_own_command_line_is_a_word(word: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("256M", "512M"), ("max", "qemu64"), ("tcp:127.0.0.1", "tcp:0.0.0.0"), (":22", ":23")]
+    ("old", "new"), [("256M", "512M"), ("max", "qemu64"), ("net0", "net1"), ("user,", "user,restrict=on,")]
 )
 def test_everything_else_does(old: str, new: str) -> None:
     with pytest.raises(MigrationFailed) as caught:

@@ -168,7 +168,7 @@ def test_list_as_json_is_one_document(vmctl: _Vmctl) -> None:
     assert [vm["name"] for vm in document["vms"]] == ["db", "web"]
     assert document["vms"][0] == {
         "name": "db", "state": "running", "backend": "noop", "accelerator": None, "vcpus": 1, "memory_mib": 64, "network": "user",
-        "pid": None, "ssh": None, "last_failure": None,
+        "pid": None, "ssh": None, "forwards": [], "last_failure": None,
     }  # fmt: skip
 
 

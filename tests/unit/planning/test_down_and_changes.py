@@ -9,7 +9,7 @@ import pytest
 
 from unit.samples import SHELL, full_spec, instance, spec
 from vm_manager.domain.instance import Instance, Observation, VmState
-from vm_manager.domain.spec import Effect, ImageSource, NetworkMode, VmSpec
+from vm_manager.domain.spec import Effect, ImageSource, VmSpec
 from vm_manager.planning.changes import changed_at_creation, changed_at_start, startable
 from vm_manager.planning.down import plan_down
 from vm_manager.vmfile.language import VM
@@ -65,7 +65,7 @@ def test_a_restart_takes_up_what_it_can_and_keeps_the_rest() -> None:
         boot_timeout_s=5,
         provisioners=(SHELL,),
         image=ImageSource(path="/other"),
-        network=NetworkMode.NONE,
+        networks=(),
         disk_bytes=7,
         ssh=None,
     )

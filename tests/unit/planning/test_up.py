@@ -9,12 +9,12 @@ import pytest
 
 from unit.samples import SHELL, instance, spec
 from vm_manager.domain.instance import Instance, LastFailure, Observation, Progress, VmState
+from vm_manager.domain.network import Network
 from vm_manager.domain.plan import Action, WaitFor
 from vm_manager.domain.spec import (
     Accelerator,
     CloudInit,
     ImageSource,
-    NetworkMode,
     Provisioner,
     ProvisionerKind,
     VmSpec,
@@ -174,7 +174,7 @@ def test_without_a_seed_there_is_nothing_to_wait_for() -> None:
 
 
 def test_without_a_network_there_is_nothing_to_wait_for() -> None:
-    assert _plan(spec(network=NetworkMode.NONE))[-1] == "web: start (new)"
+    assert _plan(spec(networks=()))[-1] == "web: start (new)"
 
 
 def test_a_backend_without_guests_neither_waits_nor_provisions() -> None:
@@ -228,8 +228,8 @@ def test_a_stopped_vm_takes_up_new_memory_without_a_word() -> None:
 
 
 def test_a_vm_made_without_network_is_not_waited_for_when_the_file_now_wants_one() -> None:
-    there = instance(spec(network=NetworkMode.NONE), VmState.STOPPED)
-    assert [line for line in _plan(spec(network=NetworkMode.USER), there) if "wait" in line] == []
+    there = instance(spec(networks=()), VmState.STOPPED)
+    assert [line for line in _plan(spec(networks=(Network(),)), there) if "wait" in line] == []
 
 
 def test_a_vm_made_without_a_seed_is_not_waited_for_when_the_file_now_wants_one() -> None:

@@ -21,6 +21,7 @@ from unit.samples import full_spec, record, spec
 from vm_manager.diagnostics.errors import IoFailed, StateCorrupt, VmNotFound
 from vm_manager.diagnostics.spans import Span
 from vm_manager.domain.instance import RECORD_SCHEMA, InstanceRecord, Progress, VmState
+from vm_manager.domain.network import Network
 from vm_manager.state.layout import DataDir
 from vm_manager.state.store import InstanceStore
 
@@ -390,6 +391,18 @@ def test_directories_change_places_also_without_help_of_the_file_system(
         store.write_new(record(spec("web", vcpus=4)), staging)
     assert store.read("web").spec.vcpus == 4
     assert [path.name for path in store.data.vms.iterdir()] == ["web"]
+
+
+@pytest.mark.parametrize(("mode", "networks"), [("user", (Network(),)), ("none", ())])
+def test_records_with_one_network_are_migrated(store: InstanceStore, mode: str, networks: tuple[Network, ...]) -> None:
+    _make(store, record())
+    path = store.files("web").record
+    plain = json.loads(path.read_text())
+    plain["schema"], plain["spec"]["network"] = 3, mode
+    del plain["spec"]["networks"], plain["spec"]["forwards"]
+    path.write_text(json.dumps(plain))
+    read = store.read("web")
+    assert (read.spec.networks, read.spec.forwards, read.schema) == (networks, (), RECORD_SCHEMA)
 
 
 def test_records_of_the_first_schema_are_migrated(store: InstanceStore) -> None:

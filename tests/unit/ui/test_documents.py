@@ -43,6 +43,7 @@ def test_a_vm_in_a_list() -> None:
         "vcpus": 2,
         "memory_mib": 2048,
         "network": "user",
+        "forwards": [],
         "pid": 4711,
         "ssh": {"host": "127.0.0.1", "port": 40022, "user": "debian"},
         "last_failure": {

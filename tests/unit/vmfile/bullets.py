@@ -7,8 +7,8 @@ from pathlib import Path
 from unit.vmfile.vmfiles import IMAGE
 from vm_manager.domain.capabilities import Capabilities, Feature
 from vm_manager.domain.host_facts import HostFacts
+from vm_manager.domain.network import NetworkMode
 from vm_manager.domain.platform import Platform
-from vm_manager.domain.spec import NetworkMode
 
 #: A host of 8 CPUs and 16 GiB, with QEMU.
 HOST = Platform(
@@ -171,6 +171,9 @@ BULLETS: dict[str, list[str]] = {
         vm('network "user" { forward host=8080 guest=65536 }'),
         vm("ssh { port 65536 }"),
         vm('network "user" { forward host=80 guest=80 }'),
+        vm('network "user" { forward host="atuo" guest=80 }'),
+        vm('network "user"\nnetwork "user" { forward host="auto" guest=80 }'),
+        vm('network "user" mac="52:54:00:00:00:01"') + vm('network "user" mac="52:54:00:00:00:01"', name="db"),
     ],
     "depends-on": [
         vm('depends-on "databse"') + vm("", name="database"),

@@ -12,7 +12,8 @@ import pytest
 from unit.vmfile.bullets import HOST
 from unit.vmfile.vmfiles import loaded, problems, write
 from vm_manager.diagnostics.errors import VmFileInvalid
-from vm_manager.domain.spec import CloudInit, ImageSource, NetworkMode, ProvisionerKind, SshAccess, VmSpec
+from vm_manager.domain.network import Network, NetworkMode
+from vm_manager.domain.spec import CloudInit, ImageSource, ProvisionerKind, SshAccess, VmSpec
 from vm_manager.vmfile.grammar import Entry
 from vm_manager.vmfile.language import VM
 from vm_manager.vmfile.load import load
@@ -84,7 +85,7 @@ def test_every_construct_is_accepted_in_both_versions_of_kdl(tmp_path: Path, hea
     assert web.ssh == SshAccess(user="debian", private_key=f"{tmp_path}/id", port=22)
     assert (web.isolated, db.isolated) == (True, False)
     assert [step.kind for step in web.provisioners] == ["shell", "shell", "file"]
-    assert (db.image.url, mail.network, mail.memory_mib) == ("https://example.org/debian.qcow2", NetworkMode.NONE, 2048)
+    assert (db.image.url, mail.networks, mail.memory_mib) == ("https://example.org/debian.qcow2", (), 2048)
     assert cache.cloud_init == CloudInit(hostname="cache", user_data=f"{tmp_path}/user-data.yaml")
 
 
@@ -104,7 +105,7 @@ def test_all_that_cannot_run_yet_is_refused_at_once_for_the_selected_vms_only(tm
     assert all(one.message.endswith(" is not supported yet") for one in found)
     marked = [one.labels[0].source.text[one.labels[0].span.start : one.labels[0].span.end] for one in found]
     assert marked == [
-        "arch", '"uefi"', "forward", "forward", '"tap"', '"tap"', "drive", "mount",
+        "arch", '"uefi"', '"tap"', '"tap"', "drive", "mount",
     ]  # fmt: skip
     project.require_runnable(["db", "cache", "mail"])
 
@@ -112,8 +113,7 @@ def test_all_that_cannot_run_yet_is_refused_at_once_for_the_selected_vms_only(tm
 @pytest.mark.parametrize(
     ("body", "marked"),
     [
-        ('network "user" mac="52:54:00:00:00:01"', "mac"),
-        ('network "user"\nnetwork "user"', 'network "user"'),
+        ('network "user"\nnetwork "tap" { bridge "br1"; }', '"tap"'),
         ('network "tap"', '"tap"'),
         ('network "vnic" name="v0"', '"vnic"'),
         ('firmware "uefi"', '"uefi"'),
@@ -187,15 +187,15 @@ vm "least" { image-url "https://example.org/noble.img" }
     everything, bridged, least = loaded(tmp_path, text).specs
     assert everything.image == ImageSource(url="https://example.org/noble.img")
     assert (everything.vcpus, everything.memory_mib, everything.disk_bytes) == (4, 4096, 40 * _GIB)
-    assert (everything.network, everything.hostname, everything.access.user) == (
-        NetworkMode.USER,
+    assert (everything.networks, everything.hostname, everything.access.user) == (
+        (Network(),),
         "all-of-it",
         "ubuntu",
     )
     assert [step.kind for step in everything.provisioners] == [
         ProvisionerKind.SHELL, ProvisionerKind.FILE, ProvisionerKind.SHELL
     ]  # fmt: skip
-    assert bridged.network is NetworkMode.TAP
+    assert [card.mode for card in bridged.networks] == [NetworkMode.TAP]
     assert bridged.cloud_init == CloudInit(hostname="other", ssh_key=f"{tmp_path}/id.pub")
     assert least == VmSpec(name="least", image=ImageSource(url="https://example.org/noble.img"))
     assert not least.has_seed
@@ -237,7 +237,7 @@ def test_images_come_from_the_same_places(tmp_path: Path, url: str) -> None:
 
 def test_a_vnic_is_named_by_a_property(tmp_path: Path) -> None:
     (spec,) = loaded(tmp_path, 'vm "a" { image "disk.qcow2"; network "vnic" name="vnic0" }').specs
-    assert spec.network is NetworkMode.VNIC
+    assert [card.mode for card in spec.networks] == [NetworkMode.VNIC]
 
 
 # Many mistakes

@@ -9,11 +9,11 @@ import pytest
 
 from unit.vmfile.vmfiles import IMAGE, loaded, vm_of
 from vm_manager.diagnostics.errors import VmNotFound
+from vm_manager.domain.network import Network
 from vm_manager.domain.spec import (
     Accelerator,
     CloudInit,
     ImageSource,
-    NetworkMode,
     OnError,
     Provisioner,
     ProvisionerKind,
@@ -66,7 +66,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         accelerator=Accelerator.TCG,
         cpu="qemu64",
         boot_timeout_s=900,
-        network=NetworkMode.USER,
+        networks=(Network(),),
         cloud_init=CloudInit(
             hostname="shop", ssh_key=f"{tmp_path}/id.pub", user_data=f"{tmp_path}/user-data.yaml",
             network_config=f"{tmp_path}/net.yaml",

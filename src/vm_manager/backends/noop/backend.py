@@ -11,7 +11,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.capabilities import BackendData, Capabilities, Feature
 from vm_manager.domain.instance import Observation, Snapshot, Vitals, VmState
 from vm_manager.domain.machine import lacking
-from vm_manager.domain.spec import NetworkMode
+from vm_manager.domain.network import NetworkMode
 from vm_manager.state.files import write_atomically, write_private, written_bytes
 from vm_manager.state.layout import InstanceFiles
 

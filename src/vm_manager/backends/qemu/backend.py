@@ -8,7 +8,7 @@ from vm_manager.backends.qemu.children import Children
 from vm_manager.backends.qemu.machine import QemuMachine, QemuRemnant
 from vm_manager.backends.qemu.warnings import Warnings
 from vm_manager.domain.capabilities import BackendData, Capabilities, Feature
-from vm_manager.domain.spec import NetworkMode
+from vm_manager.domain.network import NetworkMode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

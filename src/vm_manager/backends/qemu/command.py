@@ -7,6 +7,7 @@ socket's path may have 108 bytes only.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from vm_manager.backends.qemu.accelerator import Choice
@@ -21,7 +22,8 @@ from vm_manager.backends.qemu.sockets import (
     QUERY_SOCKET,
     VNC_SOCKET,
 )
-from vm_manager.domain.spec import NetworkMode, VmSpec
+from vm_manager.domain.network import Forward, NetworkMode
+from vm_manager.domain.spec import VmSpec
 from vm_manager.host.image_header import QCOW2
 
 #: The node of the image below the root disk.
@@ -29,18 +31,27 @@ BASE_NODE = "base"
 
 
 def command_line(
-    spec: VmSpec, *, base: BaseDisk, qemu: Path, choice: Choice, uuid: str, mac: str, ssh_port: int, with_seed: bool
+    spec: VmSpec,
+    *,
+    base: BaseDisk,
+    qemu: Path,
+    choice: Choice,
+    uuid: str,
+    macs: Sequence[str],
+    forwards: Sequence[Forward],
+    with_seed: bool,
 ) -> list[str]:
     """The arguments that start the guest.
 
-    base: what its disk stands on. ssh_port: the port on 127.0.0.1 that leads to the guest's sshd; 0: QEMU picks a free one.
+    base: what its disk stands on. macs: of its cards, in their order.
+    forwards: all ports of this host that lead into it; where `host` is None QEMU picks a free one.
     """
     return [
         str(qemu),
         *_machine(spec, choice, uuid),
         *_root_disk(base),
         *(_seed() if with_seed else ()),
-        *_network(spec, mac, ssh_port),
+        *_networks(spec, macs, forwards),
         *_devices(),
         *_control(),
     ]
@@ -84,13 +95,24 @@ def _seed() -> list[str]:
     ]  # fmt: skip
 
 
-def _network(spec: VmSpec, mac: str, ssh_port: int) -> list[str]:
-    if spec.network is NetworkMode.NONE:
-        return []
-    forward = f"hostfwd=tcp:127.0.0.1:{ssh_port}-:{spec.access.port}"
+def _networks(spec: VmSpec, macs: Sequence[str], forwards: Sequence[Forward]) -> list[str]:
+    argv: list[str] = []
+    for number, (card, mac) in enumerate(zip(spec.networks, macs, strict=True)):
+        assert card.mode is NetworkMode.USER, "what cannot be run has been refused"
+        argv += ["-netdev", _user_network(f"net{number}", forwards, isolated=spec.isolated)]
+        argv += ["-device", f"virtio-net-pci,id=nic{number},netdev=net{number},mac={mac}"]
+    return argv
+
+
+def _user_network(name: str, forwards: Sequence[Forward], *, isolated: bool) -> str:
     # In QEMU's own words: the guest is isolated, and what is forwarded into it explicitly is not affected.
-    restrict = "restrict=on," if spec.isolated else ""
-    return ["-netdev", f"user,id=net0,{restrict}{forward}", "-device", f"virtio-net-pci,id=nic0,netdev=net0,mac={mac}"]
+    restrict = ("restrict=on",) if isolated else ()
+    return ",".join(("user", f"id={name}", *restrict, *(f"hostfwd={forward_rule(forward)}" for forward in forwards)))
+
+
+def forward_rule(forward: Forward) -> str:
+    """A forward as QEMU's options and its `hostfwd_add` take it."""
+    return f"{forward.transport}:{forward.address}:{forward.host or 0}-:{forward.guest}"
 
 
 def _devices() -> list[str]:

@@ -7,12 +7,12 @@ what the next one is to be granted.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.kvm_device import KVM_DEVICE
 from vm_manager.domain.instance import InstanceRecord
-from vm_manager.domain.spec import NetworkMode
 from vm_manager.host.landlock import FileId
 from vm_manager.host.sandbox import Sandbox
 
@@ -20,12 +20,12 @@ _NAME_SERVERS = Path("/etc/resolv.conf")
 _ANY_PORT = 0
 
 
-def qemu_sandbox(record: InstanceRecord, files: QemuFiles, ssh_port: int, base: FileId | None = None) -> Sandbox:
+def qemu_sandbox(record: InstanceRecord, files: QemuFiles, ports: Sequence[int], base: FileId | None = None) -> Sandbox:
     """The sandbox of a VM's QEMU.
 
-    ssh_port: what leads to the guest's sshd; 0: one that the kernel picks. base: which file the image has to be.
+    ports: of this host that lead into the guest, beside those that the kernel picks. base: which file the image has to be.
     """
-    reached = record.spec.network is NetworkMode.USER
+    reached = record.spec.user_network is not None
     online = reached and not record.spec.isolated
     return Sandbox(
         read=(Path(record.base_image.path), files.seed, *(_name_servers() if online else ())),
@@ -33,7 +33,7 @@ def qemu_sandbox(record: InstanceRecord, files: QemuFiles, ssh_port: int, base: 
         write=(files.overlay, files.pid, *files.machine_logs),
         sockets_in=(files.home,),
         devices=(KVM_DEVICE,),
-        ports=(_ANY_PORT, *((ssh_port,) if ssh_port else ())) if reached else (),
+        ports=(_ANY_PORT, *ports) if reached else (),
         connect=online,
     )
 

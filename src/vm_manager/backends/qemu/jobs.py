@@ -71,7 +71,7 @@ def _wait(monitor: Monitor, files: QemuFiles, handle: int, next_event: NextEvent
             raise QemuExited("QEMU exited while working on a snapshot", evidence=qemu_log(files))
         if check.expired:
             # Should the event have been lost: a QEMU that answers a reader is not working at a snapshot.
-            if ask(files.home, 0) and all(
+            if ask(files.home) and all(
                 entry["id"] != job or entry.get("status") == "concluded" for entry in jobs(monitor)
             ):
                 return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,18 +22,21 @@ from vm_manager.backends.qemu.confinement import qemu_sandbox
 from vm_manager.backends.qemu.disks import base_disk, require_root_disk
 from vm_manager.backends.qemu.evidence import qemu_log
 from vm_manager.backends.qemu.files import QemuFiles
+from vm_manager.backends.qemu.forwards import wanted_forwards
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.probes import probe_start
 from vm_manager.backends.qemu.process import spawn, spawn_keeper
-from vm_manager.backends.qemu.query import forwarded_port
+from vm_manager.backends.qemu.query import forwards_in, host_port
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.backends.qemu.sockets import QMP_SOCKET
-from vm_manager.diagnostics.errors import HostError, KvmUnusable, QemuSpawnFailed, VmError
+from vm_manager.diagnostics.errors import HostError, KvmUnusable, PortInUse, QemuSpawnFailed, VmError
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.instance import InstanceRecord
+from vm_manager.domain.network import Forward, Transport
 from vm_manager.domain.spec import Accelerator, VmSpec
+from vm_manager.host.ports import first_taken, port_in_use
 from vm_manager.host.process import describe_status
 from vm_manager.host.sandbox import Sandbox, confinement, sandbox_finding
 from vm_manager.host.tools import find_tool, missing
@@ -48,7 +50,6 @@ _START_TIMEOUT_S = 30.0
 _POLL_S = 0.02
 _END_S = 5.0
 _QUOTED_LINES = 6
-_LOOPBACK = "127.0.0.1"
 
 #: Is handed a QEMU that has just been started.
 Keep = Callable[[subprocess.Popen[bytes], subprocess.Popen[bytes]], None]
@@ -78,42 +79,47 @@ class Composed:
     sandbox: Sandbox
 
 
-def compose(record: InstanceRecord, files: QemuFiles, choice: Choice | None = None) -> Composed:
+def compose(
+    record: InstanceRecord, files: QemuFiles, choice: Choice | None = None, *, on_any_ports: bool = False
+) -> Composed:
     """The command line that a VM would be started with now.
 
     choice: of the accelerator; default: as the VM's spec wants it.
+    on_any_ports: another QEMU still listens on its ports: it takes others for now; see `forwards.take_over`.
     Raises: `qemu::spawn_failed`, `host::kvm_unusable`, `image::base_changed`, `image::refused`,
     `image::format_detection_failed`; `io` when the root disk is missing.
     """
     require_root_disk(record, files)
     data, qemu = QemuData.of(record), require_qemu()
     choice = choice or choose(record.spec.accelerator, record.spec.cpu, qemu)
-    port, base = _free_or_any(data.ssh_port), base_disk(record.base_image)
+    wanted, base = wanted_forwards(record.spec, data), base_disk(record.base_image)
+    forwards = tuple(replace(forward, host=None) for forward in wanted) if on_any_ports else wanted
     argv = command_line(
         record.spec,
         base=base,
         qemu=qemu,
         choice=choice,
         uuid=data.uuid,
-        mac=data.mac,
-        ssh_port=port,
+        macs=data.macs(record.spec),
+        forwards=forwards,
         with_seed=files.seed.exists(),
     )
-    return Composed(tuple(argv), choice, qemu_sandbox(record, files, port, base.file))
+    ports = [forward.host for forward in wanted if forward.host and forward.transport is Transport.TCP]
+    return Composed(tuple(argv), choice, qemu_sandbox(record, files, ports, base.file))
 
 
-def compose_as_before(record: InstanceRecord, files: QemuFiles) -> Composed:
+def compose_as_before(record: InstanceRecord, files: QemuFiles, *, on_any_ports: bool = False) -> Composed:
     """The same with the accelerator of the last start, whether or not that works now: a machine's state goes with no other.
 
     Raises: as `compose`.
     """
-    data, cpu = QemuData.of(record), record.spec.cpu
+    data, cpu, choice = QemuData.of(record), record.spec.cpu, None
     match data.accelerator:
         case Accelerator.KVM:
-            return compose(record, files, acceleration(cpu, data.accelerator_reason))
+            choice = acceleration(cpu, data.accelerator_reason)
         case Accelerator.TCG:
-            return compose(record, files, emulation(cpu, data.accelerator_reason))
-    return compose(record, files)
+            choice = emulation(cpu, data.accelerator_reason)
+    return compose(record, files, choice, on_any_ports=on_any_ports)
 
 
 def require_accelerator(record: InstanceRecord) -> None:
@@ -144,11 +150,24 @@ def start(
     if composed.choice.refused is not None:
         warn(composed.choice.refused)
     try:
-        return launch(record, files, cancel, keep, composed=composed)
+        return _launch_on_its_ports(record, files, cancel, keep, composed=composed)
     except QemuSpawnFailed as failure:
         if composed.choice.accelerator is not Accelerator.KVM:
             raise
         return _start_without_kvm(record, files, cancel, keep, warn, failure)
+
+
+def _launch_on_its_ports(
+    record: InstanceRecord, files: QemuFiles, cancel: CancelToken, keep: Keep, *, composed: Composed
+) -> QemuData:
+    """Start QEMU, once more when a port that nobody demanded was taken since it was found free. Raises: as `launch`."""
+    try:
+        return launch(record, files, cancel, keep, composed=composed)
+    except QemuSpawnFailed:
+        again = compose(record, files, composed.choice)
+        if again.argv == composed.argv:
+            raise
+        return launch(record, files, cancel, keep, composed=again)
 
 
 def _start_without_kvm(
@@ -199,7 +218,8 @@ def launch(
 
     keep: is handed the process and its logs' keeper, which are our children.
     waiting: options for this start only, with which the vCPUs do not run yet.
-    Raises: `qemu::spawn_failed`, `qemu::qmp_connect_failed`, `vmctl::interrupted`; no process is left then.
+    Raises: `qemu::spawn_failed`, `network::port_in_use`, `qemu::qmp_connect_failed`, `vmctl::interrupted`; no process is left
+    then.
     """
     _fresh_logs(files)
     with os_errors(files.home):
@@ -208,7 +228,7 @@ def launch(
     try:
         with os_errors(files.home):
             keeper = spawn_keeper(child, files)
-        port = _until_it_answers(record, files, child, Deadline(_START_TIMEOUT_S, cancel))
+        forwards = _until_it_answers(record, files, child, Deadline(_START_TIMEOUT_S, cancel))
     except BaseException:
         # Not handed over: nothing else knows of this process yet.
         child.kill()
@@ -221,7 +241,8 @@ def launch(
     confined = confinement()
     return replace(
         QemuData.of(record),
-        ssh_port=port,
+        ssh_port=host_port(forwards, record.spec.ssh_forward),
+        forwarded=tuple(replace(it, host=it.host or host_port(forwards, it), span=None) for it in record.spec.forwards),
         accelerator=composed.choice.accelerator,
         accelerator_reason=composed.choice.reason,
         sandbox=confined.sandbox,
@@ -232,12 +253,12 @@ def launch(
 
 def _until_it_answers(
     record: InstanceRecord, files: QemuFiles, child: subprocess.Popen[bytes], deadline: Deadline
-) -> int | None:
-    """Wait for the monitor; the port on which the guest's sshd is reached."""
+) -> tuple[Forward, ...]:
+    """Wait for the monitor; the ports of this host that lead into the guest."""
     while child.poll() is None and not deadline.expired:
         if (files.home / QMP_SOCKET).exists() and lock_owner(files.pid) == child.pid:
             try:
-                return _ask_for_port(record, files)
+                return _ask_for_forwards(files)
             except VmError as error:
                 if not error.diagnostic.retryable:
                     if _ends(child):
@@ -257,15 +278,19 @@ def _ends(child: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _ask_for_port(record: InstanceRecord, files: QemuFiles) -> int | None:
+def _ask_for_forwards(files: QemuFiles) -> tuple[Forward, ...]:
     with Monitor(files.home) as monitor:
         monitor.execute("query-status")
         usernet = monitor.execute("human-monitor-command", {"command-line": "info usernet"})
-    return forwarded_port(str(usernet), record.spec.access.port)
+    return forwards_in(str(usernet))
 
 
-def _spawn_failed(record: InstanceRecord, files: QemuFiles, child: subprocess.Popen[bytes]) -> QemuSpawnFailed:
+def _spawn_failed(
+    record: InstanceRecord, files: QemuFiles, child: subprocess.Popen[bytes]
+) -> QemuSpawnFailed | PortInUse:
     status = child.poll()
+    if status is not None and (taken := first_taken(record.spec.forwards)):
+        return port_in_use(taken)
     qemu, log = require_qemu(), qemu_log(files)
     found = probe_start(record.spec, files, qemu, Path(record.base_image.path))
     return QemuSpawnFailed(
@@ -279,20 +304,6 @@ def _spawn_failed(record: InstanceRecord, files: QemuFiles, child: subprocess.Po
 
 def _where_it_says_why(files: QemuFiles) -> str:
     return f"its own message is quoted above; the full log is {files.qemu_log}"
-
-
-def _free_or_any(preferred: int | None) -> int:
-    """The preferred port if it can be bound now, else 0: QEMU picks one."""
-    if preferred is None:
-        return 0
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_LOOPBACK, preferred))
-        except OSError as error:
-            _log.info("port %s is taken (%s): QEMU picks another", preferred, error.strerror)
-            return 0
-    return preferred
 
 
 def _fresh_logs(files: QemuFiles) -> None:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from vm_manager.domain.deadline import CancelToken, Deadline
     from vm_manager.domain.events import EventSink
     from vm_manager.domain.instance import Execution, Incident, InstanceRecord
+    from vm_manager.domain.network import Forward
 
-_LOOPBACK = "127.0.0.1"
 _STOPS_AGAIN_S = 2.0
 _STALL_LIMIT_S = {Accelerator.KVM: 120, Accelerator.TCG: 300}
 # RunStates of QEMU's QAPI in which the vCPUs do not run, and what vmctl calls the instance then.
@@ -125,23 +125,40 @@ class QemuMachine(QemuRemnant):
         if pid is None:
             return self._off()
 
-        from vm_manager.backends.qemu.query import ask
+        from vm_manager.backends.qemu.query import ask, host_port
 
-        answer = ask(self._home, self._record.spec.access.port)
+        answer = ask(self._home)
         if answer is None:
             return self._silent(pid)
-        state = _STATES.get(answer.status, VmState.RUNNING)
-        resumable = answer.status == "io-error"
-        return Observation(state, True, pid, _endpoint(answer.ssh_port), answer.status, resumable)
+        own = self._record.spec.ssh_forward
+        return Observation(
+            _STATES.get(answer.status, VmState.RUNNING),
+            True,
+            pid,
+            self._endpoint(host_port(answer.forwards, own)),
+            answer.status,
+            resumable=answer.status == "io-error",
+            forwards=self._shown(answer.forwards),
+        )
+
+    def _endpoint(self, port: int | None) -> Endpoint | None:
+        return Endpoint(self._record.spec.ssh_forward.reached_at, port) if port else None
+
+    def _shown(self, forwards: tuple[Forward, ...]) -> tuple[Forward, ...]:
+        """Without the one that vmctl makes for itself."""
+        own = self._record.spec.ssh_forward
+        return tuple(forward for forward in forwards if own in self._record.spec.forwards or not forward.leads_as(own))
 
     def _silent(self, pid: int) -> Observation:
         from vm_manager.backends.qemu.standstill import standstill
 
-        endpoint = _endpoint(QemuData.of(self._record).ssh_port)
-        if held := standstill(self._home):
-            return Observation(VmState.FAILED, True, pid, endpoint, f"its process {held.why}", answers=False)
+        data = QemuData.of(self._record)
         # A busy socket does not make a guest suspended: say what is certain.
-        return Observation(VmState.RUNNING, True, pid, endpoint, "its monitor does not answer", answers=False)
+        state, detail = VmState.RUNNING, "its monitor does not answer"
+        if held := standstill(self._home):
+            state, detail = VmState.FAILED, f"its process {held.why}"
+        endpoint = self._endpoint(data.ssh_port)
+        return Observation(state, True, pid, endpoint, detail, answers=False, forwards=data.forwarded)
 
     def require_answer(self) -> None:
         from vm_manager.backends.qemu.monitor import Monitor
@@ -257,7 +274,3 @@ class QemuMachine(QemuRemnant):
         from vm_manager.backends.qemu.console import connect_console
 
         return connect_console(self._name, self._home)
-
-
-def _endpoint(port: int | None) -> Endpoint | None:
-    return Endpoint(_LOOPBACK, port) if port else None

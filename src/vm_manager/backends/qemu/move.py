@@ -20,6 +20,7 @@ from functools import partial
 from vm_manager.backends.qemu.answers import mappings
 from vm_manager.backends.qemu.evidence import qemu_log, reason
 from vm_manager.backends.qemu.files import QemuFiles
+from vm_manager.backends.qemu.forwards import take_over
 from vm_manager.backends.qemu.jobs import JOB_EVENT, jobs
 from vm_manager.backends.qemu.launch import Keep, compose_as_before, launch
 from vm_manager.backends.qemu.migration import (
@@ -49,10 +50,11 @@ from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.capabilities import BackendData
 from vm_manager.domain.deadline import CancelToken, Deadline
-from vm_manager.domain.events import EventSink, PhaseReached, Progressed
+from vm_manager.domain.events import EventSink, PhaseReached, Progressed, Warned
 from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.spec import Accelerator
 from vm_manager.host.disk_space import raise_if_full, require_free
+from vm_manager.host.ports import port_in_use
 from vm_manager.state.files import written_bytes
 
 _JOB, _NODE, _DISK = "vmctl-move", "vmctl-there", "root"
@@ -84,7 +86,7 @@ def move(
         Monitor(files.home) as here,
         undoing(partial(stay, here)),  # by then the other QEMU has ended
     ):
-        composed = compose_as_before(there, there_files)
+        composed = compose_as_before(there, there_files, on_any_ports=True)
         require_same_command_line(Needs.of_running(here, lock_owner(files.pid), 0, ""), composed.argv)
         data = launch(there, there_files, cancel, keep, composed=composed, waiting=INCOMING)
         with (
@@ -100,6 +102,8 @@ def move(
             pair.move_machine(running=data.accelerator is Accelerator.KVM)
             with switch(data.plain()):
                 pair.run_there()
+            for taken in take_over(there.spec, here, waiting):
+                emit(Warned(record.name, port_in_use(taken).as_warning()))
 
 
 def stay(monitor: Monitor) -> None:

@@ -26,8 +26,8 @@ from vm_manager.state.files import write_atomically
 
 _READ_BYTES = 1024 * 1024
 _WORD_CHARS = 64 * 1024
-# The port on this host is no part of the machine, and another one may be free next time.
-_HOST_PORT = re.compile(r"(hostfwd=tcp:[\d.]+:)\d+-")
+# The ports on this host are no part of the machine, and others may be free next time.
+_FORWARDS = re.compile(r",hostfwd=[^,]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def normalised(argv: Sequence[str]) -> tuple[str, ...]:
     if "-incoming" in words:
         at = words.index("-incoming")
         del words[at : at + 2]
-    return tuple(_HOST_PORT.sub(r"\1-", word) for word in words if word != "-S")
+    return tuple(_FORWARDS.sub("", word) for word in words if word != "-S")
 
 
 def _without_base(word: str) -> str:
@@ -107,11 +107,12 @@ def read_needs(files: QemuFiles) -> Needs:
 
 def require_same_command_line(needs: Needs, argv: Sequence[str]) -> None:
     """Raises: `qemu::migration_failed`, with what differs."""
-    now = normalised(argv)
-    if now == needs.argv:
+    # An early vmctl kept a part of the forwards.
+    now, then = normalised(argv), tuple(_FORWARDS.sub("", word) for word in needs.argv)
+    if now == then:
         return
-    lines = [f"saved under: {word}" for word in needs.argv if word not in now]
-    lines += [f"would be now: {word}" for word in now if word not in needs.argv]
+    lines = [f"saved under: {word}" for word in then if word not in now]
+    lines += [f"would be now: {word}" for word in now if word not in then]
     raise MigrationFailed(
         "the state was saved under another QEMU command line",
         evidence=(Evidence("probe", "what differs", tuple(lines) or ("the order of the options",)),),

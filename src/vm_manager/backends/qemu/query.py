@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +17,7 @@ from vm_manager.backends.qemu.answers import chardev, run_state
 from vm_manager.backends.qemu.bounded_lines import BoundedLines
 from vm_manager.backends.qemu.sockets import QUERY_SOCKET, socket_path
 from vm_manager.domain.bounded_json import parse
+from vm_manager.domain.network import ANY_ADDRESS, Forward, Transport
 
 _T = TypeVar("_T")
 
@@ -31,24 +32,24 @@ _VGA_TEXT, _VGA_CHARACTERS = 0xB8000, 0x4000
 # `portb[0x03d5] = 0x0a`
 _PORT = re.compile(r"= 0x([0-9a-f]+)")
 # "info usernet": `  TCP[HOST_FORWARD]  14       127.0.0.1 43521       10.0.2.15    22`
-_FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)")
+_FORWARD = re.compile(r"(TCP|UDP)\[HOST_FORWARD\]\s+\S+\s+([\d.]+|\*)\s+(\d+)\s+\S+\s+(\d+)")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """status: QEMU's RunState, for example running, paused, guest-panicked. ssh_port: the forward on this host."""
+    """status: QEMU's RunState, for example running, paused, guest-panicked. forwards: the ports that lead into the guest."""
 
     status: str
-    ssh_port: int | None
+    forwards: tuple[Forward, ...]
 
 
-def ask(home: Path, guest_port: int) -> Answer | None:
+def ask(home: Path) -> Answer | None:
     """Ask the QEMU in `home`; None when it does not answer in time, because it hangs or another reader is being served."""
 
     def read(channel: _Channel) -> Answer:
         state = run_state(channel.execute("query-status"))
         forwards = channel.execute(_HMP, {"command-line": "info usernet"})
-        return Answer(state, forwarded_port(str(forwards), guest_port))
+        return Answer(state, forwards_in(str(forwards)))
 
     return _in_session(home, read)
 
@@ -128,9 +129,22 @@ def console_is_taken(home: Path, label: str) -> bool:
     return bool(device) and not str(device.get("filename")).startswith("disconnected:")
 
 
-def forwarded_port(usernet: str, guest_port: int) -> int | None:
-    """The host's port in the output of `info usernet` that leads to a port of the guest."""
-    return next((int(host) for _, host, guest in _FORWARD.findall(usernet) if int(guest) == guest_port), None)
+def forwards_in(usernet: str) -> tuple[Forward, ...]:
+    """The forwards in the output of `info usernet`."""
+    return tuple(
+        Forward(
+            guest=int(guest),
+            host=int(host),
+            transport=Transport(transport.lower()),
+            address=ANY_ADDRESS if address == "*" else address,
+        )
+        for transport, address, host, guest in _FORWARD.findall(usernet)
+    )
+
+
+def host_port(forwards: Sequence[Forward], wanted: Forward) -> int | None:
+    """The port of this host at which a forward listens."""
+    return next((forward.host for forward in forwards if forward.leads_as(wanted)), None)
 
 
 class _Channel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Literal, cast
 
@@ -9,7 +10,8 @@ import msgspec
 
 from vm_manager.domain.capabilities import BackendData
 from vm_manager.domain.instance import InstanceRecord, SandboxKind
-from vm_manager.domain.spec import Accelerator
+from vm_manager.domain.network import Forward
+from vm_manager.domain.spec import Accelerator, VmSpec
 
 _Uuid = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
 _Mac = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")]
@@ -20,13 +22,15 @@ _Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 class QemuData:
     """What the backend must remember of a VM.
 
-    ssh_port: on 127.0.0.1, of the last start; preferred at the next.
+    mac: of the first card. ssh_port: on 127.0.0.1, of the last start; preferred at the next.
+    forwarded: the forwards of the VMFile at the last start, with the ports that were picked; preferred at the next.
     argv: of the last start. accelerator: of the last start, and why that one. sandbox: of the last start, and how far it goes.
     """
 
     uuid: _Uuid
     mac: _Mac
     ssh_port: _Port | None = None
+    forwarded: tuple[Forward, ...] = ()
     accelerator: Accelerator | None = None
     accelerator_reason: str = ""
     sandbox: SandboxKind | None = None
@@ -42,6 +46,16 @@ class QemuData:
         except msgspec.ValidationError as error:
             raise ValueError(f"backend_data: {error}") from error
 
+    def macs(self, spec: VmSpec) -> tuple[str, ...]:
+        """The MAC addresses of a machine's cards, in their order: given, or made from its uuid and so always the same."""
+        generated = (self.mac, *(_made_from(f"{self.uuid} {number}") for number in range(1, len(spec.networks))))
+        return tuple(card.mac or mac for card, mac in zip(spec.networks, generated, strict=False))
+
     def plain(self) -> BackendData:
         """The section as plain data, for the record."""
         return cast("BackendData", msgspec.to_builtins(self))
+
+
+def _made_from(text: str) -> str:
+    """A MAC address below QEMU's prefix, which is locally administered."""
+    return ":".join(("52", "54", "00", *(f"{byte:02x}" for byte in hashlib.sha256(text.encode()).digest()[:3])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vm_manager.domain.spec import NetworkMode
+from vm_manager.domain.network import NetworkMode
 from vm_manager.vmfile.blocks import Block
 from vm_manager.vmfile.rules.setting import Setting
 

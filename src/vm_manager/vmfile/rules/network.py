@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vm_manager.diagnostics.spans import Span
-from vm_manager.domain.spec import NetworkMode
-from vm_manager.vmfile.blocks import Block
+from vm_manager.domain.network import ANY_ADDRESS, LOOPBACK, NetworkMode
+from vm_manager.vmfile.blocks import Block, Located
 from vm_manager.vmfile.problems import Problems
 from vm_manager.vmfile.rules.setting import Setting
-
-_LOOPBACK, _EVERY = "127.0.0.1", "0.0.0.0"
 
 
 def _none_stands_alone(vm: Block, setting: Setting) -> None:
@@ -22,6 +20,15 @@ def _none_stands_alone(vm: Block, setting: Setting) -> None:
         setting.problems.add(
             none.span, '`network "none"` together with another network', "conflicts with the other one", "remove one of the two",
             related=((other.span, "the other one"),),
+        )  # fmt: skip
+
+
+def _one_user_network(vm: Block, setting: Setting) -> None:
+    of_qemu = [network for network in vm.all("network") if network.text == NetworkMode.USER]
+    for network in of_qemu[1:]:
+        setting.problems.add(
+            network.span, '`network "user"` twice in one VM', "again here", "remove one of the two",
+            related=((of_qemu[0].span, "first here"),),
         )  # fmt: skip
 
 
@@ -48,7 +55,7 @@ class _Forward:
 
     def collides(self, other: _Forward) -> bool:
         """Whether both, of the same port and protocol, would listen on the same address."""
-        return self.address == other.address or _EVERY in (self.address, other.address)
+        return self.address == other.address or ANY_ADDRESS in (self.address, other.address)
 
 
 def _forwards(vms: Sequence[Block]) -> Iterator[_Forward]:
@@ -57,7 +64,7 @@ def _forwards(vms: Sequence[Block]) -> Iterator[_Forward]:
             for block in network.all("forward"):
                 key, host = block.first("host"), block.get("host", int)
                 if key and host:
-                    protocol, address = block.value("protocol", str, "tcp"), block.value("address", str, _LOOPBACK)
+                    protocol, address = block.value("protocol", str, "tcp"), block.value("address", str, LOOPBACK)
                     yield _Forward(vm.text, host.value, protocol, address, key.name_span.to(host.span))
 
 
@@ -76,5 +83,17 @@ def _ports_are_free(vms: Sequence[Block], problems: Problems) -> None:
         )  # fmt: skip
 
 
-NETWORK_RULES = (_none_stands_alone, _privileged_ports)
-PORT_RULES = (_ports_are_free,)
+def _addresses_are_unique(vms: Sequence[Block], problems: Problems) -> None:
+    first: dict[str, Located[str]] = {}
+    for vm in vms:
+        for network in vm.all("network"):
+            mac = network.get("mac", str)
+            if mac and first.setdefault(mac.value.lower(), mac) is not mac:
+                problems.add(
+                    mac.span, f"the MAC address {mac.value} is given twice", "again here", "choose another one for one of them",
+                    related=((first[mac.value.lower()].span, "first here"),),
+                )  # fmt: skip
+
+
+NETWORK_RULES = (_none_stands_alone, _one_user_network, _privileged_ports)
+PORT_RULES = (_ports_are_free, _addresses_are_unique)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from vm_manager.domain.network import NetworkMode
 from vm_manager.domain.platform import Platform
-from vm_manager.domain.spec import NetworkMode
 from vm_manager.vmfile.blocks import Block
 from vm_manager.vmfile.problems import Problems
 

@@ -1,0 +1,35 @@
+"""The ports of this host that a VM wants to be reached at: free before anything is made, and where the VMFile names them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vm_manager.app.holding import Vm
+from vm_manager.diagnostics.errors import PortInUse
+from vm_manager.diagnostics.model import Label
+from vm_manager.domain.plan import Action, Operation
+from vm_manager.host.ports import first_taken, port_in_use
+from vm_manager.vmfile.load import Project
+
+
+def require_ports(operations: Sequence[Operation], vm: Vm | None) -> None:
+    """Make sure that a VM that is to be started gets its ports; those that it has itself are no obstacle.
+
+    vm: None: it does not exist yet. Raises: `network::port_in_use`.
+    """
+    wanted = next((it.spec.forwards for it in operations if it.action is Action.START and it.spec), ())
+    if vm and any(it.action is Action.RESTORE for it in operations):
+        wanted = vm.record.spec.forwards
+    if wanted:
+        own = vm.machine.observe().forwards if vm else ()
+        if taken := first_taken(forward for forward in wanted if forward not in own):
+            raise port_in_use(taken)
+
+
+def point_at_forward(error: PortInUse, operations: Sequence[Operation], project: Project | None) -> None:
+    """Add where the VMFile asks for the port."""
+    specs = [operation.spec for operation in operations if operation.spec]
+    port = error.diagnostic.args.get("port")
+    forward = next((it for spec in specs for it in spec.forwards if it.host_port == port), None)
+    if project and forward and forward.span:
+        error.enrich(labels=(Label(project.source, forward.span, "this port"),))

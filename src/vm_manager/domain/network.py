@@ -1,0 +1,73 @@
+"""The network cards of a virtual machine, and the ports of the host that lead into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from vm_manager.diagnostics.spans import Span
+
+#: Where a forwarded port listens unless the VMFile says otherwise.
+LOOPBACK = "127.0.0.1"
+#: Every address of the host.
+ANY_ADDRESS = "0.0.0.0"
+
+
+class NetworkMode(StrEnum):
+    """USER: QEMU's own NAT, reached through ports of this host. TAP: on a bridge of the host. VNIC: an illumos VNIC.
+    NONE: no network card.
+
+    TAP and VNIC are words of the language that nothing can run yet.
+    """
+
+    USER = "user"
+    TAP = "tap"
+    VNIC = "vnic"
+    NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network card. mac: None: one that is generated and stays the same."""
+
+    mode: NetworkMode = NetworkMode.USER
+    mac: str | None = None
+
+
+class Transport(StrEnum):
+    """The protocol of a forwarded port."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forward:
+    """A port of this host that leads to a port of the guest.
+
+    host: None: a free one, picked at the first start and kept from then on where it can be.
+    address: of this host, on which it listens. span: of the host's port in the VMFile.
+    """
+
+    guest: int
+    host: int | None = None
+    transport: Transport = Transport.TCP
+    address: str = LOOPBACK
+    span: Span | None = field(default=None, compare=False)
+
+    @property
+    def reached_at(self) -> str:
+        """The address at which this host itself reaches it."""
+        return LOOPBACK if self.address == ANY_ADDRESS else self.address
+
+    @property
+    def host_port(self) -> str:
+        """Its port on this host: `8080/tcp`, `auto/tcp`."""
+        return f"{self.host or 'auto'}/{self.transport}"
+
+    def leads_as(self, other: Forward) -> bool:
+        """Whether both lead to the same port of the guest from the same address."""
+        return (self.transport, self.address, self.guest) == (other.transport, other.address, other.guest)
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.host_port} -> {self.guest}"
