@@ -17,7 +17,7 @@ from vm_manager.backends.qemu.accelerator import Choice, choose
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.disks import BaseDisk
 from vm_manager.domain.network import Forward
-from vm_manager.domain.spec import Accelerator, CloudInit, Effect, ImageSource, SshAccess, VmSpec
+from vm_manager.domain.spec import Accelerator, CloudInit, Drive, Effect, ImageSource, SshAccess, VmSpec
 from vm_manager.ui.documents import status_item
 from vm_manager.ui.tables import status_lines
 from vm_manager.vmfile.language import VM
@@ -35,6 +35,7 @@ _LINES = {
     "network": 'network "none"',
     "forward": 'network "user" { forward host=8080 guest=80; }',
     "isolated": 'network "user" isolated=#true',
+    "drive": 'drive "data" size=10',
     "cloud-init": 'cloud-init { hostname "shop"; }',
     "ssh": 'ssh { user "ada"; }',
     "provision": 'provision "shell" { inline "true"; }',
@@ -53,6 +54,7 @@ _VALUES: dict[str, Any] = {
     "networks": (),
     "forwards": (Forward(host=8080, guest=80),),
     "isolated": True,
+    "drives": (Drive(name="data", size_bytes=10 * 1024**3),),
     "cloud_init": CloudInit(hostname="bakery"),
     "ssh": SshAccess(user="ada", port=24),
     "provisioners": (),

@@ -28,6 +28,7 @@ from vm_manager.domain.spec import Accelerator, OnError, VmSpec
 from vm_manager.planning.steps import before_steps
 from vm_manager.state.files import written_bytes
 from vm_manager.state.journal import record_begun, record_success
+from vm_manager.state.store import keep_drives
 
 if TYPE_CHECKING:
     from vm_manager.host.content import Digesting
@@ -205,6 +206,7 @@ class Run:
         with services.store.creating(self._name, replacing=True) as staging:
             done = Done(Action.REPLACE, from_cache=self._is_cached(spec))
             with step(services, self._name, "create", "creating the new VM beside the old one", done) as current:
+                keep_drives(old.files, staging)
                 record = create_instance(services, spec, self._origin, staging)
             seen = old.machine.observe()
             if seen.alive:

@@ -29,6 +29,14 @@ class Accelerator(StrEnum):
 BOOT_TIMEOUT_S = {Accelerator.KVM: 600, Accelerator.TCG: 1800}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drive:
+    """A disk beside the root disk. name: unique in the VM; the guest finds it by that, as its serial number."""
+
+    name: str
+    size_bytes: int
+
+
 class ProvisionerKind(StrEnum):
     """SHELL: run a command or a script in the guest. FILE: put a file into it."""
 
@@ -164,6 +172,7 @@ class VmSpec:
     memory_mib, disk_bytes (None: as large as the image), boot_timeout_s (None: by accelerator).
     networks: its cards; at most one of them is NetworkMode.USER. forwards: ports of this host that lead through that one.
     isolated: with NetworkMode.USER: nothing but its forwards is reached through the network, and nothing from the guest.
+    drives: made at the first start, grown at a later one, never made smaller, and kept when the VM is replaced.
     cpu: QEMU's name of a CPU model, or None for the accelerator's default.
     depends_on: names of VMs of the same VMFile that must be ready before this one starts.
     Each field says when a change takes effect; see `planning.changes`.
@@ -180,6 +189,7 @@ class VmSpec:
     networks: tuple[Network, ...] = field(default=(Network(),), metadata=_takes(Effect.AT_CREATION, "network"))
     forwards: tuple[Forward, ...] = field(default=(), metadata=_takes(Effect.AT_START, "forward"))
     isolated: bool = field(default=False, metadata=_takes(Effect.AT_START, "isolated"))
+    drives: tuple[Drive, ...] = field(default=(), metadata=_takes(Effect.AT_START, "drive"))
     cloud_init: CloudInit | None = field(default=None, metadata=_takes(Effect.AT_CREATION, "cloud-init"))
     ssh: SshAccess | None = field(default=None, metadata=_takes(Effect.AT_CREATION, "ssh"))
     provisioners: tuple[Provisioner, ...] = field(default=(), metadata=_takes(Effect.AT_ONCE, "provision"))

@@ -376,6 +376,34 @@ def _unreadable(path: Path, *evidence: Evidence) -> FormatDetectionFailed:
     return FormatDetectionFailed("{path} is not a disk that qemu-img can read", {"path": str(path)}, evidence=evidence)
 
 
+def create_disk(path: Path, size_bytes: int) -> None:
+    """Make an empty qcow2 disk of that size. Raises: `image::overlay_creation_failed`, `host::disk_full`."""
+    argv = [str(require_qemu_img()), "create", "-q", "-f", QCOW2, str(path), str(size_bytes)]
+    try:
+        with os_errors(path):
+            _make(argv, path, (), _TIMEOUT_S)
+    except ProcessFailed as error:
+        raise OverlayCreationFailed(
+            "{path} was not created", {"path": str(path)}, evidence=(error.evidence,)
+        ) from error
+
+
+def grow_disk(path: Path, size_bytes: int) -> None:
+    """Make a qcow2 disk that nobody has open larger, but never smaller.
+
+    Raises: `image::format_detection_failed`, `image::overlay_creation_failed`, `host::disk_full`.
+    """
+    if image_info(path).virtual_size_bytes >= size_bytes:
+        return
+    argv = [str(require_qemu_img()), "resize", "-q", disk_json(path, QCOW2), str(size_bytes)]
+    try:
+        run(argv, timeout_s=_TIMEOUT_S, sandbox=Sandbox(write=(path,)))
+    except ProcessFailed as error:
+        with os_errors(path):
+            probe_space(path.parent)
+        raise OverlayCreationFailed("{path} was not grown", {"path": str(path)}, evidence=(error.evidence,)) from error
+
+
 def change_snapshot(path: Path, option: str, tag: str) -> None:
     """Create (-c), apply (-a) or delete (-d) a snapshot inside an image that nobody has open. Raises: `ProcessFailed`."""
     argv = [str(require_qemu_img()), "snapshot", "-q", option, tag, disk_json(path, QCOW2)]

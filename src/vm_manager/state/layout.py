@@ -107,6 +107,15 @@ class InstanceFiles:
         return self.home / "overlay.qcow2"
 
     @property
+    def drives(self) -> Path:
+        """The directory of the VM's other disks, which are kept when the VM is replaced."""
+        return self.home / "drives"
+
+    def drive(self, name: str) -> Path:
+        """One of them."""
+        return self.drives / f"{name}.qcow2"
+
+    @property
     def seed(self) -> Path:
         """The cloud-init seed."""
         return self.home / "seed.iso"

@@ -34,7 +34,7 @@ def _from_2(record: Plain) -> Plain:
     """Schema 3 knows steps by their words, where schema 2 counted them: those that are done are the first ones of the spec."""
     progress, spec = record.get("progress", {}), record.get("spec", {})
     if not isinstance(progress, dict) or not isinstance(spec, dict):
-        raise ValueError("`progress` or `spec` is no object")
+        raise ValueError("`progress` or `spec` is not an object")
     steps = msgspec.convert(spec.get("provisioners", ()), tuple[Provisioner, ...])
     count = msgspec.convert(progress.get("steps_done", 0), int)
     return {**record, "progress": {**progress, "done": [step.identity for step in steps[: max(0, count)]]}}
@@ -44,7 +44,7 @@ def _from_3(record: Plain) -> Plain:
     """Schema 4 has several networks, each with more than its mode."""
     spec = record.get("spec")
     if not isinstance(spec, dict):
-        raise ValueError("`spec` is no object")
+        raise ValueError("`spec` is not an object")
     mode = spec.get("network", "user")
     networks = [] if mode == "none" else [{"mode": mode}]
     return {**record, "spec": {**{name: it for name, it in spec.items() if name != "network"}, "networks": networks}}

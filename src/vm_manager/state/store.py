@@ -382,5 +382,22 @@ def _is_there(path: Path) -> bool:
     return True
 
 
+def keep_drives(old: InstanceFiles, staging: Path) -> None:
+    """Let a VM that takes an old one's place have its drives: under a second name, so that there is no moment without.
+
+    Raises: `host::disk_full`, `io`.
+    """
+    with os_errors(old.drives):
+        if not old.drives.is_dir():
+            return
+        make_dir(InstanceFiles(staging).drives)
+        for path in old.drives.iterdir():
+            os.link(path, InstanceFiles(staging).drives / path.name, follow_symlinks=False)
+
+
+def _stop_first(name: str) -> str:
+    return f"if the VM still runs, stop it first, which needs no record: `vmctl stop {name}`"
+
+
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path))

@@ -119,7 +119,6 @@ DRIVE = Entry(
     help="an extra disk, kept by reload and removed by destroy",
     arguments=_one(Text(form=forms.DRIVE_NAME), "name"),
     many=True,
-    works=False,
     also=("volume", "data-disk"),
     entries=(_property("size", DISK, "size of the disk", required=True),),
 )

@@ -11,6 +11,7 @@ from vm_manager.domain.network import Forward, Network, NetworkMode, Transport
 from vm_manager.domain.spec import (
     Accelerator,
     CloudInit,
+    Drive,
     ImageSource,
     OnError,
     Provisioner,
@@ -48,6 +49,7 @@ class _Resolver:
             networks=_networks(vm),
             forwards=tuple(map(_forward, user.all("forward"))) if user else VmSpec.forwards,
             isolated=user.value("isolated", bool, VmSpec.isolated) if user else VmSpec.isolated,
+            drives=tuple(Drive(name=it.text, size_bytes=it.value("size", int, 0)) for it in vm.all("drive")),
             cloud_init=self._cloud_init(cloud_init, vm.text) if cloud_init else None,
             ssh=self._ssh(ssh) if ssh else None,
             provisioners=tuple(map(self._provisioner, vm.all("provision"))),

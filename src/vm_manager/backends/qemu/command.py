@@ -50,6 +50,7 @@ def command_line(
         str(qemu),
         *_machine(spec, choice, uuid),
         *_root_disk(base),
+        *(word for drive in spec.drives for word in _drive(drive.name)),
         *(_seed() if with_seed else ()),
         *_networks(spec, macs, forwards),
         *_devices(),
@@ -82,6 +83,16 @@ def _root_disk(base: BaseDisk) -> list[str]:
         "-blockdev", _json(driver="file", node_name="root-file", filename=str(NAMES.overlay), discard="unmap"),
         "-blockdev", _json(driver="qcow2", node_name="root", file="root-file", discard="unmap", backing=BASE_NODE),
         "-device", "virtio-blk-pci,id=disk0,drive=root,bootindex=1",
+    ]  # fmt: skip
+
+
+def _drive(name: str) -> list[str]:
+    node, filename = f"drive-{name}", str(NAMES.drive(name))
+    return [
+        "-blockdev", _json(driver="file", node_name=f"{node}-file", filename=filename, discard="unmap"),
+        "-blockdev", _json(driver="qcow2", node_name=node, file=f"{node}-file", discard="unmap", backing=None),
+        # /dev/disk/by-id/virtio-NAME: the order in which the guest finds its disks is nobody's promise.
+        "-device", f"virtio-blk-pci,id=disk-{name},drive={node},serial={name}",
     ]  # fmt: skip
 
 

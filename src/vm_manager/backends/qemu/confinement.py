@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from vm_manager.backends.qemu.disks import writable_disks
 from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.kvm_device import KVM_DEVICE
 from vm_manager.domain.instance import InstanceRecord
@@ -30,7 +31,7 @@ def qemu_sandbox(record: InstanceRecord, files: QemuFiles, ports: Sequence[int],
     return Sandbox(
         read=(Path(record.base_image.path), files.seed, *(_name_servers() if online else ())),
         pinned={Path(record.base_image.path): base} if base else {},
-        write=(files.overlay, files.pid, *files.machine_logs),
+        write=(*writable_disks(record.spec, files), files.pid, *files.machine_logs),
         sockets_in=(files.home,),
         devices=(KVM_DEVICE,),
         ports=(_ANY_PORT, *ports) if reached else (),

@@ -1,4 +1,4 @@
-"""What a VM has before it first runs: its disk, and what tells it from other VMs."""
+"""What a VM has before it runs: its disks, and what tells it from other VMs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import secrets
 import shlex
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +14,56 @@ from vm_manager.backends.qemu.section import QemuData
 from vm_manager.diagnostics.errors import BaseChanged, IoFailed
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.instance import BaseImage, InstanceRecord
-from vm_manager.domain.spec import VmSpec
+from vm_manager.domain.spec import Drive, VmSpec
 from vm_manager.host.landlock import FileId
-from vm_manager.host.qemu_img import create_overlay, image_info, require_format
+from vm_manager.host.qemu_img import create_disk, create_overlay, grow_disk, image_info, require_format
+from vm_manager.state.files import make_dir
 from vm_manager.state.layout import InstanceFiles
 
 
 def prepare_disks(spec: VmSpec, base: BaseImage, files: InstanceFiles) -> None:
-    """Make the root disk. Raises: `image::format_detection_failed`, `image::overlay_creation_failed`, `host::disk_full`."""
+    """Make the root disk, and the drives that are not there yet.
+
+    Raises: `image::format_detection_failed`, `image::overlay_creation_failed`, `host::disk_full`.
+    """
     create_overlay(files.overlay, Path(base.path), spec.disk_bytes, base.format)
     with os_errors(files.overlay):
         files.overlay.chmod(0o600)
+    for drive in spec.drives:
+        if not files.drive(drive.name).exists():
+            _make_drive(drive, files)
+
+
+def settle_drives(spec: VmSpec, made: Collection[str], files: InstanceFiles) -> None:
+    """Give a machine that is off the drives of its spec: those that are new, and more space where they shall have more.
+
+    made: the names of those that it had at its last start: one of them that is gone is not made anew, as if it had been empty.
+    Raises: `image::format_detection_failed`, `image::overlay_creation_failed`, `host::disk_full`; `io` for that.
+    """
+    for drive in spec.drives:
+        path = files.drive(drive.name)
+        if path.exists():
+            grow_disk(path, drive.size_bytes)
+        elif drive.name in made:
+            raise _gone(spec, drive, path)
+        else:
+            _make_drive(drive, files)
+
+
+def _make_drive(drive: Drive, files: InstanceFiles) -> None:
+    make_dir(files.drives)
+    create_disk(files.drive(drive.name), drive.size_bytes)
+
+
+def _gone(spec: VmSpec, drive: Drive, path: Path) -> IoFailed:
+    return IoFailed(
+        "the drive '{drive}' of VM '{vm}' is missing: {path}",
+        {"drive": drive.name, "vm": spec.name, "path": str(path)},
+        help=(
+            "put the file back if it was moved",
+            f'if it is gone, so is what was on it: a drive of another name starts empty, `drive "{drive.name}-2" …` in the VMFile',
+        ),
+    )
 
 
 def require_root_disk(record: InstanceRecord, files: InstanceFiles) -> None:
@@ -70,9 +110,9 @@ def base_disk(base: BaseImage) -> BaseDisk:
     return BaseDisk(str(path.absolute()), info.format, (status.st_dev, status.st_ino))
 
 
-def writable_disks(files: InstanceFiles) -> dict[str, Path]:
-    """The disks that the guest writes to, by the names of their nodes on QEMU's command line."""
-    return {"root": files.overlay}
+def writable_disks(spec: VmSpec, files: InstanceFiles) -> tuple[Path, ...]:
+    """The disks that the guest writes to; the root disk first."""
+    return (files.overlay, *(files.drive(drive.name) for drive in spec.drives))
 
 
 def new_identity() -> QemuData:

@@ -56,12 +56,12 @@ class QemuSnapshots(_Group):
     def all(self) -> tuple[Snapshot, ...]:
         from vm_manager.backends.qemu.snapshots import snapshots
 
-        return snapshots(self._files)
+        return snapshots(self._record, self._files)
 
     def create(self, tag: str, cancel: CancelToken) -> None:
         from vm_manager.backends.qemu.snapshots import create
 
-        create(self._files, tag, cancel)
+        create(self._record, self._files, tag, cancel)
 
     def restore(self, tag: str, cancel: CancelToken) -> BackendData:
         from vm_manager.backends.qemu.snapshots import restore
@@ -72,7 +72,7 @@ class QemuSnapshots(_Group):
     def delete(self, tag: str, cancel: CancelToken) -> None:
         from vm_manager.backends.qemu.snapshots import delete
 
-        delete(self._files, tag, cancel)
+        delete(self._record, self._files, tag, cancel)
 
 
 class QemuMigration(_Group):

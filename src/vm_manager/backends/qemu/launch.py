@@ -19,7 +19,7 @@ from vm_manager.backends.qemu.accelerator import (
 )
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.confinement import qemu_sandbox
-from vm_manager.backends.qemu.disks import base_disk, require_root_disk
+from vm_manager.backends.qemu.disks import base_disk, require_root_disk, settle_drives
 from vm_manager.backends.qemu.evidence import qemu_log
 from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.forwards import wanted_forwards
@@ -146,6 +146,7 @@ def start(
     """
     if (unconfined := sandbox_finding()) is not None:
         warn(unconfined)
+    settle_drives(record.spec, QemuData.of(record).drives, files)
     composed = compose(record, files)
     if composed.choice.refused is not None:
         warn(composed.choice.refused)
@@ -247,6 +248,7 @@ def launch(
         accelerator_reason=composed.choice.reason,
         sandbox=confined.sandbox,
         sandbox_reason=confined.reason,
+        drives=tuple(drive.name for drive in record.spec.drives),
         argv=composed.argv,
     )
 

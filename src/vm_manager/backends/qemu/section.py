@@ -24,6 +24,7 @@ class QemuData:
 
     mac: of the first card. ssh_port: on 127.0.0.1, of the last start; preferred at the next.
     forwarded: the forwards of the VMFile at the last start, with the ports that were picked; preferred at the next.
+    drives: the names of those of the last start.
     argv: of the last start. accelerator: of the last start, and why that one. sandbox: of the last start, and how far it goes.
     """
 
@@ -35,6 +36,7 @@ class QemuData:
     accelerator_reason: str = ""
     sandbox: SandboxKind | None = None
     sandbox_reason: str = ""
+    drives: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
     version: Literal[1] = 1
 

@@ -25,9 +25,9 @@ from vm_manager.host.qemu_img import change_snapshot, kept_snapshots
 _ROOT = "root"
 
 
-def snapshots(files: QemuFiles) -> tuple[Snapshot, ...]:
+def snapshots(record: InstanceRecord, files: QemuFiles) -> tuple[Snapshot, ...]:
     """What every disk of the VM has a part of, oldest first."""
-    first, *others = (kept_snapshots(path) for path in writable_disks(files).values())
+    first, *others = (kept_snapshots(path) for path in writable_disks(record.spec, files))
     everywhere = {kept.tag for kept in first}.intersection(*({kept.tag for kept in disk} for disk in others))
     return tuple(
         Snapshot(
@@ -40,11 +40,11 @@ def snapshots(files: QemuFiles) -> tuple[Snapshot, ...]:
     )
 
 
-def create(files: QemuFiles, tag: str, cancel: CancelToken) -> None:
+def create(record: InstanceRecord, files: QemuFiles, tag: str, cancel: CancelToken) -> None:
     """See `Backend.create_snapshot`. A job that has begun is not interrupted: it is short, and half of one would be left."""
     cancel.raise_if_cancelled()
     if lock_owner(files.pid) is None:
-        _on_all_disks(files, "-c", tag)
+        _on_all_disks(record, files, "-c", tag)
         return
     with Monitor(files.home) as monitor:
         ran = monitor.run_state() == "running"
@@ -59,9 +59,9 @@ def create(files: QemuFiles, tag: str, cancel: CancelToken) -> None:
 
 def restore(record: InstanceRecord, files: QemuFiles, tag: str, cancel: CancelToken, keep: Keep) -> QemuData:
     """See `Backend.restore_snapshot`."""
-    with_memory = any(kept.tag == tag and kept.memory_bytes for kept in snapshots(files))
+    with_memory = any(kept.tag == tag and kept.memory_bytes for kept in snapshots(record, files))
     if not with_memory:
-        _on_all_disks(files, "-a", tag)
+        _on_all_disks(record, files, "-a", tag)
         return QemuData.of(record)
     if lock_owner(files.pid) is not None:
         _load(files, tag)
@@ -72,11 +72,11 @@ def restore(record: InstanceRecord, files: QemuFiles, tag: str, cancel: CancelTo
     return data
 
 
-def delete(files: QemuFiles, tag: str, cancel: CancelToken) -> None:
+def delete(record: InstanceRecord, files: QemuFiles, tag: str, cancel: CancelToken) -> None:
     """See `Backend.delete_snapshot`."""
     cancel.raise_if_cancelled()
     if lock_owner(files.pid) is None:
-        _on_all_disks(files, "-d", tag)
+        _on_all_disks(record, files, "-d", tag)
         return
     with Monitor(files.home) as monitor:
         run_job(monitor, files, "snapshot-delete", {"tag": tag, "devices": _nodes(monitor)})
@@ -110,11 +110,11 @@ def _let_run(monitor: Monitor, wanted: bool) -> None:
         monitor.execute("cont")
 
 
-def _on_all_disks(files: QemuFiles, option: str, tag: str) -> None:
+def _on_all_disks(record: InstanceRecord, files: QemuFiles, option: str, tag: str) -> None:
     """Change every disk, or, when one cannot be, none."""
     done = []
     try:
-        for path in writable_disks(files).values():
+        for path in writable_disks(record.spec, files):
             change_snapshot(path, option, tag)
             done.append(path)
     except ProcessFailed as error:

@@ -1,0 +1,139 @@
+"""Disks beside the root disk: made once, kept, grown, and never made anew when they are gone."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from conftest import TinyGuest
+from driver import BLANK, Vmctl, blank_disk, qemu_processes
+
+_GIB = 1024**3
+
+
+def _with(*drives: str) -> str:
+    return BLANK.replace("memory 32", "memory 32\n    " + "\n    ".join(f"drive {drive}" for drive in drives))
+
+
+@pytest.fixture
+def project(vmctl: Vmctl) -> Vmctl:
+    """A VM without a guest that has a drive of 1 GiB."""
+    blank_disk(vmctl.directory)
+    vmctl.write(_with('"data" size=1'))
+    return vmctl
+
+
+def _off(vmctl: Vmctl) -> None:
+    vmctl("down", "--timeout", "0")
+
+
+def _write(vmctl: Vmctl, drive: str = "data") -> None:
+    path = vmctl.home("blank") / "drives" / f"{drive}.qcow2"
+    subprocess.run(["qemu-io", "-c", "write -q -P 7 1M 1M", str(path)], check=True)
+
+
+def _is_written(vmctl: Vmctl, drive: str = "data") -> bool:
+    path = vmctl.home("blank") / "drives" / f"{drive}.qcow2"
+    argv = ["qemu-io", "-r", "-U", "-c", "read -q -P 7 1M 1M", str(path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 or "Pattern verification failed" in done.stdout + done.stderr, done
+    return done.returncode == 0
+
+
+def _size(vmctl: Vmctl, drive: str = "data") -> int:
+    path = vmctl.home("blank") / "drives" / f"{drive}.qcow2"
+    argv = ["qemu-img", "info", "-U", str(path)]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    return int(said.partition("virtual size: ")[2].partition("(")[2].split()[0])
+
+
+def test_a_drive_outlives_all_but_destroy(project: Vmctl) -> None:
+    project("up")
+    _off(project)
+    _write(project)
+    project("up")
+    assert _is_written(project)
+    inode = (project.home("blank") / "drives" / "data.qcow2").stat().st_ino
+    project("reload", "--timeout", "0")
+    assert _is_written(project)
+    status = (project.home("blank") / "drives" / "data.qcow2").stat()
+    assert (status.st_ino, status.st_nlink, status.st_mode & 0o777) == (inode, 1, 0o600)
+    assert project("status", "blank", "--json").json["vm"]["drives"] == [{"name": "data", "size_bytes": _GIB}]
+    project("suspend", "--to-disk", "blank")
+    project("resume", "blank")
+    project("destroy", "blank")
+    assert not project.home("blank").exists()
+
+
+def test_a_drive_grows_and_never_shrinks_and_a_new_one_comes_with_the_next_start(project: Vmctl) -> None:
+    project("up")
+    project.write(_with('"data" size=2', '"more" size="512MiB"'))
+    assert "drive changed: takes effect after `vmctl down` and `vmctl up`" in project("up").stdout
+    _off(project)
+    _write(project)
+    project("up")
+    assert (_size(project), _size(project, "more")) == (2 * _GIB, _GIB // 2)
+    _off(project)
+    project.write(_with('"data" size=1'))
+    project("up")
+    assert (_size(project), _is_written(project)) == (2 * _GIB, True)
+    # Left out, it is kept, and may come back.
+    assert (project.home("blank") / "drives" / "more.qcow2").exists()
+
+
+def test_a_drive_that_is_gone_is_not_made_anew(project: Vmctl) -> None:
+    project("up")
+    _off(project)
+    drive = project.home("blank") / "drives" / "data.qcow2"
+    drive.rename(drive.with_name("elsewhere"))
+    failed = project("up", status=14)
+    assert failed.code == "vm_manager::io"
+    assert "the drive 'data' of VM 'blank' is missing: " in failed.stderr
+    assert not drive.exists()
+    drive.with_name("elsewhere").rename(drive)
+    project("up")
+
+
+def test_a_drive_whose_header_came_to_name_another_file_opens_none(project: Vmctl) -> None:
+    project("up")
+    _off(project)
+    secret = project.directory / "secret.raw"
+    secret.write_bytes(b"secret" * 1024)
+    drive = project.home("blank") / "drives" / "data.qcow2"
+    subprocess.run(["qemu-img", "rebase", "-u", "-F", "raw", "-b", str(secret), str(drive)], check=True)
+    assert project("up", status=None).status in (0, 8)
+    for pid in qemu_processes(project.data):
+        links = subprocess.run(["ls", "-l", f"/proc/{pid}/fd"], capture_output=True, text=True, check=True).stdout
+        assert "secret.raw" not in links
+
+
+def test_snapshots_have_all_drives(project: Vmctl) -> None:
+    project("up")
+    _off(project)
+    project("snapshot", "create", "blank", "before")
+    _write(project)
+    project("snapshot", "restore", "blank", "before")
+    assert not _is_written(project)
+    project("up")
+    project("snapshot", "create", "blank", "with-memory")
+    tags = [kept["tag"] for kept in project("snapshot", "list", "blank", "--json").json["snapshots"]]
+    assert tags == ["before", "with-memory"]
+    project("snapshot", "restore", "blank", "with-memory")
+    project("snapshot", "delete", "blank", "with-memory")
+
+
+def test_a_vm_with_drives_is_not_moved(project: Vmctl) -> None:
+    project("up")
+    (project.data.parent / "there" / "vmctl").mkdir(parents=True)
+    refused = project("migrate", "blank", "--to", str(project.data.parent / "there" / "vmctl"), status=5)
+    assert refused.code == "vm_manager::vm::invalid_state"
+    assert project("list", "--json").json["vms"][0]["state"] == "running"
+
+
+def test_the_guest_finds_its_drive_by_its_name(vmctl: Vmctl, tiny: TinyGuest) -> None:
+    find = "cat /sys/block/vd*/serial; cat /sys/block/vdb/size"
+    vmctl.write(tiny.vm(body=f'drive "data" size=1\n    provision "shell" {{ inline "{find}"; }}'))
+    said = vmctl("up").stderr
+    assert "data" in said
+    assert str(_GIB // 512) in said
