@@ -65,6 +65,7 @@ def diagnostic(stderr: str, code: str) -> str | None:
 
 # What differs from run to run and from machine to machine, and what stands for it in an example.
 _ANONYMOUS = (
+    (re.compile(re.escape(f"{Path.home()}/.config")), "~/.config"),
     (re.compile(r"/[^\s'`]*/xdg-data|/[^\s'`]*/data(?=/vmctl)"), "~/.local/share"),
     (re.compile(r"/[^\s'`]*/project\b"), "~/project"),
     (re.compile(r"/[^\s'`]*/www\b"), "/srv/www"),

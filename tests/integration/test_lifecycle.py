@@ -122,7 +122,6 @@ def test_the_key_and_the_user_data_that_are_named_are_taken(blank: Vmctl) -> Non
         (("--disk", "huge"), "vmctl::usage"),
         (("--bridge", "br0"), "vmctl::usage"),
         (("--sha256", "0" * 64), "vmctl::usage"),
-        (("--uefi",), "vmctl::usage"),
         (("--image-url", "http://127.0.0.1:1/x"), "vmctl::usage"),
         (("--ssh-key", "blank.qcow2"), "vmctl::usage"),
         (("--ssh-key", "nowhere.pub"), "vmctl::usage"),

@@ -16,8 +16,9 @@ from unit.vmfile.bullets import HOST
 from vm_manager.backends.qemu.accelerator import Choice, choose
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.disks import BaseDisk
+from vm_manager.backends.qemu.firmware import UefiFirmware
 from vm_manager.domain.network import Forward
-from vm_manager.domain.spec import Accelerator, CloudInit, Drive, Effect, ImageSource, SshAccess, VmSpec
+from vm_manager.domain.spec import Accelerator, CloudInit, Drive, Effect, Firmware, ImageSource, SshAccess, VmSpec
 from vm_manager.ui.documents import status_item
 from vm_manager.ui.tables import status_lines
 from vm_manager.vmfile.language import VM
@@ -35,6 +36,7 @@ _LINES = {
     "network": 'network "none"',
     "forward": 'network "user" { forward host=8080 guest=80; }',
     "isolated": 'network "user" isolated=#true',
+    "firmware": 'firmware "uefi"',
     "drive": 'drive "data" size=10',
     "cloud-init": 'cloud-init { hostname "shop"; }',
     "ssh": 'ssh { user "ada"; }',
@@ -54,6 +56,7 @@ _VALUES: dict[str, Any] = {
     "networks": (),
     "forwards": (Forward(host=8080, guest=80),),
     "isolated": True,
+    "firmware": Firmware.UEFI,
     "drives": (Drive(name="data", size_bytes=10 * 1024**3),),
     "cloud_init": CloudInit(hostname="bakery"),
     "ssh": SshAccess(user="ada", port=24),
@@ -79,8 +82,8 @@ def _load(directory: Path, line: str) -> VmSpec:
 def test_there_is_an_example_of_every_word_and_of_every_field() -> None:
     assert set(_LINES) == {field.metadata["word"] for field in fields(VmSpec)} - {"", "vm"}
     assert set(_VALUES) == set(_fields())
-    # Of firmware only the default works, and a URL is an image.
-    assert {entry.name for entry in VM.entries if entry.works} - {"firmware", "image-url"} <= set(_LINES)
+    # A URL is an image.
+    assert {entry.name for entry in VM.entries if entry.works} - {"image-url"} <= set(_LINES)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +111,7 @@ def _argv(spec: VmSpec) -> list[str]:
         uuid="11111111-2222-3333-4444-555555555555",
         macs=("52:54:00:12:34:56",)[: len(spec.networks)],
         forwards=(spec.ssh_forward, *spec.forwards) if spec.networks else (),
+        firmware=UefiFirmware(Path("/code"), "raw", Path("/vars"), "raw") if spec.firmware is Firmware.UEFI else None,
         with_seed=True,
     )
 

@@ -28,7 +28,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.diagnostics.urls import cut_url
 from vm_manager.domain.names import is_vm_name
 from vm_manager.domain.outcome import Outcome
-from vm_manager.domain.spec import Accelerator, CloudInit, ImageSource, SshAccess, VmSpec
+from vm_manager.domain.spec import Accelerator, CloudInit, Firmware, ImageSource, SshAccess, VmSpec
 from vm_manager.host.regular_file import require_image_file
 from vm_manager.planning.create import plan_create
 from vm_manager.vmfile.flaws import Flaw
@@ -51,7 +51,7 @@ class NewVm:
     have, hexadecimal.
     vcpus: a whole number. memory: MiB, or a size such as "2GiB". disk: GiB, or such a size; None: as large as the image.
     user_data: a file that replaces vmctl's own user-data. ssh_key: a public key file; without one a pair is generated.
-    accelerator: what executes the guest.
+    uefi: whether it starts with UEFI firmware. accelerator: what executes the guest.
     """
 
     name: str
@@ -65,6 +65,7 @@ class NewVm:
     user_data: StrPath | None = None
     ssh_key: StrPath | None = None
     user: str = SshAccess.user
+    uefi: bool = False
     accelerator: Accelerator | str = VmSpec.accelerator
 
 
@@ -131,6 +132,7 @@ def _spec(new: NewVm) -> VmSpec:
         vcpus=vcpus,
         memory_mib=memory // _MIB,
         disk_bytes=disk,
+        firmware=Firmware.UEFI if new.uefi else VmSpec.firmware,
         cloud_init=CloudInit(hostname=new.name, ssh_key=_absolute(new.ssh_key), user_data=_absolute(new.user_data)),
         ssh=SshAccess(user=new.user),
         accelerator=Accelerator(new.accelerator),

@@ -52,15 +52,14 @@ def create(
     bridge: Annotated[
         str | None, typer.Option("--bridge", metavar="NAME", help="Host bridge to attach to (not supported yet).")
     ] = None,
-    uefi: Annotated[bool, typer.Option("--uefi", help="Boot with UEFI firmware (not supported yet).")] = False,
+    uefi: Annotated[bool, typer.Option("--uefi", help="Boot with UEFI firmware.")] = False,
     accel: Annotated[str | None, accel_option(r"Accelerator of the VM \[default: auto].")] = None,
     start: Annotated[bool, typer.Option("--start", help="Start the VM and wait until it is ready.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Create a VM from options, without a VMFile."""
-    for option, given in (("--bridge", bridge), ("--uefi", uefi)):
-        if given:
-            raise Usage("`{option}` is not supported yet", {"option": option}, help=("remove the option",))
+    if bridge:
+        raise Usage("`--bridge` is not supported yet", help=("remove the option",))
 
     from vm_manager.app.options import NewVm
 
@@ -77,6 +76,7 @@ def create(
             user_data=cloud_init,
             ssh_key=ssh_key,
             user=user,
+            uefi=uefi,
             accelerator=Accelerator(accel or VmSpec.accelerator),
         )
         command.done(command.vms.create(new, start=start))

@@ -389,8 +389,7 @@ _TABLE = (
          (
           "the OVMF package is not installed",
          ),
-         "install the missing package",
-         awaits="UEFI firmware"),
+         "install the missing package"),
     Code("vm_manager::network::port_in_use", 48, 6, _EXPECTED, Fault.HOST,
          "A host port that a VM needs is already in use.",
          (

@@ -44,6 +44,13 @@ class ProvisionerKind(StrEnum):
     FILE = "file"
 
 
+class Firmware(StrEnum):
+    """What a machine starts with. BIOS: SeaBIOS. UEFI: what this host has of it, with a variable store of the machine's own."""
+
+    BIOS = "bios"
+    UEFI = "uefi"
+
+
 class OnError(StrEnum):
     """What a failure of cloud-init is. FAIL: one of `up`; WARN: a warning, for images that always complain."""
 
@@ -189,6 +196,7 @@ class VmSpec:
     networks: tuple[Network, ...] = field(default=(Network(),), metadata=_takes(Effect.AT_CREATION, "network"))
     forwards: tuple[Forward, ...] = field(default=(), metadata=_takes(Effect.AT_START, "forward"))
     isolated: bool = field(default=False, metadata=_takes(Effect.AT_START, "isolated"))
+    firmware: Firmware = field(default=Firmware.BIOS, metadata=_takes(Effect.AT_START, "firmware"))
     drives: tuple[Drive, ...] = field(default=(), metadata=_takes(Effect.AT_START, "drive"))
     cloud_init: CloudInit | None = field(default=None, metadata=_takes(Effect.AT_CREATION, "cloud-init"))
     ssh: SshAccess | None = field(default=None, metadata=_takes(Effect.AT_CREATION, "ssh"))

@@ -33,6 +33,7 @@ _PACKAGES = {
         "alpine": "openssh-client",
         "darwin": "openssh",
     },
+    "ovmf": {"debian": "ovmf", "fedora": "edk2-ovmf", "arch": "edk2-ovmf", "alpine": "ovmf", "darwin": "qemu"},
 }
 # Where packages put programs. Source: the Filesystem Hierarchy Standard, and Homebrew's manual.
 _USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/homebrew/bin"
@@ -59,7 +60,7 @@ def find_tool(name: str) -> Path:
         "{tool} is not on PATH",
         {"tool": name, "elsewhere": elsewhere},
         help=(
-            f'add its directory to PATH: `export PATH="${{PATH:+$PATH:}}{here}"`' if here else _how_to_install(name),
+            f'add its directory to PATH: `export PATH="${{PATH:+$PATH:}}{here}"`' if here else how_to_install(name),
         ),
         evidence=(Evidence("probe", f"{name} on PATH", (elsewhere or "not found", f"PATH={_path()}")),),
     )
@@ -75,7 +76,8 @@ def _path() -> str:
     return "(not set)" if found is None else found or "(empty)"
 
 
-def _how_to_install(name: str) -> str:
+def how_to_install(name: str) -> str:
+    """The command that installs a program, or what else stands in the table, on this system."""
     system = _system()
     package = _PACKAGES.get(name, {}).get(system or "")
     if not system or not package:

@@ -107,6 +107,11 @@ class InstanceFiles:
         return self.home / "overlay.qcow2"
 
     @property
+    def efi_variables(self) -> Path:
+        """The variable store of UEFI firmware, as qcow2: snapshots take no other."""
+        return self.home / "efivars.qcow2"
+
+    @property
     def drives(self) -> Path:
         """The directory of the VM's other disks, which are kept when the VM is replaced."""
         return self.home / "drives"

@@ -56,6 +56,7 @@ def status_item(instance: Instance) -> dict[str, object]:
         "base_image": record.base_image.path,
         "isolated": record.spec.isolated,
         "disk_bytes": record.spec.disk_bytes,
+        "firmware": record.spec.firmware.value,
         "drives": [vars(drive) for drive in record.spec.drives],
         "ready": instance.ready,
         "provisioned_steps": len(record.progress.done),

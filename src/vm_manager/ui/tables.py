@@ -56,6 +56,7 @@ def status_lines(instance: Instance) -> list[str]:
         ("VCPUs", str(spec.vcpus)),
         ("Memory", f"{spec.memory_mib} MiB"),
         ("Disk", f"{spec.disk_bytes / 1024**3:g} GiB" if spec.disk_bytes else "size of the image"),
+        ("Firmware", str(spec.firmware)),
         ("Drives", ", ".join(f"{it.name} {it.size_bytes / 1024**3:g} GiB" for it in spec.drives) or "-"),
         ("Image", record.base_image.path),
         ("Network", f"{spec.network_words}, isolated" if spec.isolated else spec.network_words),

@@ -34,13 +34,17 @@ class QemuBackend:
         return Capabilities(guests=True, networks=_NETWORKS, mounts=True, features=frozenset(Feature))
 
     def check_host(self, specs: Sequence[VmSpec]) -> tuple[Diagnostic, ...]:
+        from vm_manager.backends.qemu.firmware import find_firmware
         from vm_manager.backends.qemu.launch import accelerator_findings
+        from vm_manager.domain.spec import Firmware
         from vm_manager.host.qemu_img import require_qemu_img
         from vm_manager.host.sandbox import sandbox_finding
 
         unconfined = sandbox_finding()
         findings = (*accelerator_findings(specs), *((unconfined,) if unconfined else ()))
         require_qemu_img()
+        if any(spec.firmware is Firmware.UEFI for spec in specs):
+            find_firmware()
         return tuple(warning for finding in findings for warning in self._warnings.once(finding))
 
     def prepare(self, spec: VmSpec, base: BaseImage, home: Path) -> BackendData:

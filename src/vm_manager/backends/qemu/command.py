@@ -13,6 +13,7 @@ from pathlib import Path
 from vm_manager.backends.qemu.accelerator import Choice
 from vm_manager.backends.qemu.disks import BaseDisk
 from vm_manager.backends.qemu.files import NAMES
+from vm_manager.backends.qemu.firmware import UefiFirmware
 from vm_manager.backends.qemu.history import TRACED
 from vm_manager.backends.qemu.sockets import (
     AGENT_SOCKET,
@@ -28,6 +29,8 @@ from vm_manager.host.image_header import QCOW2
 
 #: The node of the image below the root disk.
 BASE_NODE = "base"
+#: The nodes of UEFI's code and of its variables.
+CODE_NODE, VARIABLES_NODE = "firmware-code", "firmware-variables"
 
 
 def command_line(
@@ -39,16 +42,18 @@ def command_line(
     uuid: str,
     macs: Sequence[str],
     forwards: Sequence[Forward],
+    firmware: UefiFirmware | None = None,
     with_seed: bool,
 ) -> list[str]:
     """The arguments that start the guest.
 
     base: what its disk stands on. macs: of its cards, in their order.
-    forwards: all ports of this host that lead into it; where `host` is None QEMU picks a free one.
+    firmware: UEFI's; None: BIOS. forwards: all ports of this host that lead into it; where `host` is None QEMU picks a free one.
     """
     return [
         str(qemu),
-        *_machine(spec, choice, uuid),
+        *_machine(spec, choice, uuid, uefi=firmware is not None),
+        *(_uefi(firmware) if firmware else ()),
         *_root_disk(base),
         *(word for drive in spec.drives for word in _drive(drive.name)),
         *(_seed() if with_seed else ()),
@@ -58,19 +63,30 @@ def command_line(
     ]
 
 
-def _machine(spec: VmSpec, choice: Choice, uuid: str) -> list[str]:
+def _machine(spec: VmSpec, choice: Choice, uuid: str, *, uefi: bool) -> list[str]:
+    flash = f",pflash0={CODE_NODE},pflash1={VARIABLES_NODE}" if uefi else ""
     return [
         # No devices but ours, and no configuration file of the host's.
         "-nodefaults",
         "-no-user-config",
         "-name", f"guest={spec.name}",
         "-uuid", uuid,
-        "-machine", "q35",
+        "-machine", f"q35{flash}",
         "-accel", choice.options,
         "-cpu", choice.cpu,
         "-smp", str(spec.vcpus),
         "-m", f"{spec.memory_mib}M",
         "-rtc", "base=utc",
+    ]  # fmt: skip
+
+
+def _uefi(firmware: UefiFirmware) -> list[str]:
+    code, variables = str(firmware.code), str(NAMES.efi_variables)
+    return [
+        "-blockdev", _json(driver="file", node_name=f"{CODE_NODE}-file", filename=code, read_only=True),
+        "-blockdev", _json(driver=firmware.code_format, node_name=CODE_NODE, file=f"{CODE_NODE}-file", read_only=True),
+        "-blockdev", _json(driver="file", node_name=f"{VARIABLES_NODE}-file", filename=variables),
+        "-blockdev", _json(driver="qcow2", node_name=VARIABLES_NODE, file=f"{VARIABLES_NODE}-file", backing=None),
     ]  # fmt: skip
 
 

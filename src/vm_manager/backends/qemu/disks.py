@@ -10,13 +10,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from vm_manager.backends.qemu.firmware import find_firmware
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.diagnostics.errors import BaseChanged, IoFailed
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.instance import BaseImage, InstanceRecord
-from vm_manager.domain.spec import Drive, VmSpec
+from vm_manager.domain.spec import Drive, Firmware, VmSpec
+from vm_manager.host.image_header import QCOW2
 from vm_manager.host.landlock import FileId
-from vm_manager.host.qemu_img import create_disk, create_overlay, grow_disk, image_info, require_format
+from vm_manager.host.qemu_img import convert, create_disk, create_overlay, grow_disk, image_info, require_format
 from vm_manager.state.files import make_dir
 from vm_manager.state.layout import InstanceFiles
 
@@ -29,9 +31,19 @@ def prepare_disks(spec: VmSpec, base: BaseImage, files: InstanceFiles) -> None:
     create_overlay(files.overlay, Path(base.path), spec.disk_bytes, base.format)
     with os_errors(files.overlay):
         files.overlay.chmod(0o600)
+    settle_firmware(spec, files)
     for drive in spec.drives:
         if not files.drive(drive.name).exists():
             _make_drive(drive, files)
+
+
+def settle_firmware(spec: VmSpec, files: InstanceFiles) -> None:
+    """Give a machine that starts with UEFI a variable store of its own, unless it has one.
+
+    Raises: `host::missing_firmware`, `image::conversion_failed`, `host::disk_full`.
+    """
+    if spec.firmware is Firmware.UEFI and not files.efi_variables.exists():
+        convert(find_firmware().variables, files.efi_variables, format=QCOW2, compress=False)
 
 
 def settle_drives(spec: VmSpec, made: Collection[str], files: InstanceFiles) -> None:
@@ -112,7 +124,8 @@ def base_disk(base: BaseImage) -> BaseDisk:
 
 def writable_disks(spec: VmSpec, files: InstanceFiles) -> tuple[Path, ...]:
     """The disks that the guest writes to; the root disk first."""
-    return (files.overlay, *(files.drive(drive.name) for drive in spec.drives))
+    variables = (files.efi_variables,) if spec.firmware is Firmware.UEFI else ()
+    return (files.overlay, *variables, *(files.drive(drive.name) for drive in spec.drives))
 
 
 def new_identity() -> QemuData:

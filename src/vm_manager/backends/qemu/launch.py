@@ -19,9 +19,10 @@ from vm_manager.backends.qemu.accelerator import (
 )
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.confinement import qemu_sandbox
-from vm_manager.backends.qemu.disks import base_disk, require_root_disk, settle_drives
+from vm_manager.backends.qemu.disks import base_disk, require_root_disk, settle_drives, settle_firmware
 from vm_manager.backends.qemu.evidence import qemu_log
 from vm_manager.backends.qemu.files import QemuFiles
+from vm_manager.backends.qemu.firmware import find_firmware
 from vm_manager.backends.qemu.forwards import wanted_forwards
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.pid_file import lock_owner
@@ -35,7 +36,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.network import Forward, Transport
-from vm_manager.domain.spec import Accelerator, VmSpec
+from vm_manager.domain.spec import Accelerator, Firmware, VmSpec
 from vm_manager.host.ports import first_taken, port_in_use
 from vm_manager.host.process import describe_status
 from vm_manager.host.sandbox import Sandbox, confinement, sandbox_finding
@@ -86,7 +87,7 @@ def compose(
 
     choice: of the accelerator; default: as the VM's spec wants it.
     on_any_ports: another QEMU still listens on its ports: it takes others for now; see `forwards.take_over`.
-    Raises: `qemu::spawn_failed`, `host::kvm_unusable`, `image::base_changed`, `image::refused`,
+    Raises: `qemu::spawn_failed`, `host::kvm_unusable`, `host::missing_firmware`, `image::base_changed`, `image::refused`,
     `image::format_detection_failed`; `io` when the root disk is missing.
     """
     require_root_disk(record, files)
@@ -94,18 +95,23 @@ def compose(
     choice = choice or choose(record.spec.accelerator, record.spec.cpu, qemu)
     wanted, base = wanted_forwards(record.spec, data), base_disk(record.base_image)
     forwards = tuple(replace(forward, host=None) for forward in wanted) if on_any_ports else wanted
+    firmware = find_firmware() if record.spec.firmware is Firmware.UEFI else None
     argv = command_line(
         record.spec,
         base=base,
         qemu=qemu,
         choice=choice,
         uuid=data.uuid,
+        firmware=firmware,
         macs=data.macs(record.spec),
         forwards=forwards,
         with_seed=files.seed.exists(),
     )
     ports = [forward.host for forward in wanted if forward.host and forward.transport is Transport.TCP]
-    return Composed(tuple(argv), choice, qemu_sandbox(record, files, ports, base.file))
+    sandbox = qemu_sandbox(record, files, ports, base.file)
+    if firmware:
+        sandbox = replace(sandbox, read=(*sandbox.read, firmware.code))
+    return Composed(tuple(argv), choice, sandbox)
 
 
 def compose_as_before(record: InstanceRecord, files: QemuFiles, *, on_any_ports: bool = False) -> Composed:
@@ -146,6 +152,7 @@ def start(
     """
     if (unconfined := sandbox_finding()) is not None:
         warn(unconfined)
+    settle_firmware(record.spec, files)
     settle_drives(record.spec, QemuData.of(record).drives, files)
     composed = compose(record, files)
     if composed.choice.refused is not None:
