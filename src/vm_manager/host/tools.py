@@ -59,9 +59,7 @@ def find_tool(name: str) -> Path:
     raise MissingTool(
         "{tool} is not on PATH",
         {"tool": name, "elsewhere": elsewhere},
-        help=(
-            f'add its directory to PATH: `export PATH="${{PATH:+$PATH:}}{here}"`' if here else how_to_install(name),
-        ),
+        help=(f'add its directory to PATH: `export PATH="${{PATH:+$PATH:}}{here}"`' if here else how_to_install(name),),
         evidence=(Evidence("probe", f"{name} on PATH", (elsewhere or "not found", f"PATH={_path()}")),),
     )
 

@@ -73,7 +73,7 @@ def _gone(spec: VmSpec, drive: Drive, path: Path) -> IoFailed:
         {"drive": drive.name, "vm": spec.name, "path": str(path)},
         help=(
             "put the file back if it was moved",
-            f'if it is gone, so is what was on it: a drive of another name starts empty, `drive "{drive.name}-2" …` in the VMFile',
+            f'if it is gone, so is what was on it: another name starts empty, `drive "{drive.name}-2" …` in the VMFile',
         ),
     )
 
