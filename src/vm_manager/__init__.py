@@ -188,7 +188,7 @@ __all__ = [
     "StepFailed", "StepFinished", "StepStarted", "StrPath", "Stream", "Subject", "Suggestion", "Totals", "Transport",
     "UpOptions", "Usage", "UsageError", "VmError", "VmFileError", "VmFileInvalid", "VmFileNotFound", "VmFileParseFailed",
     "VmFileUntrusted", "VmForeign", "VmNotFound", "VmSpec", "VmState", "VmStray", "WaitFor", "Warned", "describe",
-    "last_error", "raise_for_failure", "register_code", "render", "reset_last_error", "set_error_handler", "uefi",
+    "last_error", "raise_for_failure", "register_code", "render", "reset_last_error", "set_error_handler",
 ]  # fmt: skip
 
 # By module, the names that are looked for in it.

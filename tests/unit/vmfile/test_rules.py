@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from unit.vmfile.vmfiles import IMAGE, problem, problems
-from vm_manager.domain.spec import NetworkMode, ProvisionerKind
+from vm_manager.domain.network import Network
+from vm_manager.domain.spec import ProvisionerKind
 from vm_manager.vmfile.load import load
 
 _VALIDATION = "vm_manager::vmfile::validation"
@@ -336,5 +337,5 @@ def test_a_kind_that_is_left_out_is_the_usual_one(tmp_path: Path, body: str) -> 
     path = tmp_path / "VMFile.kdl"
     path.write_text(f'vm "a" {{\nimage "disk.img"\n{body}\n}}\n')
     (spec,) = load(path).specs
-    assert spec.network is NetworkMode.USER
+    assert spec.networks == (Network(),)
     assert all(step.kind is ProvisionerKind.SHELL for step in spec.provisioners)
