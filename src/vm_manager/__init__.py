@@ -147,8 +147,8 @@ if TYPE_CHECKING:
         Snapshot,
         VmState,
     )
-    from vm_manager.domain.outcome import Done, Outcome
     from vm_manager.domain.network import Forward, Network, NetworkMode, Transport
+    from vm_manager.domain.outcome import Done, Outcome
     from vm_manager.domain.plan import Action, Operation, Plan, Totals, WaitFor
     from vm_manager.domain.spec import (
         Accelerator,
