@@ -21,6 +21,7 @@ runcmd:
 users:
   - {name: vm, sudo: 'ALL=(ALL) NOPASSWD:ALL', ssh_authorized_keys: ['@KEY@']}
 """
+# What is wrong in a template shows when it has been rendered: `vmctl validate` says nothing of it.
 _UNREADABLE = """\
 Content-Type: multipart/mixed; boundary="part"
 MIME-Version: 1.0
@@ -32,8 +33,9 @@ Content-Type: text/cloud-config
 users:
   - {name: vm, shell: /bin/bash, sudo: 'ALL=(ALL) NOPASSWD:ALL', ssh_authorized_keys: ['@KEY@']}
 --part
-Content-Type: text/cloud-config
+Content-Type: text/jinja2
 
+## template: jinja
 #cloud-config
 packages: [nginx
 runcmd: [echo never]

@@ -50,7 +50,7 @@ def test_a_guest_that_shows_another_host_key_is_not_spoken_to(debian: Debian) ->
     other = debian.run("ssh-keygen -q -t ed25519 -N '' -f /tmp/other && cat /tmp/other.pub && rm /tmp/other*")
     known_hosts.write_text(f"web {other}")
     try:
-        assert debian.vmctl("ssh", "web", "--", "true", status=255).code == "vm_manager::ssh::failed"
+        assert debian.vmctl("ssh", "web", "--", "true", status=255).code == "vm_manager::ssh::host_key_mismatch"
         assert debian.vmctl("provision", status=11).code == "vm_manager::ssh::host_key_mismatch"
     finally:
         known_hosts.write_text(pinned)

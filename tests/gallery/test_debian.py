@@ -85,11 +85,16 @@ def test_a_root_file_system_that_is_read_only(debian: Debian, gallery: Gallery) 
     gallery.works(debian.vmctl("up"))
 
 
+_REBOOT_SOON = "(sleep 5; sudo systemctl reboot) >/dev/null 2>&1 &"
+
+
 # The last one: the guest boots anew.
 def test_a_step_that_reboots_the_guest_in_good_order(debian: Debian, gallery: Gallery) -> None:
     """A step reboots the guest, and the next one is to run after that."""
     gallery.shows(
-        debian.provision(_shell("sudo systemctl reboot"), _shell("test -e /tmp/slow || sleep 30"), status=None),
+        debian.provision(
+            _shell(_REBOOT_SOON), _shell("test -e /var/tmp/once || { touch /var/tmp/once; sleep 90; }"), status=None
+        ),
         _FAILED,
         place="VMFile.kdl:15:5",
         says=("the guest rebooted during provisioning step 2", "waits for the guest and continues from step 2"),
