@@ -190,6 +190,12 @@ def path_without(tool: str, directory: Path) -> str:
     return str(directory)
 
 
+def as_user(uid: int) -> tuple[str, ...]:
+    """The prefix that runs vmctl as a user who has his own rights only; root's sources and Python are opened to him."""
+    tests = Path(__file__).parent
+    return (str(tests / "as-nobody"), str(uid), str(tests.parent), sys.prefix, sys.base_prefix, "--")
+
+
 @contextmanager
 def small_file_system(path: Path, size: str) -> Iterator[Path]:
     """A file system of that size, mounted at a directory. It goes as soon as nobody is in it any more: not only QEMU is."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from driver import Vmctl
+from driver import Vmctl, as_user
 from proofs import prove
 from vm_manager.app.log import Log
 from vm_manager.app.manager import Manager
@@ -174,7 +174,9 @@ def test_a_pipe_is_no_vmfile(noop: Vmctl, shared: Path) -> None:
     (shared / "VMFile.kdl").unlink()
     os.mkfifo(shared / "VMFile.kdl")
     with _in_time():
-        assert noop("validate", status=3).code == "vm_manager::vmfile::not_found"
+        refused = noop("validate", status=3)
+    assert refused.code == "vm_manager::vmfile::parse_failed"
+    assert "VMFile.kdl is not a regular file" in refused.stderr
 
 
 # Data directories
@@ -326,7 +328,7 @@ def test_another_user_is_told_whose_directory_it_is_and_where_to_go(noop: Vmctl,
     noop.directory.chmod(0o755)
     noop.data.chmod(0o755)
     (noop.data / "vmctl").chmod(0o755)
-    noop.prefix = ("setpriv", f"--reuid={_OTHER}", f"--regid={_OTHER}", "--clear-groups")
+    noop.prefix = as_user(_OTHER)
     result = noop("list", status=14)
     noop.prefix = ()
     assert result.code == "vm_manager::state::untrusted"

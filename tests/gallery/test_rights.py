@@ -6,14 +6,13 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from driver import BLANK, Vmctl, blank_disk
+from driver import BLANK, Vmctl, as_user, blank_disk
 from first_screen import Gallery
 
 _DENIED = "vm_manager::host::permission_denied"
@@ -21,15 +20,8 @@ _EXHAUSTED = "vm_manager::host::exhausted"
 _UNTRUSTED = "vm_manager::state::untrusted"
 _IO = "vm_manager::io"
 _NOBODY = 65534
-_SOURCES = Path(__file__).parents[2]
-_AS_NOBODY = str(Path(__file__).parents[1] / "as-nobody")
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user, and mount")
-
-
-def _prefix(uid: int) -> tuple[str, ...]:
-    """A command that runs vmctl as a user who has his own rights only."""
-    return (_AS_NOBODY, str(uid), str(_SOURCES), sys.prefix, sys.base_prefix, "--")
 
 
 @pytest.fixture
@@ -43,7 +35,7 @@ def nobody() -> Iterator[Vmctl]:
     vmctl.write(BLANK)
     vmctl.data.mkdir()
     _own(base, _NOBODY)
-    vmctl.prefix = _prefix(_NOBODY)
+    vmctl.prefix = as_user(_NOBODY)
     try:
         yield vmctl
         _own(base, _NOBODY)
@@ -79,7 +71,7 @@ def test_a_data_directory_of_root(nobody: Vmctl, gallery: Gallery) -> None:
         nobody("list", status=None),
         _UNTRUSTED,
         place=None,
-        says=("belongs to root", "a command with sudo has made it", "makes it yours"),
+        says=("belongs to root", "a command run with sudo created it", "makes it yours"),
         never=("bug",),
     )
     gallery.by_hand(f"`sudo chown -R {_NOBODY}: {nobody.data}/vmctl`")
@@ -141,7 +133,7 @@ def test_a_user_without_a_home_directory(nobody: Vmctl, gallery: Gallery) -> Non
     uid = 4242
     shutil.rmtree(f"/var/tmp/vmctl-{uid}", ignore_errors=True)
     _own(nobody.directory, uid)
-    bare = replace(nobody, prefix=(*_prefix(uid), "env", "-u", "HOME", "-u", "XDG_DATA_HOME", "-u", "XDG_CACHE_HOME"))
+    bare = replace(nobody, prefix=(*as_user(uid), "env", "-u", "HOME", "-u", "XDG_DATA_HOME", "-u", "XDG_CACHE_HOME"))
     gallery.shows(
         bare("up", status=None),
         _IO,

@@ -74,7 +74,7 @@ def test_ssh_without_a_name_among_several_vms(vmctl: Vmctl, tiny: TinyGuest, gal
         place=None,
         says=("defines several VMs: say which one", "`vmctl ssh web`", "`vmctl ssh db`"),
     )
-    gallery.by_hand("name one")
+    gallery.by_hand("choose one")
     vmctl.write(tiny.vm("web"))
     gallery.works(vmctl("validate"))
 

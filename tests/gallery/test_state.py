@@ -12,6 +12,7 @@ import pytest
 
 from driver import Vmctl, blank_disk, qemu_processes, wait_for
 from first_screen import Gallery
+from vm_manager.domain.instance import RECORD_SCHEMA
 
 _CORRUPT = "vm_manager::state::corrupt"
 _STRAY = "vm_manager::vm::stray"
@@ -131,7 +132,7 @@ def test_a_record_of_a_newer_vmctl(up: Vmctl, gallery: Gallery) -> None:
     home = up.home("blank")
     kept = (home / "vm.json").read_bytes()
     for name in ("vm.json", "vm.json.bak"):
-        (home / name).write_bytes(kept.replace(b'"schema": 2', b'"schema": 99'))
+        (home / name).write_text(json.dumps({**json.loads(kept), "schema": RECORD_SCHEMA + 1}))
     gallery.shows(
         up("down", status=None),
         _CORRUPT,

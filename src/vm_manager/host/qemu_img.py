@@ -26,6 +26,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.bounded_json import Unreadable, parse
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.instance import SandboxKind
+from vm_manager.domain.path_text import require_utf8
 from vm_manager.host.disk_space import Spare, probe_space
 from vm_manager.host.image_header import CONVERTIBLE, QCOW2, RAW, ImageHeader, read_header
 from vm_manager.host.process import Limits, ProcessFailed, run
@@ -155,12 +156,13 @@ def _named(header: ImageHeader) -> str | None:
 def disk_json(path: Path, format: str, below: tuple[Path, str] | None = None) -> str:
     """An image as qemu-img is told of it: with its format, and on what it stands on instead of what it names.
 
-    below: the path and the format of the image below it.
+    below: the path and the format of the image below it. Raises: `io` where a name is not UTF-8.
     """
     return "json:" + json.dumps(_disk(path, format, below), ensure_ascii=False)
 
 
 def _disk(path: Path, format: str, below: tuple[Path, str] | None) -> dict[str, Any]:
+    require_utf8(path)
     backing = _disk(*below, None) if below else None
     return {"driver": format, "file": {"driver": "file", "filename": str(path)}, "backing": backing}
 

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import msgspec
 
-from vm_manager.diagnostics.errors import IoFailed, StateCorrupt, StateForeign, VmError, VmNotFound
+from vm_manager.diagnostics.errors import StateCorrupt, StateForeign, VmError, VmNotFound
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.instance import RECORD_SCHEMA, InstanceRecord, VmState
 from vm_manager.domain.names import closest, is_vm_name
 from vm_manager.domain.owners import read_own, require_own_directory, require_own_place, require_plain
+from vm_manager.domain.path_text import not_utf8
 from vm_manager.state.files import TEMPORARY, exchange, make_dir, sync_directory, write_atomically
 from vm_manager.state.layout import LEAVING, PREPARING, DataDir, InstanceFiles
 from vm_manager.state.lock import holder, locked
@@ -30,8 +31,6 @@ from vm_manager.state.migrations import migrate
 _RECORD_BYTES = 1024 * 1024
 # As JSON writes it, and not a backslash with `u0000` behind it.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-# What stands in a text for a byte that is no UTF-8; see PEP 383.
-_SURROGATE = re.compile("[\udc80-\udcff]")
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
@@ -303,7 +302,7 @@ class InstanceStore:
         try:
             content = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
         except UnicodeEncodeError as error:
-            raise _not_utf8(Path(error.object)) from None
+            raise not_utf8(Path(error.object)) from None
         write_atomically(files.record, content)
         # The record itself has reached the disk: its backup costs no waiting.
         write_atomically(files.record_backup, content, durable=False)
@@ -357,18 +356,6 @@ class InstanceStore:
             help=(*meant, "run `vmctl list` to see all VMs"),
             subject=Subject(vm=name),
         )
-
-
-def _not_utf8(path: Path) -> IoFailed:
-    """A path that a record cannot hold: which directory or file on the way, and how a shell renames it."""
-    bad = next(way for way in (*reversed(path.parents), path) if _SURROGATE.search(way.name))
-    shown = _SURROGATE.sub(lambda sign: f"\\x{ord(sign[0]) - 0xDC00:02x}", str(bad))
-    new = _SURROGATE.sub("_", str(bad))
-    return IoFailed(
-        "the name of {path} is not valid UTF-8, as vmctl's records need",
-        {"path": shown},
-        help=(f"rename it: `mv $'{shown}' {shlex.quote(new)}`",),
-    )
 
 
 def _is_there(path: Path) -> bool:
