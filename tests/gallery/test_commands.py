@@ -220,14 +220,14 @@ def test_a_move_to_another_host(blank: Vmctl, gallery: Gallery, tmp_path: Path) 
 @contextmanager
 def _stopping(vmctl: Vmctl) -> Iterator[int]:
     """A `vmctl stop` at work, which waits for a guest that does not react; its pid."""
-    command = vmctl.start("stop", "blank", "--timeout", "600", start_new_session=True)
+    command = vmctl.start("stop", "blank", "--timeout", "120", start_new_session=True)
     wait_for(lambda: is_locked(vmctl.data / "vmctl" / "locks" / "blank.lock"), "the lock")
     try:
         yield command.pid
     finally:
         if command.poll() is None:
             os.killpg(command.pid, signal.SIGINT)
-        ended(command)
+        assert ended(command).code == "vmctl::interrupted"
 
 
 def test_up_while_another_command_works_on_the_vm(blank: Vmctl, gallery: Gallery) -> None:

@@ -230,13 +230,22 @@ def full(vmctl: Vmctl, tmp_path: Path) -> Iterator[Vmctl]:
     """A VM that QEMU has paused, since the file system of its disk is full; the file `fill` there can be done without."""
     writing_disk(vmctl.directory / "blank.qcow2")
     vmctl.write(BLANK)
-    with small_file_system(tmp_path / "small", "24m") as data:
-        small = Vmctl(vmctl.directory, data)
-        (data / "fill").write_bytes(b"\0" * (20 << 20))
+    with _on_small_disk(vmctl, tmp_path / "small", "24m") as small:
+        (small.data / "fill").write_bytes(b"\0" * (20 << 20))
         small("up")
         wait_for(lambda: _state(small) == "failed", "the disk to be full")
         yield small
-        small.destroy_all()
+
+
+@contextmanager
+def _on_small_disk(vmctl: Vmctl, path: Path, size: str) -> Iterator[Vmctl]:
+    """The same project with its data on a small file system; no QEMU is left there that would keep it mounted."""
+    with small_file_system(path, size) as data:
+        small = Vmctl(vmctl.directory, data)
+        try:
+            yield small
+        finally:
+            small.destroy_all()
 
 
 def _shows_full(gallery: Gallery, vmctl: Vmctl, result: Result) -> None:
@@ -244,7 +253,7 @@ def _shows_full(gallery: Gallery, vmctl: Vmctl, result: Result) -> None:
         result,
         "vm_manager::qemu::io_error",
         place=None,
-        says=("the guest is paused: its disk could not be written", "MiB are free where the VM's disk is"),
+        says=("the guest is paused: its disk could not be written", "MiB were free where the VM's disk is when vmctl looked"),
         never=("already running", "resumed", "destroy"),
     )
 
@@ -286,10 +295,9 @@ def test_suspend_of_a_guest_that_a_full_disk_has_paused(full: Vmctl, gallery: Ga
 
 def test_suspend_to_disk_without_the_space(blank: Vmctl, gallery: Gallery, tmp_path: Path) -> None:
     """`vmctl suspend --to-disk`, and the machine's memory does not fit on the disk"""
-    with small_file_system(tmp_path / "small", "80m") as data:
-        small = Vmctl(blank.directory, data)
+    with _on_small_disk(blank, tmp_path / "small", "80m") as small:
         small("up")
-        (data / "fill").write_bytes(b"\0" * (60 << 20))
+        (small.data / "fill").write_bytes(b"\0" * (60 << 20))
         gallery.shows(
             small("suspend", "--to-disk", "blank", status=None),
             "vm_manager::host::disk_full",
@@ -298,9 +306,8 @@ def test_suspend_to_disk_without_the_space(blank: Vmctl, gallery: Gallery, tmp_p
         )
         assert _state(small) == "running"
         gallery.by_hand("free some disk space")
-        (data / "fill").unlink()
+        (small.data / "fill").unlink()
         gallery.works(small("suspend", "--to-disk", "blank"))
-        small.destroy_all()
 
 
 # Killed

@@ -437,7 +437,9 @@ def test_prune_removes_what_no_disk_stands_on(used: Vmctl) -> None:
 def test_an_image_that_a_disk_stands_on_is_not_removed(used: Vmctl) -> None:
     result = used("image", "rm", "unused.raw", "used.qcow2", status=5)
     assert result.code == "vm_manager::vm::invalid_state"
-    assert "vmctl destroy user" in result.stderr
+    assert "the disk of VM 'user' depends on the image used.qcow2" in result.stderr
+    assert "keep it as long as there is that VM" in result.stderr
+    assert "vmctl destroy" not in result.stderr
     assert len(cached(used)) == 2, "all or none"
 
 
@@ -447,7 +449,7 @@ def test_nothing_is_pruned_while_a_disk_cannot_be_read(used: Vmctl) -> None:
     overlay.write_bytes(b"QFI\xfb" + b"\xff" * 1000)
     result = used("image", "prune", status=8)
     assert result.code == "vm_manager::image::format_detection_failed"
-    assert "none was removed" in result.stderr
+    assert "no image was removed" in result.stderr
     overlay.write_bytes(content)
     record = used.home("user") / "vm.json"
     content = record.read_bytes()

@@ -145,8 +145,10 @@ def test_a_registry_that_wants_to_know_who_asks(vmctl: Vmctl, locked: Registry) 
 
 def test_a_registry_that_is_not_there(vmctl: Vmctl) -> None:
     host = f"127.0.0.1:{_closed_port()}"
-    told = _failed(vmctl, f"oci://{host}/org/disk", "Connection refused")
-    assert f"registry {host} is unreachable" in told
+    result = vmctl("-vv", "image", "pull", f"oci://{host}/org/disk", status=9)
+    assert result.code == _CODE
+    assert f"registry {host} is unreachable" in result.stderr
+    assert "caused by: Connection refused" in result.stderr
 
 
 def test_what_is_no_reference(vmctl: Vmctl) -> None:

@@ -101,8 +101,8 @@ def test_a_disk_that_another_process_holds(blank: Vmctl) -> None:
         holder.kill()
         holder.wait()
     assert result.code == "vm_manager::qemu::spawn_failed"
-    assert "disk: another process has it open" in result.stderr
-    assert "help: end the process that has the disk open" in result.stderr
+    assert f"disk: qemu-io (pid {holder.pid}) has it open" in result.stderr
+    assert f"help: stop qemu-io (pid {holder.pid}), which has the disk {overlay} open" in result.stderr
 
 
 def test_a_vm_without_network_has_no_address(blank: Vmctl) -> None:

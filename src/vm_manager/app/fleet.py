@@ -66,7 +66,10 @@ def on_each(
                         failed.add(outcome.vm)
                     order.done(outcome.vm)
         except KeyboardInterrupt:
-            services.cancel.cancel()
+            try:
+                services.cancel.cancel()
+            except KeyboardInterrupt:  # pressed again meanwhile: the threads would not be told, and be waited for all the same
+                services.cancel.cancel()
             wait(running)
             raise Interrupted("interrupted") from None
     services.cancel.raise_if_cancelled()
