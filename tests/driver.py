@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,14 @@ def path_without(tool: str, directory: Path) -> str:
             if program.name != tool and not link.exists() and not link.is_symlink():
                 link.symlink_to(program)
     return str(directory)
+
+
+def without_tool(vmctl: Vmctl, tool: str) -> Vmctl:
+    """The same on a host that has no such program, neither on PATH nor elsewhere: in its place is what nobody can execute."""
+    program = shutil.which(tool)
+    assert program is not None
+    hide = 'mount --bind /dev/null "$0" && exec "$@"'
+    return replace(vmctl, prefix=(*vmctl.prefix, "unshare", "--mount", "sh", "-c", hide, program))
 
 
 def as_user(uid: int) -> tuple[str, ...]:

@@ -253,7 +253,10 @@ def _shows_full(gallery: Gallery, vmctl: Vmctl, result: Result) -> None:
         result,
         "vm_manager::qemu::io_error",
         place=None,
-        says=("the guest is paused: its disk could not be written", "MiB were free where the VM's disk is when vmctl looked"),
+        says=(
+            "the guest is paused: its disk could not be written",
+            "MiB were free where the VM's disk is when vmctl looked",
+        ),
         never=("already running", "resumed", "destroy"),
     )
 

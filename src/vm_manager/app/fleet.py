@@ -68,7 +68,9 @@ def on_each(
         except KeyboardInterrupt:
             try:
                 services.cancel.cancel()
-            except KeyboardInterrupt:  # pressed again meanwhile: the threads would not be told, and be waited for all the same
+            except (
+                KeyboardInterrupt
+            ):  # pressed again meanwhile: the threads would not be told, and be waited for all the same
                 services.cancel.cancel()
             wait(running)
             raise Interrupted("interrupted") from None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +74,37 @@ def test_what_was_cancelled_is_interrupted_and_not_failed(services: Services) ->
 
     with pytest.raises(Interrupted):
         on_each(services, ["a", "b"], work)
+
+
+class _PressedAgain(CancelToken):
+    """Ctrl-C is pressed again before the first one has told anybody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pressed = False
+
+    def cancel(self) -> None:
+        if not self._pressed:
+            self._pressed = True
+            raise KeyboardInterrupt
+        super().cancel()
+
+
+def test_ctrl_c_twice_ends_the_work_as_once_does(services: Services) -> None:
+    services = replace(services, cancel=_PressedAgain())
+
+    def work(vm: str) -> tuple[Done, ...]:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            services.cancel.wait(60)
+        except Interrupted:
+            told.set()
+        return _done()
+
+    told = threading.Event()
+    with pytest.raises(Interrupted):
+        on_each(services, ["a"], work)
+    assert told.wait(30)
 
 
 def test_no_failure_is_none() -> None:
