@@ -68,9 +68,7 @@ def on_each(
         except KeyboardInterrupt:
             try:
                 services.cancel.cancel()
-            except (
-                KeyboardInterrupt
-            ):  # pressed again meanwhile: the threads would not be told, and be waited for all the same
+            except KeyboardInterrupt:  # pressed again, perhaps before the threads were told
                 services.cancel.cancel()
             wait(running)
             raise Interrupted("interrupted") from None
