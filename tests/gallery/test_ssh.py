@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+
 from conftest import TinyGuest
 from driver import Vmctl
 from first_screen import Gallery
@@ -36,6 +39,40 @@ def test_a_key_that_the_guest_refuses(running: Vmctl, gallery: Gallery) -> None:
     gallery.works(running("ssh", "tiny", "--", "id"))
 
 
+def test_a_private_key_that_others_can_read(running: Vmctl, tiny: TinyGuest, gallery: Gallery) -> None:
+    """`vmctl ssh` with a private key that others can read, as a copy often can be."""
+    key = running.write(tiny.key.read_text(), "copy")
+    key.chmod(0o644)
+    gallery.shows(
+        running("ssh", "tiny", "--key", "copy", "--", "id", status=None),
+        "vm_manager::ssh::no_key",
+        place=None,
+        says=("others can read it (mode 0644)",),
+        status=255,
+    )
+    gallery.fix(running, "chmod 600")
+    gallery.works(running("ssh", "tiny", "--key", "copy", "--", "id"))
+
+
+def test_a_private_key_with_a_passphrase(running: Vmctl, gallery: Gallery) -> None:
+    """The VMFile names a private key that has a passphrase."""
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", running.directory / "locked"], check=True
+    )
+    text = (running.directory / "VMFile.kdl").read_text()
+    running.write(re.sub('private-key "[^"]*"', 'private-key "locked"', text))
+    gallery.shows(
+        running("validate", status=None),
+        "vm_manager::vmfile::validation",
+        place="VMFile.kdl:4:36",
+        says=("has a passphrase, which vmctl cannot ask for",),
+        never=("secret",),
+    )
+    gallery.by_hand("leave it out")
+    running.write(text)
+    gallery.works(running("validate"))
+
+
 def test_a_guest_with_a_new_host_key(running: Vmctl, gallery: Gallery) -> None:
     """The guest's host key is not the pinned one any more."""
     known = running.home("tiny") / "known_hosts"
@@ -58,7 +95,7 @@ def test_a_command_that_ends_with_255(running: Vmctl, gallery: Gallery) -> None:
         running("ssh", "tiny", "--", "exit 255", status=None),
         "vm_manager::ssh::failed",
         place=None,
-        says=("a new login works",),
+        says=("a new login works", "the command itself exited with 255"),
         status=255,
     )
     gallery.fix(running, "vmctl log")

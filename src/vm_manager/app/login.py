@@ -8,10 +8,12 @@ from pathlib import Path
 from vm_manager.app.looking import look
 from vm_manager.app.reach import credentials, open_session, require_endpoint, require_working
 from vm_manager.app.services import Services
-from vm_manager.diagnostics.errors import HostError, SshFailed, Usage, VmError
+from vm_manager.diagnostics.errors import HostError, NoKey, SshFailed, Usage, VmError
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Endpoint, Instance
+from vm_manager.domain.private_keys import loose_mode, restrict
 from vm_manager.domain.spec import Accelerator
 from vm_manager.guest.boot import Phase, probe
 from vm_manager.guest.openssh import ssh_argv
@@ -55,10 +57,24 @@ def check_login(services: Services, name: str, *, user: str | None = None, key: 
     """Log in once, as `login_command` would. Raises: `ssh::auth_failed`, `ssh::host_key_mismatch`, `ssh::no_key`."""
     record = look(services, name).record
     try:
+        _require_private(credentials(services, record, user=user, key=key).keys)
         open_session(services, record, user=user, key=key).close()
     except VmError as error:
         error.enrich(subject=services.subject(name))
         raise
+
+
+def _require_private(keys: Sequence[Path]) -> None:
+    """paramiko uses keys that OpenSSH refuses. Raises: `ssh::no_key`."""
+    for path in keys:
+        with os_errors(path):
+            mode = loose_mode(path)
+        if mode is not None:
+            raise NoKey(
+                "OpenSSH does not use the private key {path}: others can read it (mode {mode})",
+                {"path": str(path), "mode": f"{mode:04o}"},
+                help=(f"make it private: {restrict(str(path))}",),
+            )
 
 
 def _await_sshd(services: Services, instance: Instance, endpoint: Endpoint) -> None:

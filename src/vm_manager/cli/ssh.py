@@ -57,8 +57,8 @@ def _failure(vm: str, user: str | None, key: Path | None) -> VmError:
     except VmError as error:
         return error
     return SshFailed(
-        "OpenSSH ended with 255, and a new login works: the command ended so, or the connection was lost",
-        help=(f"run it again; whether the guest rebooted is in its console's log: `vmctl log {vm}`",),
+        "OpenSSH exited with 255, but a new login works: the command itself exited with 255, or the connection was lost",
+        help=(f"run it again; `vmctl log {vm}` shows whether the guest rebooted",),
         subject=Subject(vm=vm),
     )
 

@@ -511,6 +511,7 @@ _TABLE = (
          (
           "the user's shell is /usr/sbin/nologin, /bin/false or another program that is no shell",
           "the key is bound to a command of its own in authorized_keys, as root's is in many cloud images",
+          "the user's password has expired, as those that cloud-init's chpasswd sets do unless it says `expire: false`",
          ),
          "log in as another user, or give this one a shell in the guest"),
     Code("vm_manager::vm::stray", 64, 5, _EXPECTED, Fault.HOST,

@@ -20,6 +20,8 @@ _QUESTION = "sh -c 'echo vmctl:$((6 * 7))'"
 _ANSWER = re.compile(r"^vmctl:42\r?$", re.MULTILINE)
 # An emulated guest that is busy was seen to take half of it until a process was started.
 _LIMIT_S = 90.0
+# OpenSSH's own words, in session.c, for logins without a terminal; PAM's before it are in the guest's language.
+_EXPIRED = "Password change required but no TTY available"
 _LINES, _CHARS = 10, 16 * 1024
 
 
@@ -43,6 +45,18 @@ def require_shell(session: SshSession, name: str, user: str, deadline: Deadline,
 
 
 def _no_shell(name: str, user: str, how: str, evidence: tuple[Evidence, ...]) -> NoShell:
+    notes = (f"asked to run a command, {how}",)
+    if any(_EXPIRED in line for shown in evidence for line in shown.lines):
+        return NoShell(
+            "the login of user '{user}' in the guest runs no commands: the password has expired",
+            {"user": user},
+            help=(
+                f"set a new password at its console, `vmctl console {name}`, where the login asks for it",
+                "user-data whose `chpasswd` sets it needs `expire: false` there, which takes effect in a new VM",
+            ),
+            notes=notes,
+            evidence=evidence,
+        )
     return NoShell(
         "the login of user '{user}' in the guest runs no commands",
         {"user": user},
@@ -50,6 +64,6 @@ def _no_shell(name: str, user: str, how: str, evidence: tuple[Evidence, ...]) ->
             f"give '{user}' a shell such as /bin/sh, and a key without `command=`, at its console: `vmctl console {name}`",
             "or set another `user` in the `ssh` block of the VMFile, which takes effect in a new VM",
         ),
-        notes=(f"asked to run a command, {how}",),
+        notes=notes,
         evidence=evidence,
     )

@@ -24,6 +24,7 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import Stream
 from vm_manager.domain.instance import Endpoint
+from vm_manager.domain.private_keys import without_passphrase
 from vm_manager.guest.credentials import Credentials
 from vm_manager.guest.wary_socket import UNREAD_BYTES, WarySocket, ended_at
 
@@ -487,13 +488,17 @@ def _usable(credentials: Credentials) -> list[str]:
         try:
             paramiko.PKey.from_path(path)
             usable.append(str(path))
-        except paramiko.PasswordRequiredException:
+        except (paramiko.PasswordRequiredException, TypeError):
+            # cryptography says the same of OpenSSH's own format with a TypeError.
             locked.append(str(path))
         except (paramiko.SSHException, OSError, ValueError) as error:
             _log.info("key %s cannot be used: %s", path, error)
     if usable or credentials.agent:
         return usable
     if locked:
-        help_text = f"add it to an agent: `ssh-add {locked[0]}`"
-        raise NoKey("the private key {path} has a passphrase", {"path": locked[0]}, help=(help_text,))
+        raise NoKey(
+            "the private key {path} has a passphrase",
+            {"path": locked[0]},
+            help=(f"use {without_passphrase(locked[0])}",),
+        )
     raise NoKey("no private key to log in with")

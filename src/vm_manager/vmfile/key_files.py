@@ -6,12 +6,14 @@ import base64
 import binascii
 import re
 
+from vm_manager.domain.private_keys import without_passphrase
 from vm_manager.vmfile.flaws import Flaw
 
 # RFC 4253, section 6.6, RFC 5656, RFC 8709 and OpenSSH's PROTOCOL.u2f; certificates are no keys to inject.
 _PUBLIC = re.compile(
     rb"(?:^|[ \t])((?:sk-)?(?:ssh-(?:rsa|ed25519)|ecdsa-sha2-nistp(?:256|384|521))(?:@openssh\.com)?)[ \t]+([A-Za-z0-9+/=]+)"
 )
+_OPENSSH = b"openssh-key-v1\0"
 _PRIVATE = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
 
 
@@ -32,10 +34,26 @@ def check_public_key(content: bytes, name: str) -> list[Flaw]:
 def check_private_key(content: bytes, name: str) -> list[Flaw]:
     """What is wrong with the file of a private key."""
     if _PRIVATE.search(content):
-        return []
+        if not _is_encrypted(content):
+            return []
+        help = f"leave it out, and vmctl generates a key pair; or name {without_passphrase(name)}"
+        return [Flaw(problem="has a passphrase, which vmctl cannot ask for", help=help)]
     if _PUBLIC.search(content):
         return [Flaw(problem="is a public key", help="use the file next to it, without .pub")]
     return [Flaw(problem="is not in OpenSSH or PEM format", help="use a file created by `ssh-keygen`")]
+
+
+def _is_encrypted(content: bytes) -> bool:
+    """Whether a private key needs a passphrase. Sources: OpenSSH's PROTOCOL.key, RFC 1421 and RFC 5958."""
+    if b"ENCRYPTED" in content:
+        return True
+    body = b"".join(line.strip() for line in content.splitlines() if b"-----" not in line)
+    try:
+        blob = base64.b64decode(body, validate=True)
+    except binascii.Error:
+        return False
+    # The name of the cipher follows, with its length in four bytes.
+    return blob.startswith(_OPENSSH) and not blob.startswith(_OPENSSH + b"\0\0\0\4none")
 
 
 def _is_key(kind: bytes, encoded: bytes) -> bool:

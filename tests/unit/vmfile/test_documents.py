@@ -148,6 +148,7 @@ def test_the_example_is_right(tmp_path: Path) -> None:
     for name in ("images/debian-12.qcow2", "images/appliance.qcow2", "scripts/setup.sh"):
         (tmp_path / name).touch()
     (tmp_path / "keys" / "id_ed25519").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    (tmp_path / "keys" / "id_ed25519").chmod(0o600)
     (tmp_path / "keys" / "id_ed25519.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 me@here\n")
     (tmp_path / "net.yaml").write_text("version: 2\n")
     (tmp_path / "cloud-config.yaml").write_text("#cloud-config\npackages: [nginx]\n")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from unit.vmfile.vmfiles import IMAGE, problem, problems
+from unit.vmfile.vmfiles import IMAGE, problem, problems, write
 from vm_manager.domain.network import Network
+from vm_manager.domain.private_keys import without_passphrase
 from vm_manager.domain.spec import ProvisionerKind
+from vm_manager.vmfile.key_files import check_private_key
 from vm_manager.vmfile.load import load
 
 _VALIDATION = "vm_manager::vmfile::validation"
@@ -339,3 +343,37 @@ def test_a_kind_that_is_left_out_is_the_usual_one(tmp_path: Path, body: str) -> 
     (spec,) = load(path).specs
     assert spec.networks == (Network(),)
     assert all(step.kind is ProvisionerKind.SHELL for step in spec.provisioners)
+
+
+@pytest.mark.parametrize(
+    "form", [("-t", "ed25519"), ("-t", "rsa", "-m", "PEM"), ("-t", "ecdsa", "-m", "PKCS8")], ids=str
+)
+@pytest.mark.parametrize("passphrase", ["", "secret"])
+def test_a_private_key_needs_no_passphrase(tmp_path: Path, form: tuple[str, ...], passphrase: str) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", *form, "-N", passphrase, "-f", str(key)], check=True)
+    content = key.read_bytes()
+    found = [flaw.problem for flaw in check_private_key(content, "key")]
+    assert found == (["has a passphrase, which vmctl cannot ask for"] if passphrase else [])
+
+
+def test_how_a_key_gets_rid_of_its_passphrase_can_be_pasted(tmp_path: Path) -> None:
+    key = tmp_path / "my key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", str(key)], check=True)
+    (command,) = re.findall("`([^`]+)`", without_passphrase("my key"))
+    ready = command.replace("ssh-keygen -p", "ssh-keygen -q -p -P secret")
+    subprocess.run(ready, shell=True, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)  # noqa: S602 - as a person pastes it
+    assert check_private_key((tmp_path / "my key-vmctl").read_bytes(), "key") == []
+    assert without_passphrase("~/.ssh/id") == (
+        "a copy without it: `cp ~/.ssh/id ~/.ssh/id-vmctl && ssh-keygen -p -N '' -f ~/.ssh/id-vmctl`"
+    )
+
+
+def test_a_private_key_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
+    write(tmp_path, "")
+    (tmp_path / "loose").write_bytes((tmp_path / "id").read_bytes())
+    (tmp_path / "loose").chmod(0o640)
+    (tmp_path / "VMFile.kdl").write_text(f'vm "web" {{ {IMAGE}; ssh {{ private-key "loose" }} }}')
+    (warning,) = load(tmp_path / "VMFile.kdl").warnings
+    assert warning.message == "the private key can be read by others (mode 0640), so that `vmctl ssh` cannot use it"
+    assert warning.help == (f"make it private: `chmod 600 {tmp_path}/loose`",)

@@ -58,6 +58,7 @@ def write(directory: Path, text: str | bytes) -> Path:
     """A directory with a VMFile and the files that VMFiles in these tests name; the VMFile's path."""
     for name, content in _FILES.items():
         (directory / name).write_bytes(content)
+    (directory / "id").chmod(0o600)
     path = directory / "VMFile.kdl"
     path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
     return path

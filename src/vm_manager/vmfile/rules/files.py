@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm_manager.domain.path_text import no_path
+from vm_manager.domain.private_keys import loose_mode, restrict
 from vm_manager.vmfile.blocks import Block, Located
 from vm_manager.vmfile.flaws import Flaw
 from vm_manager.vmfile.input_files import (
@@ -58,6 +59,7 @@ class FileRule:
     """The entry `name` of the blocks `block` (empty: the vm) names a file; what: as messages call it; example: of its path.
 
     check: finds what is wrong with its content; most_bytes: how large that may be. file, directory: whether it may be one.
+    private: whether nobody else may read it.
     """
 
     block: str
@@ -68,6 +70,7 @@ class FileRule:
     most_bytes: int = USER_DATA_BYTES
     file: bool = True
     directory: bool = False
+    private: bool = False
 
     def __call__(self, vm: Block, setting: Setting) -> None:
         """Look at each file of that kind which a VM names."""
@@ -111,7 +114,7 @@ class FileRule:
             return [Flaw(problem=error.problem, help="use a regular file on a disk; docs/vmfile.md lists the limits")]
         except (OSError, ValueError) as error:
             return [Flaw(problem=(getattr(error, "strerror", None) or "cannot be read").lower())]
-        return self.check(content, text)
+        return self.check(content, text) or (_loose(path) if self.private else [])
 
     def _missing(self, path: Path) -> str | None:
         require_input(path)
@@ -122,6 +125,13 @@ class FileRule:
         if path.exists():
             return "is not a regular file"
         return "does not exist"
+
+
+def _loose(path: Path) -> list[Flaw]:
+    if (mode := loose_mode(path)) is None:
+        return []
+    problem = f"can be read by others (mode {mode:04o}), so that `vmctl ssh` cannot use it"
+    return [Flaw(problem=problem, help=f"make it private: {restrict(str(path))}", warning=True)]
 
 
 def _file_of(path: Path) -> object:
@@ -165,7 +175,7 @@ FILE_RULES = (
     FileRule("cloud-init", "ssh-key", "the public key", "~/.ssh/id_ed25519.pub", check_public_key, KEY_BYTES),
     FileRule("cloud-init", "user-data", "the user-data", "user-data.yaml", _user_data),
     FileRule("cloud-init", "network-config", "the network configuration", "network-config.yaml", _network_config),
-    FileRule("ssh", "private-key", "the private key", "~/.ssh/id_ed25519", check_private_key, KEY_BYTES),
+    FileRule("ssh", "private-key", "the private key", "~/.ssh/id_ed25519", check_private_key, KEY_BYTES, private=True),
     FileRule("provision", "script", "the script", "setup.sh", _script, SCRIPT_BYTES),
     FileRule("provision", "source", "the source", "files", directory=True),
 )
