@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from vm_manager.app.holding import Vm
 from vm_manager.diagnostics.errors import PortInUse
 from vm_manager.diagnostics.model import Label
 from vm_manager.domain.plan import Action, Operation
 from vm_manager.host.ports import first_taken, port_in_use
-from vm_manager.vmfile.load import Project
+
+if TYPE_CHECKING:
+    from vm_manager.vmfile.load import Project
 
 
 def require_ports(operations: Sequence[Operation], vm: Vm | None) -> None:

@@ -37,12 +37,16 @@ _USERSPACE = re.compile(r"Run \S+ as init process|systemd\[1\]: |^Welcome to |lo
 
 @dataclass(frozen=True)
 class _End:
-    """A place from which a boot does not go on. last: the last lines of which one must match, 1 for a prompt."""
+    """A place from which a boot does not go on. last: the last lines of which one must match, 1 for a prompt.
+
+    in_kernel: whether a kernel runs by then, whose messages may come at any time, behind a prompt and in its line, too.
+    """
 
     said: re.Pattern[str]
     last: int
     message: str
     help: str
+    in_kernel: bool = False
 
 
 _ENDS = (
@@ -67,6 +71,7 @@ _ENDS = (
         4,
         "the guest's boot ended in an emergency shell",
         "the guest could not mount a file system, or an essential service failed: see the lines above",
+        in_kernel=True,
     ),
 )
 # systemd goes on to start what belongs to this mode, and what it has begun before: this is not the last that is said.
@@ -74,6 +79,8 @@ _EMERGENCY = re.compile(r"You are in (?:emergency|rescue) mode")
 _FAILED_UNIT = re.compile(r"\[(?:FAILED| TIME |DEPEND)\]")
 _FAILED_MOUNT = re.compile(r"(?:Failed to mount|Dependency failed for) \S+\.mount - (/\S{0,100}?)\.?$")
 _MOST_FAILED = 6
+# `[    1.935360] tsc: Refined TSC clocksource calibration`, by printk_time.
+_KERNEL_MESSAGE = re.compile(r"\[ *\d{1,9}\.\d{6}\] .*")
 # Before a shell is offered: what the initramfs looked for in vain. Source: initramfs-tools scripts/local, dracut's dracut-lib.
 _NO_ROOT_OPTION = re.compile(r"No root device specified|No or empty root= argument")
 _NO_ROOT = re.compile(r"(?:ALERT! +|Warning: )(\S{1,100}) does not exist")
@@ -114,9 +121,15 @@ def boot_failure(console: Sequence[str], screen: Sequence[str]) -> VmError | Non
 
 def _end(said: Sequence[str], kind: str) -> BootFailed | None:
     for end in _ENDS:
-        if any(end.said.search(line) for line in said[-end.last :]):
+        lines = _without_kernel(said) if end.in_kernel else said
+        if any(end.said.search(line) for line in lines[-end.last :]):
             return BootFailed(end.message, help=(_root(said) or end.help,), evidence=(_quote(said, kind),))
     return None
+
+
+def _without_kernel(said: Sequence[str]) -> list[str]:
+    rest = (_KERNEL_MESSAGE.sub("", line) for line in said)
+    return [line for line in rest if line.strip()]
 
 
 def _root(said: Sequence[str]) -> str | None:

@@ -26,7 +26,7 @@ except SystemExit:
 _FRAME = {"commands", "crash", "main", "session", "settings"}
 _ALL = (*commands(), *image_commands(), *snapshot_commands())
 # What these do does not depend on the state of a VM. `reload` makes a new one.
-_IN_ANY_STATE = {"create", "explain", "list", "log", "plan", "reload", "snapshot list", "status", "validate"}
+_IN_ANY_STATE = {"create", "explain", "list", "log", "plan", "port", "reload", "snapshot list", "status", "validate"}
 
 
 @pytest.fixture

@@ -292,3 +292,27 @@ def test_restarts_are_counted_from_where_the_guest_got_further(clock: list[float
         assert progress.restarts == expected
     progress.got_further()
     assert progress.restarts == 0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ("(initramfs) [    1.935360] tsc: Refined TSC clocksource calibration: 2596.106 MHz",),
+        (
+            "(initramfs) [    1.935360] tsc: Refined",
+            "[    1.935904] clocksource: tsc: mask",
+            "[    1.936207] clocksource: Switched",
+        ),
+        ("(initramfs) ", *(f"[{number:5}.000001] a device that comes late" for number in range(20))),
+    ],
+    ids=["behind the prompt", "and below it", "many"],
+)
+def test_what_the_kernel_says_behind_a_prompt_hides_it_not(said: tuple[str, ...]) -> None:
+    failure = boot_failure(("ALERT!  /dev/vda9 does not exist.  Dropping to a shell!", "", *said), ())
+    assert failure is not None
+    assert failure.diagnostic.message == "the guest's boot ended in an emergency shell"
+
+
+def test_a_boot_loader_that_waited_is_none_once_its_kernel_runs() -> None:
+    kernel = tuple(f"[{number:5}.000001] a device" for number in range(5))
+    assert boot_failure(("Press any key to continue...", "", *kernel), ()) is None
