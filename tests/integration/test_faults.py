@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -218,6 +219,17 @@ def test_a_monitor_that_hangs_is_an_error_and_the_vm_can_still_be_ended(blank: V
     ended = blank("stop", "blank", "--timeout", "0")
     assert "SIGCONT" in ended.stderr
     assert qemu_processes(blank.data) == []
+
+
+def test_a_monitor_that_does_not_listen_yet_is_waited_for(blank: Vmctl) -> None:
+    # As when whoever started QEMU was killed before it listened.
+    blank("up")
+    there, away = blank.home("blank") / "qmp.sock", blank.home("blank") / "away"
+    there.rename(away)
+    later = threading.Timer(1.0, away.rename, [there])
+    later.start()
+    assert blank("suspend", "blank").stdout == "blank: suspended\n"
+    later.join()
 
 
 def test_a_monitor_that_is_gone(blank: Vmctl) -> None:

@@ -268,12 +268,11 @@ def _until_it_answers(
         if (files.home / QMP_SOCKET).exists() and lock_owner(files.pid) == child.pid:
             try:
                 return _ask_for_forwards(files)
-            except VmError as error:
-                if not error.diagnostic.retryable:
-                    if _ends(child):
-                        # It is silent because it has ended.
-                        raise _spawn_failed(record, files, child) from None
-                    raise
+            except VmError:
+                if _ends(child):
+                    # It is silent because it has ended.
+                    raise _spawn_failed(record, files, child) from None
+                raise
         deadline.pause(_POLL_S)
     raise _spawn_failed(record, files, child)
 

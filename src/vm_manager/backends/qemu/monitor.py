@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from qemu.qmp import EventListener, ExecInterruptedError, ExecuteError, Message,
 from qemu.qmp.error import ProtocolError
 
 from vm_manager.backends.qemu.answers import run_state
+from vm_manager.backends.qemu.files import QemuFiles
+from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.sockets import QMP_SOCKET, socket_path
 from vm_manager.backends.qemu.standstill import silent, standstill
 from vm_manager.diagnostics.errors import QmpCommandFailed, QmpConnectFailed
@@ -27,6 +30,7 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _CONNECT_TIMEOUT_S = 15.0
 _COMMAND_TIMEOUT_S = 15.0
+_LISTENS_POLL_S = 0.05
 # QEMU is what a guest has in its hands if it breaks out of it.
 _MESSAGE_BYTES = 4 * 1024**2
 # Of those that are waited for, the longest have some hundred bytes.
@@ -48,22 +52,33 @@ class Monitor:
 
     def __init__(self, home: Path, *, connect_timeout_s: float = _CONNECT_TIMEOUT_S) -> None:
         self._home, self._connect_timeout_s = home, connect_timeout_s
-        self._client = _Client()
-        self._client.logger = logging.getLogger("qemu.qmp")
 
     def __enter__(self) -> Self:
-        """Connect. Raises: `qemu::qmp_connect_failed`, retryable when nobody listens yet."""
+        """Connect, also to a QEMU that has just been started and does not listen yet. Raises: `qemu::qmp_connect_failed`."""
         self._runner = asyncio.Runner()
         try:
-            with socket_path(self._home, QMP_SOCKET) as path:
-                self._run(self._client.connect(path), self._connect_timeout_s)
+            self._client = self._run(self._connected(), self._connect_timeout_s)
         except (QMPError, OSError, EOFError, TimeoutError) as error:
             self._runner.close()
-            raise silent(self._home, self._connect_timeout_s, retryable=_is_too_early(error)) from _told(error)
+            raise silent(self._home, self._connect_timeout_s) from _told(error)
         except BaseException:
             self._runner.close()
             raise
         return self
+
+    async def _connected(self) -> _Client:
+        ends = time.monotonic() + self._connect_timeout_s - 2 * _LISTENS_POLL_S
+        while True:
+            client = _Client()
+            try:
+                with socket_path(self._home, QMP_SOCKET) as path:
+                    await client.connect(path)
+                return client
+            except QMPError as error:
+                # Whoever started it may have been killed before it listened.
+                if not _is_too_early(error) or time.monotonic() > ends or lock_owner(QemuFiles(self._home).pid) is None:
+                    raise
+            await asyncio.sleep(_LISTENS_POLL_S)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -145,6 +160,7 @@ class _Client(QMPClient):
         super().__init__("vmctl", readbuflen=_MESSAGE_BYTES)
         # The library keeps every event here for somebody to ask for it some day.
         self.events.event_filter = lambda event: False
+        self.logger = logging.getLogger("qemu.qmp")
         self._negotiating = False
 
     async def _negotiate(self) -> None:

@@ -58,10 +58,10 @@ def standing(home: Path) -> QmpConnectFailed | None:
     )
 
 
-def silent(home: Path, timeout_s: float, *, retryable: bool = False) -> QmpConnectFailed:
+def silent(home: Path, timeout_s: float) -> QmpConnectFailed:
     """The failure of a wait for QEMU's answer, with what its process is doing instead."""
     found = standing(home) or QmpConnectFailed("QEMU's monitor does not answer")
-    return found.enrich(timeout_s=timeout_s, retryable=retryable)
+    return found.enrich(timeout_s=timeout_s)
 
 
 def process_state(pid: int) -> str:
