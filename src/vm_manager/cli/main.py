@@ -114,7 +114,9 @@ def _status(argv: Sequence[str] | None) -> int:
         return _fail(Interrupted("interrupted"))
     except typer.TyperException as error:
         _read_error_format(sys.argv[1:] if argv is None else argv)
-        return _fail(_usage(error))
+        from vm_manager.cli.usage import usage
+
+        return _fail(usage(error))
     except (OutputClosed, SystemExit):
         # We never call sys.exit below main(); Typer does when it writes help to a closed pipe.
         return _CLOSED_PIPE
@@ -154,15 +156,6 @@ def _escaped(error: BaseException | None) -> int:
 def _fail(error: VmError) -> int:
     current.terminal.show(error.diagnostic)
     return error.exit_code
-
-
-def _usage(error: typer.TyperException) -> Usage:
-    near = getattr(error, "possibilities", None) or ()  # of an option that does not exist
-    text = " ".join((error.message if near else error.format_message()).split()).rstrip(".")
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else "vmctl"
-    meant = (f"did you mean `{near[0]}`?",) if near else ()
-    return Usage("{problem}", {"problem": text[:1].lower() + text[1:]}, help=(*meant, f"run `{command} --help`"))
 
 
 def _bug(error: BaseException) -> int:

@@ -11,7 +11,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from vm_manager.diagnostics.errors import Usage
-from vm_manager.domain.names import closest
 from vm_manager.ui.formats import ErrorFormat
 from vm_manager.ui.logs import show_logs
 from vm_manager.ui.terminal import Terminal
@@ -20,17 +19,6 @@ if TYPE_CHECKING:
     from vm_manager.domain.spec import Accelerator
 
 _COLORS = ("auto", "always", "never")
-# What other tools call our commands.
-_PEERS = {
-    "ps": "list",
-    "ls": "list",
-    "rm": "destroy",
-    "delete": "destroy",
-    "halt": "stop",
-    "shell": "ssh",
-    "logs": "log",
-    "attach": "console",
-}
 _PANEL = "Global options"
 
 
@@ -109,14 +97,33 @@ class VmctlCommand(TyperCommand):
 
 
 class RemoteCommand(VmctlCommand):
-    """Keeps apart what stands before `--` (ours) and behind it (the guest's, in `ctx.obj`)."""
+    """Keeps apart what is ours and what is the guest's, in `ctx.obj`: behind `--`, or from the word behind the VM's name on."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take the remote command away before the options are read."""
-        if "--" in args:
-            at = args.index("--")
-            ctx.obj, args = args[at + 1 :], args[:at]
+        """Take the remote command away before the options are read: `uname -a` has an option of its own."""
+        at = self._command_begins(args)
+        ctx.obj, args = args[at:], args[:at]
+        if ctx.obj[:1] == ["--"]:
+            del ctx.obj[0]
         return super().parse_args(ctx, args)
+
+    def _command_begins(self, args: Sequence[str]) -> int:
+        named, number = False, 0
+        while number < len(args) and (word := args[number]) != "--":
+            if word.startswith("-"):
+                named = named or word.partition("=")[0] == "--name"
+                number += self._takes_value(word)
+            elif named:
+                break
+            else:
+                named = True
+            number += 1
+        return min(number, len(args))
+
+    def _takes_value(self, word: str) -> bool:
+        """Whether the next word belongs to an option."""
+        option = next((option for option in self.params if word in option.opts), None)
+        return option is not None and not getattr(option, "is_flag", False) and not getattr(option, "count", False)
 
 
 class VmctlGroup(TyperGroup):
@@ -130,11 +137,9 @@ class VmctlGroup(TyperGroup):
         """The command of that name. Raises: `vmctl::usage`, with the name that was probably meant."""
         command = super().get_command(ctx, cmd_name)
         if command is None and not cmd_name.startswith("-") and not ctx.resilient_parsing:
-            peer = _PEERS.get(cmd_name, "")
-            near = peer if peer in self.commands else closest(cmd_name, tuple(self.commands))
-            meant = (f"did you mean `{ctx.command_path} {near}`?",) if near else ()
-            help = (*meant, f"run `{ctx.command_path} --help`")
-            raise Usage("no such command: '{name}'", {"name": cmd_name}, help=help)
+            from vm_manager.cli.usage import unknown_command
+
+            raise unknown_command(ctx, cmd_name, tuple(self.commands))
         return command
 
     def invoke(self, ctx: Any) -> Any:

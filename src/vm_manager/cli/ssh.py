@@ -27,7 +27,7 @@ def ssh(
     ctx: typer.Context,
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME] [-- CMD...]", help="The VM, and a command to run instead of a shell."),
+        typer.Argument(metavar="[NAME] [--] [CMD...]", help="The VM, and a command to run instead of a shell."),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the VM.")] = None,
     user: Annotated[str | None, typer.Option("--user", metavar="USER", help="Log in as this user.")] = None,
@@ -36,12 +36,15 @@ def ssh(
 ) -> None:
     """Open a shell in a VM, or run a command in it.
 
+    NAME may be USER@NAME. What follows it is the command and its options.
     Exits with the status of the command. NAME can be omitted when the VMFile
     defines a single VM. The guest's host key is verified.
     """
     given = list(words or ())
     with manager() as vms:
         vm = name or (given.pop(0) if given else _only_vm(vms, file))
+        at, _, vm = vm.rpartition("@")
+        user = user or at or None
         argv = vms.login_command(vm, [*given, *(ctx.obj or ())], user=user, key=key)
     status = _run(argv)
     if status == _OPENSSH_FAILED:

@@ -10,8 +10,9 @@ from vm_manager.vmfile.blocks import Block, Later, Located
 from vm_manager.vmfile.grammar import Argument, Choice, Entry, Number, Size, Word, Written
 from vm_manager.vmfile.language import DOCUMENT
 from vm_manager.vmfile.nodes import Node, Property, Value
+from vm_manager.vmfile.places import place_of, placeholder
 from vm_manager.vmfile.problems import Problems
-from vm_manager.vmfile.values import ValueReader, did_you_mean
+from vm_manager.vmfile.values import ValueReader, did_you_mean, with_article
 
 _NUMERALS = ("no value", "one value", "two values")
 
@@ -43,7 +44,7 @@ class _Decoder:
                 block.written.add(entry.name)
                 self._problems.add(
                     node.name_span, f"`{entry.name}` is a property of `{block.name}`", "in the block",
-                    f"write it after the name: {block.name} … {entry.name}={_placeholder(entry.arguments[0])}",
+                    f"write it after the name: {block.name} … {entry.name}={placeholder(entry.arguments[0])}",
                 )  # fmt: skip
             elif entry and self._may_stand(block, entry, node.name_span):
                 block.blocks.append(self._node(block, entry, node))
@@ -83,11 +84,12 @@ class _Decoder:
             return None
         variant = block.text or None
         fitting = [entry for entry in block.entry.entries if entry.fits(variant)]
-        called = next((entry.name for entry in fitting if name.lower() in entry.also), None)
-        near = called or closest(name, tuple(entry.name for entry in fitting))
+        called = next((entry.name for entry in fitting if entry.is_called(name)), None)
+        place = None if called else place_of(name, block.entry)
+        near = called or (None if place else closest(name, tuple(entry.name for entry in fitting)))
         if near:
             block.written.add(near)
-        where = f"in a {block.name} block" if block.name else "at the top of a VMFile"
+        where = f"in {with_article(block.name)} block" if block.name else "at the top of a VMFile"
         written = Written.CHILD if what else Written.PROPERTY
         known = tuple(entry.name for entry in fitting if entry.written is not written)
         if not what:
@@ -95,7 +97,7 @@ class _Decoder:
             # It may be a value that lost its quotes: then it is hidden there.
             shown = name if name in written_so else written_so.strip('"')
         message = f"unknown {what or f'`{shown}` {where}'}"
-        self._problems.add(span, message, "not known here", did_you_mean(near, known), instead=near)
+        self._problems.add(span, message, "not known here", place or did_you_mean(near, known), instead=near)
         return None
 
     def _may_stand(self, block: Block, entry: Entry, span: Span) -> bool:
@@ -122,7 +124,7 @@ class _Decoder:
         if not (entry.required and block.name) or entry.name in block.written or (entry.only and not block.text):
             return
         if entry.fits(block.text or None):
-            value = _placeholder(entry.arguments[0])
+            value = placeholder(entry.arguments[0])
             behind = f"write it after the name: {block.name} … {entry.name}={value}"
             line = f"add a line: {entry.name} {value}"
             kind = f' "{block.text}"' if entry.only else ""
@@ -190,10 +192,9 @@ class _Decoder:
     def _no_argument(self, block: Block, argument: Argument) -> None:
         several = len(block.entry.arguments) > 1
         what = argument.name if several else "value"
-        article = "an" if what[0] in "aeiou" else "a"
-        shown = " ".join(map(_placeholder, block.entry.arguments))
+        shown = " ".join(map(placeholder, block.entry.arguments))
         self._problems.add(
-            block.name_span, f"`{block.name}` without {article} {what}", f"{_kind(argument)} is missing after it",
+            block.name_span, f"`{block.name}` without {with_article(what)}", f"{_kind(argument)} is missing after it",
             f"write it after the name: {block.name} {shown}",
         )  # fmt: skip
 
@@ -215,10 +216,6 @@ class _Decoder:
             if value and isinstance(argument.type, Word) and value.value in argument.type.later:
                 found = [Later(value.span, f'`{block.name} "{value.value}"`')]
         parent.later += found
-
-
-def _placeholder(argument: Argument) -> str:
-    return "…" if isinstance(argument.type, (Number, Size)) else '"…"'
 
 
 def _kind(argument: Argument) -> str:

@@ -19,6 +19,11 @@ from vm_manager.domain.owners import is_trusted, others_may_write, user_name
 FILE_NAME = "VMFile.kdl"
 # What it is called by mistake, in lower case.
 _OTHER_NAMES = ("vmfile.kdl", "vmfile", "vmfile.kdl.txt", "vmfile.txt")
+# Whoever comes from another tool tries its directory first.
+_OF_OTHER_TOOLS = (
+    *("docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml"),
+    *("Vagrantfile", "lima.yaml", "Dockerfile", "main.tf", "cloud-config.yaml"),
+)
 _RENAME = "rename the directory, or pass a VMFile with `--file PATH`"
 _USE_A_FILE = "use a VMFile: a text file of at most 1 MiB"
 # A directory may have millions.
@@ -117,7 +122,11 @@ def _other_owner(directory: Path) -> str:
 
 
 def _not_found(start: Path, *notes: str) -> VmFileNotFound:
-    other = next((name for name in _files(start) if name.lower() in _OTHER_NAMES), None)
+    files = _files(start)
+    other = next((name for name in files if name.lower() in _OTHER_NAMES), None)
+    foreign = next((name for name in _OF_OTHER_TOOLS if name in files), None)
+    if foreign:
+        notes = (*notes, f"there is a {foreign}, but vmctl reads VMFiles only")
     return VmFileNotFound(
         "no {file} in {directory} or its parent directories",
         {"file": FILE_NAME, "directory": str(start)},

@@ -132,6 +132,10 @@ class Entry:
     default: str = ""
     also: tuple[str, ...] = ()
 
+    def is_called(self, name: str) -> bool:
+        """Whether people who know other tools call it so; `_` counts as `-`."""
+        return name.lower().replace("_", "-") in self.also
+
     def find(self, name: str) -> Entry | None:
         """The entry of that name among those of this one."""
         return next((entry for entry in self.entries if entry.name == name), None)

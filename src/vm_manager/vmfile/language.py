@@ -79,7 +79,7 @@ FORWARD = Entry(
     help="forward a host port to the guest",
     many=True,
     only=(NetworkMode.USER,),
-    also=("port", "ports", "publish"),
+    also=("port", "ports", "publish", "forwarded-port", "hostfwd"),
     entries=(
         _property("host", Number(low=1, high=65535, word=AUTO), 'host port; "auto" picks a free one', required=True),
         _property("guest", _PORT, "guest port", required=True),
@@ -100,7 +100,7 @@ NETWORK = Entry(
     ),
     many=True,
     default=_default(Network.mode),
-    also=("net", "nic"),
+    also=("net", "nic", "networks", "interface"),
     entries=(
         FORWARD,
         _property("isolated", Flag(), "block the guest's access to the host and the internet; SSH into it still works",
@@ -120,7 +120,7 @@ DRIVE = Entry(
     help="an extra disk, kept by reload and removed by destroy",
     arguments=_one(Text(form=forms.DRIVE_NAME), "name"),
     many=True,
-    also=("volume", "data-disk"),
+    also=("volume", "volumes", "data-disk"),
     entries=(_property("size", DISK, "size of the disk", required=True),),
 )
 
@@ -130,7 +130,7 @@ MOUNT = Entry(
     arguments=(Argument(name="source", type=Text()), Argument(name="target", type=Text(form=forms.GUEST_PATH))),
     many=True,
     works=False,
-    also=("share", "shared-folder", "synced-folder"),
+    also=("share", "mounts", "shared-folder", "synced-folder"),
     entries=(_property("read-only", Flag(), "mount read-only", default="#false"),),
 )
 
@@ -141,7 +141,7 @@ CLOUD_INIT = Entry(
         Entry(name="hostname", help="host name of the guest", arguments=_one(Text(form=forms.HOSTNAME)),
               default="the VM's name"),
         Entry(name="ssh-key", help="public key allowed to log in", arguments=_one(Text(), "file"),
-              default="a generated key pair", also=("public-key", "authorized-key")),
+              default="a generated key pair", also=("public-key", "authorized-key", "authorized-keys", "ssh-keys")),
         Entry(name="user-data", help="raw user-data to use instead of vmctl's", arguments=_one(Text(), "file")),
         Entry(name="network-config", help="network configuration for cloud-init", arguments=_one(Text(), "file")),
         Entry(name="on-error", help="what `up` does when a cloud-init module fails",
@@ -168,7 +168,7 @@ PROVISION = Entry(
     arguments=(Argument(name="kind", type=Word(words=tuple(ProvisionerKind)), default=ProvisionerKind.SHELL),),
     many=True,
     entries=(
-        Entry(name="inline", help="a command line", arguments=_one(Text()), only=_SHELL, also=("command",)),
+        Entry(name="inline", help="a command line", arguments=_one(Text()), only=_SHELL, also=("command", "commands", "cmd")),
         Entry(name="script", help="a script on the host", arguments=_one(Text(), "file"), only=_SHELL, also=("path",)),
         Entry(name="env", help="an environment variable for the step", only=_SHELL, many=True,
               arguments=(Argument(name="name", type=Text(form=forms.VARIABLE)),
@@ -210,7 +210,7 @@ VM = Entry(
         Entry(name="arch", help="architecture of the guest; a foreign one runs under TCG",
               arguments=_one(Word(words=("x86_64", "aarch64"))), works=False, default="the host's"),
         Entry(name="vcpus", help="number of virtual CPUs", arguments=_one(VCPUS), default=_default(VmSpec.vcpus),
-              also=("cpus", "cores")),
+              also=("cpus", "cores", "smp")),
         Entry(name="memory", help="memory", default=_default(VmSpec.memory_mib), also=("ram", "mem"),
               arguments=_one(MEMORY)),
         Entry(name="disk", help="size of a new VM's disk, not smaller than the image", arguments=_one(DISK),
@@ -224,7 +224,7 @@ VM = Entry(
         Entry(name="boot-timeout", help="time limit for the guest to become ready",
               arguments=_one(Number(low=1, high=24 * 3600, unit="seconds")), default=_BOOT_TIMEOUT),
         Entry(name="depends-on", help="VMs that must be ready before this one starts", many=True,
-              arguments=(Argument(name="vm", type=Text(), many=True),), also=("depends", "needs", "after")),
+              arguments=(Argument(name="vm", type=Text(), many=True),), also=("depends", "needs", "after", "requires")),
         NETWORK, DRIVE, MOUNT, CLOUD_INIT, SSH, PROVISION,
     ),
     choices=(

@@ -118,23 +118,32 @@ class ValueReader:
         if isinstance(value.value, int) and not isinstance(value.value, bool):
             size = value.value * kind.unit_bytes
         if size is None:
-            self._wrong_type(name, value, "a size", f'write a number, or a string such as {name} "2GiB"')
+            meant = _meant_size(value.value) if isinstance(value.value, str) else None
+            help = (
+                f'write it with its unit: {name} "{meant}"'
+                if meant
+                else f'write a number, or a string such as {name} "2GiB"'
+            )
+            self._wrong_type(name, value, "a size", help, instead=f'"{meant}"' if meant else None)
             return None
         return self._bounded(name, value, size, (shown_size(kind.low), shown_size(kind.high)), kind)
 
     def _bounded(self, name: str, value: Value, number: int, shown: tuple[str, str], kind: Number | Size) -> int | None:
         if number < kind.low:
-            self._problems.add(value.span, f"`{name}` is too small", "too small", f"write at least {shown[0]}")
+            help = f"write at least {shown[0]}"
+            if isinstance(kind, Size) and isinstance(value.value, int) and 0 < value.value < 1024:
+                unit = _unit_of(kind.unit_bytes)
+                help += f': without a unit it counts {unit}, so {value.value} GiB is {name} "{value.value}GiB"'
+            self._problems.add(value.span, f"`{name}` is too small", "too small", help)
             return None
         if number > kind.high:
             self._problems.add(value.span, f"`{name}` is too large", "too large", f"write at most {shown[1]}")
             return None
         return number
 
-    def _wrong_type(self, name: str, value: Value, wanted: str, help: str) -> None:
-        article = "an" if value.type_name.startswith("i") else "a"
-        found = "a fraction" if isinstance(value.value, (Decimal, float)) else f"{article} {value.type_name}"
-        self._problems.add(value.span, f"`{name}` is {wanted}", f"this is {found}", help)
+    def _wrong_type(self, name: str, value: Value, wanted: str, help: str, instead: str | None = None) -> None:
+        found = "a fraction" if isinstance(value.value, (Decimal, float)) else with_article(value.type_name)
+        self._problems.add(value.span, f"`{name}` is {wanted}", f"this is {found}", help, instead=instead)
 
 
 def _shown(text: str) -> str:
@@ -147,6 +156,22 @@ def size_with_unit(text: str) -> int | None:
     """The bytes that a text such as "2GiB" means, or None when it is no size."""
     match = _SIZE.fullmatch(text.strip())
     return int(match[1]) * _UNITS[match[2]] if match and match[2] in _UNITS else None
+
+
+def _meant_size(text: str) -> str | None:
+    """The size for one in the short units of other tools, such as "2G" or "512m", in which they count by 1024."""
+    match = _SIZE.fullmatch(text.strip())
+    short = match is not None and match[2].lower() in ("k", "m", "g", "t", "kib", "mib", "gib", "tib")
+    return f"{match[1]}{match[2][0].upper()}iB" if match and short else None
+
+
+def _unit_of(unit_bytes: int) -> str:
+    return next(unit for unit, size in _UNITS.items() if size == unit_bytes)
+
+
+def with_article(noun: str) -> str:
+    """A noun with "a" or "an", as it is spoken."""
+    return f"{'an' if noun[0] in 'aeiou' or noun == 'ssh' else 'a'} {noun}"
 
 
 def shown_size(size: int) -> str:
