@@ -364,12 +364,13 @@ def test_a_refusal(user: Vmctl, gallery: Gallery, server: Server, status: int, s
     gallery.works(_pull(user, f"{server.url}/disk.img"))
 
 
-def test_a_proxy_that_does_not_run(user: Vmctl, gallery: Gallery, authority: Authority, www: Path) -> None:
-    """HTTPS_PROXY names a proxy that is not running."""
+@pytest.mark.parametrize("scheme", ["http://me:sesame@", ""], ids=["URL", "address"])
+def test_a_proxy_that_does_not_run(user: Vmctl, gallery: Gallery, authority: Authority, www: Path, scheme: str) -> None:
+    """HTTPS_PROXY names a proxy that is not running, by its URL or its address alone."""
     with authority.serving(www, _HERE) as port:
         url, trusted = f"https://127.0.0.1:{port}/disk.img", str(authority.file)
         gallery.shows(
-            _pull(user, url, HTTPS_PROXY="http://me:sesame@127.0.0.1:1", SSL_CERT_FILE=trusted),
+            _pull(user, url, HTTPS_PROXY=f"{scheme}127.0.0.1:1", SSL_CERT_FILE=trusted),
             _FAILED,
             place=None,
             says=("the proxy http://127.0.0.1:1 cannot be used", "nothing listens on port 1"),

@@ -243,7 +243,7 @@ def test_a_file_larger_than_the_space(guest: Guest, gallery: Gallery) -> None:
         _FAILED,
         place="VMFile.kdl:5:5",
         says=(
-            "could not write /srv/big in the guest: the guest has too little space",
+            "could not write /srv/big in the guest: the guest's disk is full",
             "3072 MiB are needed, 16 MiB are free",
             "larger `disk`",
         ),

@@ -6,7 +6,7 @@ import re
 import subprocess
 
 from conftest import TinyGuest
-from driver import Vmctl
+from driver import LIMIT_S, VMCTL, Vmctl
 from first_screen import Gallery
 from vm_manager.guest.keys import generate_key_pair
 
@@ -37,6 +37,29 @@ def test_a_key_that_the_guest_refuses(running: Vmctl, gallery: Gallery) -> None:
     )
     gallery.by_hand("user and key of the ssh block")
     gallery.works(running("ssh", "tiny", "--", "id"))
+
+
+def test_a_guest_that_has_lost_its_keys(running: Vmctl, tiny: TinyGuest, gallery: Gallery) -> None:
+    """Something in the guest, such as a step, has removed the key with which vmctl logged in before."""
+    running("ssh", "tiny", "mv .ssh/authorized_keys .ssh/away")
+    gallery.shows(
+        running("ssh", "tiny", "id", status=None),
+        "vm_manager::ssh::auth_failed",
+        place=None,
+        says=("the guest rejected the key of user 'root'",),
+        status=255,
+    )
+    gallery.by_hand("the guest accepted this key before")
+    subprocess.run(
+        [VMCTL, "console", "tiny"],
+        cwd=running.directory,
+        env=running.environment(),
+        input=b"mv /root/.ssh/away /root/.ssh/authorized_keys\n",
+        capture_output=True,
+        timeout=LIMIT_S,
+        check=True,
+    )
+    gallery.works(running("ssh", "tiny", "id"))
 
 
 def test_a_private_key_that_others_can_read(running: Vmctl, tiny: TinyGuest, gallery: Gallery) -> None:

@@ -44,6 +44,27 @@ def _is_gone(pid: int) -> bool:
         return True
 
 
+# The project
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_a_project_that_was_renamed(up: Vmctl, gallery: Gallery, command: str) -> None:
+    """The project's directory was renamed while its VM ran."""
+    there = up.directory.with_name("renamed")
+    up.directory.rename(there)
+    up.directory.mkdir()  # whoever cleans up behind the test works there
+    moved = Vmctl(there, up.data)
+    gallery.shows(
+        moved(command, status=None),
+        "vm_manager::vm::foreign",
+        place=None,
+        says=("is gone: if this VMFile is the same one, moved or renamed, take the VM over",),
+        never=("--file",),
+    )
+    gallery.fix(moved, "--adopt")
+    gallery.works(moved(command, *(("--timeout", "0") if command == "down" else ())))
+
+
 # The record
 
 

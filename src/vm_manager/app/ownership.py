@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -28,10 +29,7 @@ def require_own(instances: Iterable[Instance], origin: Path) -> None:
                     "origin": instance.record.origin,
                     "here": str(origin),
                 },
-                help=(
-                    f"rename the VM in this VMFile, or take the other one over: `vmctl up {instance.name} --adopt`",
-                    _with_its_own(instance),
-                ),
+                help=_ways_out(instance),
                 subject=Subject(vm=instance.name),
             )
 
@@ -72,10 +70,19 @@ def note_orphans(services: Services, project: Project, names: Sequence[str]) -> 
         )
 
 
-def _with_its_own(instance: Instance) -> str:
-    if instance.record.origin == CREATED_BY_HAND:
-        return f"or use the other one as it is: `vmctl start {instance.name}`"
-    return f"or use the other one with its own VMFile: `vmctl up --file {shlex.quote(instance.record.origin)}`"
+def _ways_out(instance: Instance) -> tuple[str, ...]:
+    name, origin = instance.name, instance.record.origin
+    take_over = f"`vmctl up {name} --adopt`"
+    if origin == CREATED_BY_HAND:
+        its_own = f"or use the other one as it is: `vmctl start {name}`, `vmctl stop {name}`"
+    elif os.path.lexists(origin):
+        its_own = f"or use the other one with its own VMFile: `vmctl up --file {shlex.quote(origin)}`"
+    else:
+        return (
+            f"{origin} is gone: if this VMFile is the same one, moved or renamed, take the VM over: {take_over}",
+            f"if it is not, rename the VM in this VMFile; the other one is stopped with `vmctl stop {name}`",
+        )
+    return (f"rename the VM in this VMFile, or take the other one over: {take_over}", its_own)
 
 
 def _made(origin: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vm_manager.app.looking import incident_of
 from vm_manager.app.services import Services
-from vm_manager.diagnostics.errors import IpDiscoveryTimeout
+from vm_manager.diagnostics.errors import AuthFailed, IpDiscoveryTimeout
 from vm_manager.diagnostics.model import Label
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.deadline import Deadline
@@ -22,6 +22,10 @@ from vm_manager.guest.ssh import SshSession
 from vm_manager.planning.table import Verb, cell
 
 _ADDRESS_TIMEOUT_S = 10.0
+_ACCEPTED_BEFORE = (
+    "the guest accepted this key before: something in it, such as a step, has changed the user, its ~/.ssh or sshd's "
+    "configuration; its serial console is `vmctl console {name}`"
+)
 
 
 def require_working(services: Services, instance: Instance, verb: Verb) -> None:
@@ -63,13 +67,18 @@ def open_session(
     services: Services, record: InstanceRecord, *, user: str | None = None, key: Path | None = None
 ) -> SshSession:
     """A verified SSH session. Raises: `ssh::failed`, `ssh::auth_failed`, `ssh::host_key_mismatch`, `ssh::no_key`."""
-    return SshSession.connect(
-        require_endpoint(services, record),
-        alias=record.name,
-        credentials=credentials(services, record, user=user, key=key),
-        known_hosts=services.store.files(record.name).known_hosts,
-        deadline=Deadline(None, services.cancel),
-    )
+    try:
+        return SshSession.connect(
+            require_endpoint(services, record),
+            alias=record.name,
+            credentials=credentials(services, record, user=user, key=key),
+            known_hosts=services.store.files(record.name).known_hosts,
+            deadline=Deadline(None, services.cancel),
+        )
+    except AuthFailed as refused:
+        if record.progress.host_key_verified and not (user or key):
+            refused.enrich(help=(_ACCEPTED_BEFORE.format(name=record.name),))
+        raise
 
 
 def wait_for_guest(

@@ -146,7 +146,7 @@ def _space(failed: Failed, found: dict[str, str]) -> Finding | None:
     elif used_up:
         why = f"the guest's file system {used_up[0]} has no inodes left"
     else:
-        why = "the guest has too little space"
+        why = "the guest's disk is full"
     return Finding(
         why,
         (

@@ -102,6 +102,8 @@ def _proxy(causes: list[BaseException], url: str) -> Reason:
     host, _ = _host_and_port(url)
     proxy = select_proxy(url, get_environ_proxies(url, no_proxy=None)) or ""
     variable = next((name for name in _proxy_variables(url) if os.environ.get(name)), "HTTPS_PROXY")
+    # As Requests reads it.
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
     shown = cut_url(proxy)
     around = f"check {variable}; or set NO_PROXY={host}, if the server can be reached without a proxy"
     if proxy.lower().startswith("socks"):

@@ -324,6 +324,7 @@ class _Row:
 def _amount(event: Progressed) -> str:
     if event.unit != "bytes":
         return f"{event.current} of {event.total} {event.unit}" if event.total else f"{event.current} {event.unit}"
-    size, unit = (_MIB, "MiB") if (event.total or event.current) >= _MIB else (1024, "KiB")
+    most = event.total or event.current
+    size, unit = (_MIB, "MiB") if most >= _MIB else (1024, "KiB") if most >= 1024 else (1, "bytes")
     done = f"{event.current / size:.0f}"
     return f"{done} of {event.total / size:.0f} {unit}" if event.total else f"{done} {unit}"

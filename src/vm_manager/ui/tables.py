@@ -21,7 +21,8 @@ def list_lines(instances: Sequence[Instance]) -> list[str]:
     lines = ["  ".join(_cell(*cell) for cell in zip(_COLUMNS, row, widths, strict=True)).rstrip() for row in rows]
     failed = [instance.name for instance in instances if instance.last_failure]
     if failed:
-        lines += ["", f"! marks a failure: see `vmctl status {failed[0]}`"]
+        which = failed[0] if len(failed) == 1 else "NAME"
+        lines += ["", f"! marks a failure: see `vmctl status {which}`"]
     return lines
 
 
@@ -55,9 +56,9 @@ def status_lines(instance: Instance) -> list[str]:
         ("Sandbox", _sandbox(instance)),
         ("VCPUs", str(spec.vcpus)),
         ("Memory", f"{spec.memory_mib} MiB"),
-        ("Disk", f"{spec.disk_bytes / 1024**3:g} GiB" if spec.disk_bytes else "size of the image"),
+        ("Disk", _exact_size(spec.disk_bytes) if spec.disk_bytes else "size of the image"),
         ("Firmware", str(spec.firmware)),
-        ("Drives", ", ".join(f"{it.name} {it.size_bytes / 1024**3:g} GiB" for it in spec.drives) or "-"),
+        ("Drives", ", ".join(f"{it.name} {_exact_size(it.size_bytes)}" for it in spec.drives) or "-"),
         ("Image", record.base_image.path),
         ("Network", f"{spec.network_words}, isolated" if spec.isolated else spec.network_words),
         ("Forwards", ", ".join(map(str, observation.forwards or spec.forwards)) or "-"),
@@ -96,6 +97,13 @@ def _row(instance: Instance) -> tuple[str, ...]:
 
 def _cell(column: str, text: str, width: int) -> str:
     return f"{text:>{width}}" if column in _NUMBERS else f"{text:<{width}}"
+
+
+def _exact_size(size_bytes: int) -> str:
+    """A size as somebody may have written it: in the largest unit of which it is a whole number."""
+    units = (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024))
+    name, unit = next(((name, unit) for name, unit in units if size_bytes % unit == 0), ("bytes", 1))
+    return f"{size_bytes // unit} {name}"
 
 
 def _readiness(instance: Instance) -> str:

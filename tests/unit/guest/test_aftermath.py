@@ -50,7 +50,7 @@ def _failed(said: str = "", status: int = 1) -> Failed:
         (
             {"space": f"{_DF}/dev/vda1 9999999 1 9999998 1% /"},
             _failed("x: No space left on device"),
-            "the guest has too little space",
+            "the guest's disk is full",
         ),
         (
             {"inodes": f"{_DF}/dev/vda1 100 100 0 100% /srv"},

@@ -238,3 +238,14 @@ def test_a_header_that_wraps_keeps_its_style() -> None:
     first, second, *_ = out.getvalue().splitlines()
     assert "\x1b[1m: " in first
     assert second.startswith("\x1b[1mis named w")
+
+
+def test_a_command_is_never_broken() -> None:
+    short, long = "`vmctl up --file VMFile.kdl`", f"`{{ vmctl stop web && cp {'x' * 70} web.qcow2; }}`"
+    error = VmNotFound(
+        "gone", help=(f"{'words ' * 10}{short} and more", f"save its disk: {long}, or else {short} again")
+    )
+    rows = _drawn(error.diagnostic).splitlines()
+    assert [row for row in rows if short in row]
+    assert [row.strip() for row in rows if long in row] == [f"{long},"]
+    assert [row for row in rows if cell_len(row) > 80 and long not in row] == []

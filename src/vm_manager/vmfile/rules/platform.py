@@ -14,7 +14,7 @@ def _enough_cpus(vm: Block, platform: Platform, problems: Problems) -> None:
     vcpus = vm.get("vcpus", int)
     if vcpus and vcpus.value > platform.host.cpus:
         problems.warn(
-            vcpus.span, f"more vcpus than this host has CPUs: {platform.host.cpus}", "they have to share",
+            vcpus.span, f"more vcpus than this host has CPUs: {platform.host.cpus}", "they would share its CPUs",
             f"write vcpus {platform.host.cpus} or less",
         )  # fmt: skip
 
