@@ -5,6 +5,8 @@ Standard error: progress, warnings and diagnostics, in one of four formats. Stan
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sys
 from contextlib import suppress
@@ -12,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from vm_manager.diagnostics.errors import DiskFull, VmError
 from vm_manager.diagnostics.os_errors import diagnosed
 from vm_manager.diagnostics.safe_text import safe_line
 from vm_manager.ui.formats import ErrorFormat, choose_format
@@ -75,7 +78,7 @@ class Terminal:
         except BrokenPipeError as error:
             raise OutputClosed from error
         except OSError as error:
-            raise diagnosed(error, "standard output") from error
+            raise _unwritten(error) from error
 
     def tell(self, line: str) -> None:
         """A line for people on standard error; for programs it is a log record."""
@@ -143,3 +146,14 @@ class Terminal:
         from vm_manager.ui.github import harmless
 
         return harmless(line)
+
+
+def _unwritten(error: OSError) -> VmError:
+    """The failure of standard output, which may be a file on a disk that is full, or a device that takes nothing."""
+    with suppress(OSError):
+        file = os.readlink(f"/proc/self/fd/{sys.stdout.fileno()}")
+        if os.path.isfile(file):
+            return diagnosed(error, file)
+    if error.errno == errno.ENOSPC:
+        return DiskFull("no space left for standard output", help=("write it somewhere else",))
+    return diagnosed(error, "standard output")

@@ -62,6 +62,7 @@ def test_output_that_finds_no_space_is_a_full_disk_and_no_bug() -> None:
     done = _shell('"$@" > /dev/full', "list")
     assert done.returncode == 6
     assert done.stderr.startswith("error[vm_manager::host::disk_full]: no space left for standard output\n")
+    assert "MiB are free" not in done.stderr  # of a device it would say nothing
 
 
 # Bugs and signals. A command that does what no command of ours should is added to the real command line.
