@@ -235,6 +235,14 @@ def test_destroying_needs_no_state_and_no_record(machine: _Machine) -> None:
     assert not machine.look().alive
 
 
+def test_its_logs_are_files_of_its_own_with_or_without_its_record(machine: _Machine) -> None:
+    logs = machine.bound.logs()
+    assert logs == machine.backend.remnant("blank", machine.home).logs()
+    assert list(logs) == {"noop": [], "qemu": ["qemu"]}[machine.backend.name]
+    machine.start()
+    assert all(path.is_file() and path.parent == machine.home for path in logs.values())
+
+
 def test_there_is_nothing_to_heal_in_any_state_of_a_machine_that_lives_well(machine: _Machine) -> None:
     assert machine.bound.heal() == ()
     machine.start()

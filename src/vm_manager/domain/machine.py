@@ -12,7 +12,7 @@ from vm_manager.diagnostics.errors import BackendNotAvailable
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -52,6 +52,12 @@ class Remnant(Protocol):
         """Remove what a machine that ended without its own clean-up left behind; a line for each finding. Idempotent.
 
         Raises: `host::permission_denied`, `io`.
+        """
+
+    def logs(self) -> Mapping[str, Path]:
+        """The hypervisor's own logs by their names, whether or not there is anything in them yet. Never fails.
+
+        What comes from the guest, such as its console, is not among them.
         """
 
 

@@ -75,6 +75,9 @@ class _Remnant:
     def heal(self) -> tuple[str, ...]:
         return ()
 
+    def logs(self) -> dict[str, Path]:
+        return {}
+
 
 class _Machine(_Remnant):
     def __init__(self, record: InstanceRecord, home: Path) -> None:
