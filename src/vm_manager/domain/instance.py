@@ -132,7 +132,8 @@ class Observation:
 
     alive: whether the machine is powered on, be its vCPUs running or not.
     pid: of the hypervisor's process, where there is one.
-    resumable: whether a failed one that is alive can go on once its trouble is mended, such as a full disk.
+    resumable: whether a failed one that is alive can go on once its trouble is mended, such as a full disk;
+    a backend without `Feature.SUSPEND` has neither that nor machines that are alive and SUSPENDED.
     ssh: where the guest's sshd is reached, where the backend forwards a port.
     forwards: the other ports of this host that lead into it.
     saved: whether it is powered off with its state saved to disk.
