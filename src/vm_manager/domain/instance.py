@@ -281,8 +281,8 @@ class Instance:
 
     @property
     def ready(self) -> bool:
-        """Whether its guest is ready, as far as vmctl knows."""
-        return self.alive and not self.stopped_by_error and self.record.progress.ready
+        """Whether its guest is ready, as far as vmctl knows; one that is suspended is not, until it is resumed."""
+        return self.alive and self.observation.state is VmState.RUNNING and self.record.progress.ready
 
 
 @dataclass(frozen=True, kw_only=True)
