@@ -20,7 +20,7 @@ from vm_manager.diagnostics.errors import CloudInitFailed, GuestError, KvmUnusab
 from vm_manager.diagnostics.model import Label
 from vm_manager.domain.deadline import STOP_TIMEOUT_S, Deadline
 from vm_manager.domain.events import Noticed, Warned
-from vm_manager.domain.instance import CREATED_BY_HAND, BaseImage, Instance, InstanceRecord
+from vm_manager.domain.instance import CREATED_BY_HAND, BaseImage, Endpoint, Instance, InstanceRecord
 from vm_manager.domain.machine import Remnant
 from vm_manager.domain.outcome import Done
 from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
@@ -128,7 +128,7 @@ class Run:
             case Action.CREATE:
                 self._create(_spec(operation))
             case Action.REPLACE:
-                self._replace(_spec(operation))
+                self._replace(operation)
             case Action.START:
                 self._start(_spec(operation))
             case Action.RESUME:
@@ -148,7 +148,7 @@ class Run:
             case Action.STOP:
                 self._stop()
             case Action.DESTROY:
-                self._destroy()
+                self._destroy(operation)
             case Action.NOTHING:
                 self._done.append(Done(Action.NOTHING, cause=operation.cause))
 
@@ -198,22 +198,22 @@ class Run:
     def _is_cached(self, spec: VmSpec) -> bool:
         return bool(spec.image.url) and not self._fetched
 
-    def _replace(self, spec: VmSpec) -> None:
+    def _replace(self, operation: Operation) -> None:
         """Make the new VM beside the old one, and only when it is complete end the old one and let them change places."""
         from vm_manager.app.create import create_instance
 
-        services, old = self._services, self._vm
+        services, old, spec = self._services, self._vm, _spec(operation)
         with services.store.creating(self._name, replacing=True) as staging:
             done = Done(Action.REPLACE, from_cache=self._is_cached(spec))
             with step(services, self._name, "create", "creating the new VM beside the old one", done) as current:
                 keep_drives(old.files, staging)
                 record = create_instance(services, spec, self._origin, staging)
-            seen = old.machine.observe()
-            if seen.alive:
+            if operation.stops:
                 self._stop()
+            # Not before: until then the guest writes to it.
             discarded = written_bytes(old.files.overlay)
         self._appeared(record)
-        self._done.append(replace(current.done, size_bytes=discarded, saved_state=seen.saved))
+        self._done.append(replace(current.done, size_bytes=discarded, saved_state=operation.saved_state))
 
     def _start(self, spec: VmSpec) -> None:
         services, vm = self._services, self._vm
@@ -226,10 +226,14 @@ class Run:
             progress = replace(vm.record.progress, started=True, ready=False, done=())
             vm.write(replace(vm.record, base_image=base, spec=spec, progress=progress))
             self._power_on(services.to_start(spec))
-            current.done = replace(current.done, ssh=vm.machine.observe().ssh)
+            current.done = replace(current.done, ssh=self._sshd())
         guests = services.backend(vm.record.backend).capabilities().guests
         if not (vm.record.has_login and guests):
             vm.note(replace(vm.record.progress, ready=True))
+
+    def _sshd(self) -> Endpoint | None:
+        """Where the guest's sshd is reached: no plan knows that, as the hypervisor takes a free port when it starts."""
+        return self._vm.machine.observe().ssh
 
     def _base(self) -> BaseImage:
         base = require_base(self._services, self._vm.record, accept=self._options.accept_base)
@@ -288,7 +292,7 @@ class Run:
                 record_begun(vm.files.journal, "restore")
             data = services.machine(record).saved_state().restore(services.cancel, services.emit)
             vm.write(replace(record, backend_data=data))
-            current.done = replace(current.done, ssh=vm.machine.observe().ssh)
+            current.done = replace(current.done, ssh=self._sshd())
 
     def _discard(self) -> None:
         with self._step("discard", "discarding the saved state", Done(Action.DISCARD)) as current:
@@ -345,10 +349,9 @@ class Run:
         with self._step("stop", "stopping", Done(Action.STOP)):
             machine.stop(Deadline(self._options.stop_timeout_s, services.cancel), services.emit)
 
-    def _destroy(self) -> None:
+    def _destroy(self, operation: Operation) -> None:
         services, vm = self._services, self._held
-        saved = services.store.files(self._name).saved_state.exists()
-        with self._step("destroy", "destroying", Done(Action.DESTROY, saved_state=saved)):
+        with self._step("destroy", "destroying", Done(Action.DESTROY, saved_state=operation.saved_state)):
             (vm.machine if vm else services.remnant(self._name)).destroy()
             services.store.remove(self._name)
 

@@ -49,6 +49,7 @@ class Operation:
     steps: for PROVISION, the indexes of the provisioners to run. wait_for: for WAIT, what ends it.
     span: the VMFile's block that wants it.
     spec: what the VM is to be; None for operations that do not depend on that.
+    stops: for REPLACE, whether the old VM has to be stopped. saved_state: for REPLACE and DESTROY, whether one goes with the VM.
     """
 
     vm: str
@@ -58,6 +59,8 @@ class Operation:
     span: Span | None = None
     wait_for: WaitFor = WaitFor.READY
     spec: VmSpec | None = None
+    stops: bool = False
+    saved_state: bool = False
 
     @property
     def needs_host(self) -> bool:
