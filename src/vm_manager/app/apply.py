@@ -153,9 +153,9 @@ class Run:
                 self._done.append(Done(Action.NOTHING, cause=operation.cause))
 
     @contextmanager
-    def _step(self, name: str, title: str, done: Done) -> Iterator[Step]:
+    def _step(self, name: str, done: Done) -> Iterator[Step]:
         """A step on this VM that is a part of what was done."""
-        with step(self._services, self._name, name, title, done) as current:
+        with step(self._services, self._name, name, done) as current:
             yield current
         self._done.append(current.done)
 
@@ -167,7 +167,7 @@ class Run:
     def _fetch(self, spec: VmSpec) -> None:
         from vm_manager.app.create import fetch_image
 
-        with self._step("fetch", "downloading the image", Done(Action.FETCH)) as current:
+        with self._step("fetch", Done(Action.FETCH)) as current:
             fetched = fetch_image(self._services, spec).fetched
             current.done = replace(current.done, from_cache=not fetched)
         self._fetched = True
@@ -176,7 +176,7 @@ class Run:
         from vm_manager.app.create import create_instance
 
         services = self._services
-        with self._step("create", "creating", Done(Action.CREATE, from_cache=self._is_cached(spec))):
+        with self._step("create", Done(Action.CREATE, from_cache=self._is_cached(spec))):
             with services.store.creating(self._name) as staging:
                 record = create_instance(services, spec, self._origin, staging)
             self._appeared(record)
@@ -205,7 +205,7 @@ class Run:
         services, old, spec = self._services, self._vm, _spec(operation)
         with services.store.creating(self._name, replacing=True) as staging:
             done = Done(Action.REPLACE, from_cache=self._is_cached(spec))
-            with step(services, self._name, "create", "creating the new VM beside the old one", done) as current:
+            with step(services, self._name, "create", done) as current:
                 keep_drives(old.files, staging)
                 record = create_instance(services, spec, self._origin, staging)
             if operation.stops:
@@ -217,7 +217,7 @@ class Run:
 
     def _start(self, spec: VmSpec) -> None:
         services, vm = self._services, self._vm
-        with self._step("start", "starting", Done(Action.START)) as current:
+        with self._step("start", Done(Action.START)) as current:
             base = self._base()
             self._mend_seed()
             # Once more: the command that created the VM may have been killed before it did so.
@@ -270,22 +270,22 @@ class Run:
             record_success(vm.files.journal, "start")
 
     def _resume(self) -> None:
-        with self._step("resume", "resuming", Done(Action.RESUME)):
+        with self._step("resume", Done(Action.RESUME)):
             self._vm.machine.resume()
 
     def _suspend(self) -> None:
-        with self._step("suspend", "suspending", Done(Action.SUSPEND)):
+        with self._step("suspend", Done(Action.SUSPEND)):
             self._vm.machine.suspend()
 
     def _save(self) -> None:
         services = self._services
-        with self._step("suspend", "saving to disk", Done(Action.SAVE)) as current:
+        with self._step("suspend", Done(Action.SAVE)) as current:
             size = self._vm.machine.saved_state().save(services.cancel, services.emit)
             current.done = replace(current.done, size_bytes=size)
 
     def _restore(self) -> None:
         services, vm = self._services, self._vm
-        with self._step("resume", "restoring from disk", Done(Action.RESTORE)) as current:
+        with self._step("resume", Done(Action.RESTORE)) as current:
             record = replace(vm.record, base_image=self._base())
             self._mend_seed()
             with suppress(VmError):
@@ -295,7 +295,7 @@ class Run:
             current.done = replace(current.done, ssh=self._sshd())
 
     def _discard(self) -> None:
-        with self._step("discard", "discarding the saved state", Done(Action.DISCARD)) as current:
+        with self._step("discard", Done(Action.DISCARD)) as current:
             current.done = replace(current.done, size_bytes=self._vm.machine.saved_state().discard())
 
     def _wait(self, spec: VmSpec, goal: WaitFor) -> None:
@@ -304,7 +304,7 @@ class Run:
         services, vm = self._services, self._vm
         ready = goal is WaitFor.READY
         on_error = spec.cloud_init.on_error if spec.cloud_init else OnError.FAIL
-        with self._step("wait", "waiting for the guest", Done(Action.WAIT, wait_for=goal)):
+        with self._step("wait", Done(Action.WAIT, wait_for=goal)):
             try:
                 timeout_s = self._options.wait_timeout_s or spec.boot_timeout_s
                 wait = partial(wait_for_guest, services, timeout_s=timeout_s, on_error=on_error, login_only=not ready)
@@ -346,12 +346,12 @@ class Run:
         # Before it is made to end: whoever looks meanwhile must not take that for an accident.
         with suppress(VmError):
             record_begun(services.store.files(self._name).journal, "stop")
-        with self._step("stop", "stopping", Done(Action.STOP)):
+        with self._step("stop", Done(Action.STOP)):
             machine.stop(Deadline(self._options.stop_timeout_s, services.cancel), services.emit)
 
     def _destroy(self, operation: Operation) -> None:
         services, vm = self._services, self._held
-        with self._step("destroy", "destroying", Done(Action.DESTROY, saved_state=operation.saved_state)):
+        with self._step("destroy", Done(Action.DESTROY, saved_state=operation.saved_state)):
             (vm.machine if vm else services.remnant(self._name)).destroy()
             services.store.remove(self._name)
 

@@ -19,12 +19,6 @@ from vm_manager.domain.plan import Action, Operation
 from vm_manager.planning.snapshots import require_fitting, require_tag
 from vm_manager.planning.table import Verb
 
-_TITLES = {
-    Verb.SNAPSHOT_CREATE: "taking a snapshot",
-    Verb.SNAPSHOT_RESTORE: "restoring a snapshot",
-    Verb.SNAPSHOT_DELETE: "deleting a snapshot",
-}
-
 
 def list_snapshots(services: Services, name: str) -> tuple[Snapshot, ...]:
     """The snapshots of a VM, oldest first. Raises: `vm::not_found`, `image::format_detection_failed`."""
@@ -51,7 +45,7 @@ def _change(services: Services, verb: Verb, instance: Instance, tag: str) -> tup
     snapshots = vm.machine.snapshots()
     known = snapshots.all()
     require_fitting(verb, instance, known, tag)
-    with step(services, vm.name, verb.value, _TITLES[verb], Done(Action(verb.value), tag=tag)) as current:
+    with step(services, vm.name, verb.value, Done(Action(verb.value), tag=tag)) as current:
         match verb:
             case Verb.SNAPSHOT_CREATE:
                 snapshots.create(tag, services.cancel)
