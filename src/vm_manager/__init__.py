@@ -162,7 +162,7 @@ if TYPE_CHECKING:
         SshAccess,
         VmSpec,
     )
-    from vm_manager.ui.outcomes import describe
+    from vm_manager.ui.outcomes import announce, describe
     from vm_manager.ui.render import render
     from vm_manager.vmfile.blocks import Later
     from vm_manager.vmfile.load import Project
@@ -187,8 +187,8 @@ __all__ = [
     "SshAccess", "SshError", "SshFailed", "StateCorrupt", "StateError", "StateForeign", "StateLocked", "StateUntrusted",
     "StepFailed", "StepFinished", "StepStarted", "StrPath", "Stream", "Subject", "Suggestion", "Totals", "Transport",
     "UpOptions", "Usage", "UsageError", "VmError", "VmFileError", "VmFileInvalid", "VmFileNotFound", "VmFileParseFailed",
-    "VmFileUntrusted", "VmForeign", "VmNotFound", "VmSpec", "VmState", "VmStray", "WaitFor", "Warned", "describe",
-    "last_error", "raise_for_failure", "register_code", "render", "reset_last_error", "set_error_handler",
+    "VmFileUntrusted", "VmForeign", "VmNotFound", "VmSpec", "VmState", "VmStray", "WaitFor", "Warned", "announce",
+    "describe", "last_error", "raise_for_failure", "register_code", "render", "reset_last_error", "set_error_handler",
 ]  # fmt: skip
 
 # By module, the names that are looked for in it.
@@ -235,7 +235,7 @@ _HOMES = {
     "vm_manager.domain.spec": (
         "Accelerator CloudInit Drive Firmware ImageSource OnError Provisioner ProvisionerKind SshAccess VmSpec"
     ),
-    "vm_manager.ui.outcomes": "describe",
+    "vm_manager.ui.outcomes": "announce describe",
     "vm_manager.ui.render": "render",
     "vm_manager.vmfile.blocks": "Later",
     "vm_manager.vmfile.load": "Project",

@@ -199,7 +199,7 @@ def test_a_data_directory_that_is_not_ours_alone_is_neither_read_nor_written(
         lambda vms: vms.start(["web"]),
         lambda vms: vms.destroy(["web"]),
         lambda vms: vms.images(),
-        lambda vms: list(vms.log("web", tuple(Log))),
+        lambda vms: list(vms.log("web", (*Log, "qemu"))),
     ):
         with pytest.raises(StateUntrusted):
             command(Manager(made))
@@ -465,7 +465,7 @@ def test_what_was_planted_in_a_vms_directory_stops_every_command_but_destroy(
         lambda: vms.status("web"),
         lambda: vms.start(["web"]),
         lambda: vms.stop(["web"]),
-        lambda: list(vms.log("web", tuple(Log))),
+        lambda: list(vms.log("web", (*Log, "qemu"))),
         lambda: vms.snapshots("web"),
     ]
     for name in _names():
@@ -541,7 +541,7 @@ def test_a_vm_of_the_original_is_named_once_and_never_touched(noop: Vmctl, origi
         lambda: vms.status("old"),
         lambda: vms.start(["old"]),
         lambda: vms.stop(["old"]),
-        lambda: list(vms.log("old", tuple(Log))),
+        lambda: list(vms.log("old", (*Log, "qemu"))),
         lambda: vms.up(project),
         lambda: vms.down(project, destroy=True),
         lambda: vms.reload(project),

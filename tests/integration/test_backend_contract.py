@@ -162,19 +162,21 @@ def test_a_saved_state_can_be_discarded(machine: _Machine) -> None:
 
 def test_it_has_the_groups_that_its_backend_names_and_no_others(machine: _Machine) -> None:
     machine.start()
-    groups: dict[Feature, Callable[[], object]] = {
-        Feature.SAVED_STATE: machine.bound.saved_state,
-        Feature.SNAPSHOTS: machine.bound.snapshots,
-        Feature.MIGRATION: machine.bound.migration,
-        Feature.CONSOLE: lambda: machine.bound.connect_console().close(),
+    groups: dict[Feature, tuple[Callable[[], object], ...]] = {
+        Feature.SUSPEND: (machine.bound.suspend, machine.bound.resume),
+        Feature.SAVED_STATE: (machine.bound.saved_state,),
+        Feature.SNAPSHOTS: (machine.bound.snapshots,),
+        Feature.MIGRATION: (machine.bound.migration,),
+        Feature.CONSOLE: (lambda: machine.bound.connect_console().close(),),
     }
     assert set(groups) == set(Feature)
-    for feature, group in groups.items():
-        if feature in machine.backend.capabilities().features:
-            group()
-        else:
-            with pytest.raises(BackendNotAvailable, match=f"has no {feature}"):
-                group()
+    for feature, methods in groups.items():
+        for method in methods:
+            if feature in machine.backend.capabilities().features:
+                method()
+            else:
+                with pytest.raises(BackendNotAvailable, match=f"has no {feature}"):
+                    method()
 
 
 def test_a_suspended_machine_can_be_saved_and_restored_it_runs(machine: _Machine) -> None:
@@ -233,6 +235,14 @@ def test_destroying_needs_no_state_and_no_record(machine: _Machine) -> None:
     machine.backend.remnant("blank", machine.home).destroy()
     machine.backend.remnant("blank", machine.home).destroy()
     assert not machine.look().alive
+
+
+def test_its_logs_are_files_of_its_own_with_or_without_its_record(machine: _Machine) -> None:
+    logs = machine.bound.logs()
+    assert logs == machine.backend.remnant("blank", machine.home).logs()
+    assert list(logs) == {"noop": [], "qemu": ["qemu"]}[machine.backend.name]
+    machine.start()
+    assert all(path.is_file() and path.parent == machine.home for path in logs.values())
 
 
 def test_there_is_nothing_to_heal_in_any_state_of_a_machine_that_lives_well(machine: _Machine) -> None:

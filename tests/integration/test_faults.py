@@ -193,6 +193,8 @@ def test_a_damaged_record_concerns_that_vm_alone(blank: Vmctl, damage: object, s
     assert "warning[vm_manager::state::corrupt]" in stopped.stderr
     assert qemu_processes(blank.data) == []
     assert record.read_text() == damaged
+    record.with_name("qemu.log").write_text("said by QEMU\n")
+    assert blank("log", "blank", "--qemu").stdout == "said by QEMU\n"
     record.with_name("vm.json.bak").rename(record)
     blank("up")
     assert len(qemu_processes(blank.data)) == 1

@@ -95,7 +95,7 @@ def diagnostics() -> dict[str, Diagnostic]:
 def events() -> tuple[Event, ...]:
     """Events of every kind."""
     return (
-        StepStarted("web", "create", "creating"),
+        StepStarted("web", "create", Done(Action.CREATE)),
         StepFinished("web", "create", Done(Action.CREATE), 1.25),
         StepFinished("web", "create", Done(Action.CREATE), 0),
         StepFailed("web", "create", full(), 2.0),

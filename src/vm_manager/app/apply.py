@@ -20,7 +20,7 @@ from vm_manager.diagnostics.errors import CloudInitFailed, GuestError, KvmUnusab
 from vm_manager.diagnostics.model import Label
 from vm_manager.domain.deadline import STOP_TIMEOUT_S, Deadline
 from vm_manager.domain.events import Noticed, Warned
-from vm_manager.domain.instance import CREATED_BY_HAND, BaseImage, Instance, InstanceRecord
+from vm_manager.domain.instance import CREATED_BY_HAND, BaseImage, Endpoint, Instance, InstanceRecord
 from vm_manager.domain.machine import Remnant
 from vm_manager.domain.outcome import Done
 from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
@@ -128,7 +128,7 @@ class Run:
             case Action.CREATE:
                 self._create(_spec(operation))
             case Action.REPLACE:
-                self._replace(_spec(operation))
+                self._replace(operation)
             case Action.START:
                 self._start(_spec(operation))
             case Action.RESUME:
@@ -148,14 +148,14 @@ class Run:
             case Action.STOP:
                 self._stop()
             case Action.DESTROY:
-                self._destroy()
+                self._destroy(operation)
             case Action.NOTHING:
                 self._done.append(Done(Action.NOTHING, cause=operation.cause))
 
     @contextmanager
-    def _step(self, name: str, title: str, done: Done) -> Iterator[Step]:
+    def _step(self, name: str, done: Done) -> Iterator[Step]:
         """A step on this VM that is a part of what was done."""
-        with step(self._services, self._name, name, title, done) as current:
+        with step(self._services, self._name, name, done) as current:
             yield current
         self._done.append(current.done)
 
@@ -167,7 +167,7 @@ class Run:
     def _fetch(self, spec: VmSpec) -> None:
         from vm_manager.app.create import fetch_image
 
-        with self._step("fetch", "downloading the image", Done(Action.FETCH)) as current:
+        with self._step("fetch", Done(Action.FETCH)) as current:
             fetched = fetch_image(self._services, spec).fetched
             current.done = replace(current.done, from_cache=not fetched)
         self._fetched = True
@@ -176,7 +176,7 @@ class Run:
         from vm_manager.app.create import create_instance
 
         services = self._services
-        with self._step("create", "creating", Done(Action.CREATE, from_cache=self._is_cached(spec))):
+        with self._step("create", Done(Action.CREATE, from_cache=self._is_cached(spec))):
             with services.store.creating(self._name) as staging:
                 record = create_instance(services, spec, self._origin, staging)
             self._appeared(record)
@@ -198,26 +198,26 @@ class Run:
     def _is_cached(self, spec: VmSpec) -> bool:
         return bool(spec.image.url) and not self._fetched
 
-    def _replace(self, spec: VmSpec) -> None:
+    def _replace(self, operation: Operation) -> None:
         """Make the new VM beside the old one, and only when it is complete end the old one and let them change places."""
         from vm_manager.app.create import create_instance
 
-        services, old = self._services, self._vm
+        services, old, spec = self._services, self._vm, _spec(operation)
         with services.store.creating(self._name, replacing=True) as staging:
             done = Done(Action.REPLACE, from_cache=self._is_cached(spec))
-            with step(services, self._name, "create", "creating the new VM beside the old one", done) as current:
+            with step(services, self._name, "create", done) as current:
                 keep_drives(old.files, staging)
                 record = create_instance(services, spec, self._origin, staging)
-            seen = old.machine.observe()
-            if seen.alive:
+            if operation.stops:
                 self._stop()
+            # Not before: until then the guest writes to it.
             discarded = written_bytes(old.files.overlay)
         self._appeared(record)
-        self._done.append(replace(current.done, size_bytes=discarded, saved_state=seen.saved))
+        self._done.append(replace(current.done, size_bytes=discarded, saved_state=operation.saved_state))
 
     def _start(self, spec: VmSpec) -> None:
         services, vm = self._services, self._vm
-        with self._step("start", "starting", Done(Action.START)) as current:
+        with self._step("start", Done(Action.START)) as current:
             base = self._base()
             self._mend_seed()
             # Once more: the command that created the VM may have been killed before it did so.
@@ -226,10 +226,14 @@ class Run:
             progress = replace(vm.record.progress, started=True, ready=False, done=())
             vm.write(replace(vm.record, base_image=base, spec=spec, progress=progress))
             self._power_on(services.to_start(spec))
-            current.done = replace(current.done, ssh=vm.machine.observe().ssh)
+            current.done = replace(current.done, ssh=self._sshd())
         guests = services.backend(vm.record.backend).capabilities().guests
         if not (vm.record.has_login and guests):
             vm.note(replace(vm.record.progress, ready=True))
+
+    def _sshd(self) -> Endpoint | None:
+        """Where the guest's sshd is reached: no plan knows that, as the hypervisor takes a free port when it starts."""
+        return self._vm.machine.observe().ssh
 
     def _base(self) -> BaseImage:
         base = require_base(self._services, self._vm.record, accept=self._options.accept_base)
@@ -266,32 +270,32 @@ class Run:
             record_success(vm.files.journal, "start")
 
     def _resume(self) -> None:
-        with self._step("resume", "resuming", Done(Action.RESUME)):
+        with self._step("resume", Done(Action.RESUME)):
             self._vm.machine.resume()
 
     def _suspend(self) -> None:
-        with self._step("suspend", "suspending", Done(Action.SUSPEND)):
+        with self._step("suspend", Done(Action.SUSPEND)):
             self._vm.machine.suspend()
 
     def _save(self) -> None:
         services = self._services
-        with self._step("suspend", "saving to disk", Done(Action.SAVE)) as current:
+        with self._step("suspend", Done(Action.SAVE)) as current:
             size = self._vm.machine.saved_state().save(services.cancel, services.emit)
             current.done = replace(current.done, size_bytes=size)
 
     def _restore(self) -> None:
         services, vm = self._services, self._vm
-        with self._step("resume", "restoring from disk", Done(Action.RESTORE)) as current:
+        with self._step("resume", Done(Action.RESTORE)) as current:
             record = replace(vm.record, base_image=self._base())
             self._mend_seed()
             with suppress(VmError):
                 record_begun(vm.files.journal, "restore")
             data = services.machine(record).saved_state().restore(services.cancel, services.emit)
             vm.write(replace(record, backend_data=data))
-            current.done = replace(current.done, ssh=vm.machine.observe().ssh)
+            current.done = replace(current.done, ssh=self._sshd())
 
     def _discard(self) -> None:
-        with self._step("discard", "discarding the saved state", Done(Action.DISCARD)) as current:
+        with self._step("discard", Done(Action.DISCARD)) as current:
             current.done = replace(current.done, size_bytes=self._vm.machine.saved_state().discard())
 
     def _wait(self, spec: VmSpec, goal: WaitFor) -> None:
@@ -300,7 +304,7 @@ class Run:
         services, vm = self._services, self._vm
         ready = goal is WaitFor.READY
         on_error = spec.cloud_init.on_error if spec.cloud_init else OnError.FAIL
-        with self._step("wait", "waiting for the guest", Done(Action.WAIT, wait_for=goal)):
+        with self._step("wait", Done(Action.WAIT, wait_for=goal)):
             try:
                 timeout_s = self._options.wait_timeout_s or spec.boot_timeout_s
                 wait = partial(wait_for_guest, services, timeout_s=timeout_s, on_error=on_error, login_only=not ready)
@@ -342,13 +346,12 @@ class Run:
         # Before it is made to end: whoever looks meanwhile must not take that for an accident.
         with suppress(VmError):
             record_begun(services.store.files(self._name).journal, "stop")
-        with self._step("stop", "stopping", Done(Action.STOP)):
+        with self._step("stop", Done(Action.STOP)):
             machine.stop(Deadline(self._options.stop_timeout_s, services.cancel), services.emit)
 
-    def _destroy(self) -> None:
+    def _destroy(self, operation: Operation) -> None:
         services, vm = self._services, self._held
-        saved = services.store.files(self._name).saved_state.exists()
-        with self._step("destroy", "destroying", Done(Action.DESTROY, saved_state=saved)):
+        with self._step("destroy", Done(Action.DESTROY, saved_state=operation.saved_state)):
             (vm.machine if vm else services.remnant(self._name)).destroy()
             services.store.remove(self._name)
 

@@ -54,7 +54,8 @@ def _one(services: Services, verb: Verb, vm: str, held: Held, options: RunOption
         # Whatever state it is in, and whether or not its record can be read.
         known = held.instances.get(vm)
         run = Run(services, vm, Vm(services, known.record) if known else None, options)
-        return run.apply((Operation(vm, Action.DESTROY, "destroy requested"),))
+        saved = known.saved if known else services.store.files(vm).saved_state.exists()
+        return run.apply((Operation(vm, Action.DESTROY, "destroy requested", saved_state=saved),))
     try:
         instance = held.of(services, vm)
     except StateCorrupt as damaged:

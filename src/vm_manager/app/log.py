@@ -10,8 +10,8 @@ from pathlib import Path
 
 from vm_manager.app.services import Services
 from vm_manager.app.strays import require
+from vm_manager.diagnostics.errors import BackendNotAvailable
 from vm_manager.diagnostics.os_errors import os_errors
-from vm_manager.state.layout import InstanceFiles
 from vm_manager.state.log_reader import LogReader
 
 _POLL_S = 0.25
@@ -20,18 +20,17 @@ _LOOKS = 4
 
 
 class Log(StrEnum):
-    """The logs of a VM: of its serial console, of its provisioners, and of QEMU itself."""
+    """The logs that every VM has: of its serial console, and of its provisioners. Its backend has others, such as `qemu`."""
 
     CONSOLE = "console"
     PROVISION = "provision"
-    QEMU = "qemu"
 
 
 @dataclass(frozen=True)
 class LogLine:
     """A line of a log: a guest's text, not made harmless, and never much longer than 4 KiB."""
 
-    log: Log
+    log: str
     text: str
 
 
@@ -39,25 +38,25 @@ class LogLine:
 class Silence:
     """A log that has nothing in it so far."""
 
-    log: Log
+    log: str
 
 
 def read_logs(
-    services: Services, name: str, logs: Sequence[Log], *, lines: int | None = None, follow: bool = False
+    services: Services, name: str, logs: Sequence[str], *, lines: int | None = None, follow: bool = False
 ) -> Iterator[LogLine | Silence]:
     """The lines of the logs, one log after the other; those without any are told of, and come later if they are followed.
 
     lines: of each log, the last ones only; None: all.
     follow: go on with what is added, until the VM is removed. Survives restarts, rotation and cuts.
-    Raises: `vm::not_found`, `vmctl::interrupted`, `io`.
+    Raises: `vm::not_found`, `backend::not_available` for a log that its backend does not have, `vmctl::interrupted`, `io`.
     """
     require(services, name)
     services.store.require_plain(name)
-    files = services.store.files(name)
-    with ExitStack() as stack, os_errors(files.home):
-        readers = {log: stack.enter_context(closing(LogReader(_path(files, log), lines))) for log in logs}
+    paths = _paths(services, name, logs)
+    with ExitStack() as stack, os_errors(services.home(name)):
+        readers = {log: stack.enter_context(closing(LogReader(path, lines))) for log, path in paths.items()}
         for log, reader in readers.items():
-            nothing = not _has_content(_path(files, log))
+            nothing = not _has_content(paths[log])
             yield from (LogLine(log, text) for text in reader.read())
             if not follow:
                 yield from (LogLine(log, text) for text in reader.rest())
@@ -67,7 +66,7 @@ def read_logs(
             yield from _follow(services, name, readers)
 
 
-def _follow(services: Services, name: str, readers: dict[Log, LogReader]) -> Iterator[LogLine]:
+def _follow(services: Services, name: str, readers: dict[str, LogReader]) -> Iterator[LogLine]:
     silent = dict.fromkeys(readers, 0)
     while services.store.exists(name):
         for log, reader in readers.items():
@@ -87,5 +86,18 @@ def _has_content(path: Path) -> bool:
         return False
 
 
-def _path(files: InstanceFiles, log: Log) -> Path:
-    return {Log.CONSOLE: files.console_log, Log.PROVISION: files.provision_log, Log.QEMU: files.qemu_log}[log]
+def _paths(services: Services, name: str, logs: Sequence[str]) -> dict[str, Path]:
+    files = services.store.files(name)
+    known: dict[str, Path] = {Log.CONSOLE: files.console_log, Log.PROVISION: files.provision_log}
+    if not known.keys() >= set(logs):
+        # Also those of a VM whose record is damaged.
+        known |= services.remnant(name).logs()
+    for log in logs:
+        if log not in known:
+            raise BackendNotAvailable(
+                "VM '{name}' has no {log} log",
+                {"name": name, "log": log},
+                help=(f"it has these logs: {', '.join(known)}",),
+                subject=services.subject(name),
+            )
+    return {log: known[log] for log in logs}

@@ -6,7 +6,7 @@ The modules behind the methods are imported when they are called: listing VMs mu
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import socket
 
     from vm_manager.app.images import Pruned, Pulled
-    from vm_manager.app.log import Log, LogLine, Silence
+    from vm_manager.app.log import LogLine, Silence
     from vm_manager.app.options import NewVm
     from vm_manager.app.up import UpOptions
     from vm_manager.domain.events import Event, EventSink
@@ -377,12 +377,13 @@ class Manager:
             yield connect
 
     def log(
-        self, name: str, logs: Log | Iterable[Log], *, lines: int | None = None, follow: bool = False
+        self, name: str, logs: Names, *, lines: int | None = None, follow: bool = False
     ) -> Iterator[LogLine | Silence]:
         """The lines of a VM's logs, of those that have none a `Silence`.
 
-        lines: of each, its last ones only. follow: go on with what is added, until the VM is removed.
-        Raises: `vm::not_found`, `vmctl::interrupted`.
+        logs: see `Log`, and those of its backend, such as "qemu". lines: of each, its last ones only.
+        follow: go on with what is added, until the VM is removed.
+        Raises: `vm::not_found`, `backend::not_available` for a log that its backend does not have, `vmctl::interrupted`.
         """
         from vm_manager.app.log import read_logs
 

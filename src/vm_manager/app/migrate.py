@@ -88,7 +88,7 @@ def _move(services: Services, target: Services, instance: Instance) -> tuple[Don
     for warning in services.backend(record.backend).check_host((spec,)):
         services.emit(Warned(vm, warning))
     root = target.store.data.root
-    with step(services, vm, "migrate", f"moving to {root}", Done(Action.MIGRATE, to=str(root))) as current:
+    with step(services, vm, "migrate", Done(Action.MIGRATE, to=str(root))) as current:
         record = replace(record, base_image=require_base(services, record))
         with leaving(services, target, record), target.store.staging(vm) as staging:
             arriving = _copy(services, target, record, staging)

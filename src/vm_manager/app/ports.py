@@ -24,6 +24,7 @@ def require_ports(operations: Sequence[Operation], vm: Vm | None) -> None:
     if vm and any(it.action is Action.RESTORE for it in operations):
         wanted = vm.record.spec.forwards
     if wanted:
+        # As of now, as `first_taken` looks now: while it waited for others it may have ended, and a program taken its ports.
         own = vm.machine.observe().forwards if vm else ()
         if taken := first_taken(forward for forward in wanted if forward not in own):
             raise port_in_use(taken)

@@ -97,7 +97,7 @@ def run_steps(
     Raises: `provision::failed`, labelled with the step in the VMFile, `ssh::failed`, `qemu::exited`.
     """
     left, done = list(chosen), Done(Action.PROVISION, steps=len(chosen))
-    with step(services, vm.name, "provision", f"provisioning ({_steps(len(chosen))})", done) as current:
+    with step(services, vm.name, "provision", done) as current:
 
         def ended(index: int) -> None:
             vm.note(after_step(spec, vm.record.progress, index))
@@ -135,11 +135,6 @@ def _session(services: Services, vm: Vm, spec: VmSpec) -> SshSession:
     if probe(endpoint) is not Phase.LOGIN:
         wait_for_guest(services, vm.record, spec.boot_timeout_s, login_only=True)
     return open_session(services, vm.record)
-
-
-def _steps(count: int) -> str:
-    """A number of steps, in words."""
-    return f"{count} step" if count == 1 else f"{count} steps"
 
 
 class _Watch:

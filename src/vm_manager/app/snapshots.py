@@ -13,17 +13,11 @@ from vm_manager.app.looking import require_possible
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
 from vm_manager.app.strays import require
-from vm_manager.domain.instance import Instance, Snapshot
+from vm_manager.domain.instance import Instance, InstanceRecord, Snapshot
 from vm_manager.domain.outcome import Done, Outcome
 from vm_manager.domain.plan import Action, Operation
 from vm_manager.planning.snapshots import require_fitting, require_tag
 from vm_manager.planning.table import Verb
-
-_TITLES = {
-    Verb.SNAPSHOT_CREATE: "taking a snapshot",
-    Verb.SNAPSHOT_RESTORE: "restoring a snapshot",
-    Verb.SNAPSHOT_DELETE: "deleting a snapshot",
-}
 
 
 def list_snapshots(services: Services, name: str) -> tuple[Snapshot, ...]:
@@ -49,8 +43,9 @@ def _change(services: Services, verb: Verb, instance: Instance, tag: str) -> tup
     require_possible(services, instance, verb)
     vm = Vm(services, instance.record)
     snapshots = vm.machine.snapshots()
-    require_fitting(verb, instance, snapshots.all(), tag)
-    with step(services, vm.name, verb.value, _TITLES[verb], Done(Action(verb.value), tag=tag)) as current:
+    known = snapshots.all()
+    require_fitting(verb, instance, known, tag)
+    with step(services, vm.name, verb.value, Done(Action(verb.value), tag=tag)) as current:
         match verb:
             case Verb.SNAPSHOT_CREATE:
                 snapshots.create(tag, services.cancel)
@@ -60,7 +55,8 @@ def _change(services: Services, verb: Verb, instance: Instance, tag: str) -> tup
                 _restore(services, vm, tag)
             case Verb.SNAPSHOT_DELETE:
                 snapshots.delete(tag, services.cancel)
-    if verb is Verb.SNAPSHOT_RESTORE and _can_be_waited_for(services, vm):
+    runs_on = verb is Verb.SNAPSHOT_RESTORE and any(kept.tag == tag and kept.memory_bytes for kept in known)
+    if runs_on and _can_get_ready(services, vm.record):
         wait = Operation(vm.name, Action.WAIT, "was restored to a snapshot", spec=vm.record.spec)
         return (current.done, *Run(services, vm.name, vm, RunOptions()).apply((wait,)))
     return (current.done,)
@@ -74,6 +70,6 @@ def _restore(services: Services, vm: Vm, tag: str) -> None:
     vm.write(replace(vm.record, backend_data=data))
 
 
-def _can_be_waited_for(services: Services, vm: Vm) -> bool:
-    record, guests = vm.record, services.backend(vm.record.backend).capabilities().guests
-    return guests and record.has_login and record.progress.reached and vm.machine.observe().alive
+def _can_get_ready(services: Services, record: InstanceRecord) -> bool:
+    guests = services.backend(record.backend).capabilities().guests
+    return guests and record.has_login and record.progress.reached

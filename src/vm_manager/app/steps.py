@@ -22,13 +22,13 @@ class Step:
 
 
 @contextmanager
-def step(services: Services, vm: str, name: str, title: str, done: Done) -> Iterator[Step]:
+def step(services: Services, vm: str, name: str, done: Done) -> Iterator[Step]:
     """Emit the events of a step, and record it. A failure leaves it with the VM, the step and its duration added.
 
-    title: what it is, for people. done: what it will have done when it ends well; its duration is added.
+    done: what it will have done when it ends well; its duration is added.
     """
     started = time.monotonic()
-    services.emit(StepStarted(vm, name, title))
+    services.emit(StepStarted(vm, name, done))
     current = Step(done)
     try:
         yield current

@@ -86,7 +86,7 @@ def end_strays(services: Services, found: Iterable[Stray], timeout_s: float, *, 
     done: list[Done] = []
     for stray in found:
         stopped = Done(Action.STOP, pid=stray.pid)
-        with step(services, stray.name, "stop", "stopping", stopped) as current:
+        with step(services, stray.name, "stop", stopped) as current:
             if at_once:
                 stray.destroy()
             else:

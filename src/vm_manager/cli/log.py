@@ -28,8 +28,8 @@ def log(
     from vm_manager.diagnostics.safe_text import safe_lines
 
     terminal = current.terminal
-    wanted = [which for which, given in ((Log.CONSOLE, console), (Log.PROVISION, provision), (Log.QEMU, qemu)) if given]
-    logs, shown = wanted or [Log.CONSOLE, Log.PROVISION], None
+    wanted = [which for which, given in ((Log.CONSOLE, console), (Log.PROVISION, provision), ("qemu", qemu)) if given]
+    logs, shown = wanted or list(Log), None
     for item in Manager().log(name, logs, lines=tail, follow=follow):
         if not isinstance(item, LogLine):
             if not current.quiet:

@@ -15,6 +15,7 @@ BackendData = Mapping[str, object]
 class Feature(StrEnum):
     """What not every backend has; each is a group of methods of `Machine`."""
 
+    SUSPEND = "suspend/resume"
     SAVED_STATE = "saved state"
     SNAPSHOTS = "snapshots"
     MIGRATION = "migration"

@@ -23,20 +23,20 @@ class Stream(StrEnum):
 
 @dataclass(frozen=True)
 class StepStarted:
-    """Work on a VM began, such as `create` or `wait`; title: what it is, for people."""
+    """Work on a VM or an image began, such as `create` or `wait`; doing: what it will have done when it ends well."""
 
     vm: str
     step: str
-    title: str
+    doing: Done
 
 
 @dataclass(frozen=True)
 class StepFinished:
-    """The step ended well; outcome: what it did, or None where it worked on an image."""
+    """The step ended well; outcome: what it did."""
 
     vm: str
     step: str
-    outcome: Done | None
+    outcome: Done
     elapsed_s: float
 
 

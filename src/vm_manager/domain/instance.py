@@ -132,7 +132,8 @@ class Observation:
 
     alive: whether the machine is powered on, be its vCPUs running or not.
     pid: of the hypervisor's process, where there is one.
-    resumable: whether a failed one that is alive can go on once its trouble is mended, such as a full disk.
+    resumable: whether a failed one that is alive can go on once its trouble is mended, such as a full disk;
+    a backend without `Feature.SUSPEND` has neither that nor machines that are alive and SUSPENDED.
     ssh: where the guest's sshd is reached, where the backend forwards a port.
     forwards: the other ports of this host that lead into it.
     saved: whether it is powered off with its state saved to disk.
@@ -280,8 +281,8 @@ class Instance:
 
     @property
     def ready(self) -> bool:
-        """Whether its guest is ready, as far as vmctl knows."""
-        return self.alive and not self.stopped_by_error and self.record.progress.ready
+        """Whether its guest is ready, as far as vmctl knows; one that is suspended is not, until it is resumed."""
+        return self.alive and self.observation.state is VmState.RUNNING and self.record.progress.ready
 
 
 @dataclass(frozen=True, kw_only=True)

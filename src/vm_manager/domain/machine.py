@@ -1,7 +1,7 @@
 """One machine of a hypervisor, bound to its record. Each method's docstring is its contract.
 
-What every machine has is in `Machine`; the groups that not every backend has, each named by its `Feature`, are protocols of
-their own, and a method of `Machine` returns each.
+What every machine has is in `Machine`; what not every backend has is named by its `Feature`. Larger groups of that are protocols
+of their own, and a method of `Machine` returns each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from vm_manager.diagnostics.errors import BackendNotAvailable
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -52,6 +52,12 @@ class Remnant(Protocol):
         """Remove what a machine that ended without its own clean-up left behind; a line for each finding. Idempotent.
 
         Raises: `host::permission_denied`, `io`.
+        """
+
+    def logs(self) -> Mapping[str, Path]:
+        """The hypervisor's own logs by their names, whether or not there is anything in them yet. Never fails.
+
+        What comes from the guest, such as its console, is not among them.
         """
 
 
@@ -97,15 +103,15 @@ class Machine(Remnant, Protocol):
         """
 
     def suspend(self) -> None:
-        """Pause the vCPUs. Idempotent, allowed while powered on.
+        """`Feature.SUSPEND`: pause the vCPUs. Idempotent, allowed while powered on.
 
-        Raises: `qemu::qmp_connect_failed`, `qemu::qmp_command_failed`.
+        Raises: `backend::not_available` where the backend lacks it, `qemu::qmp_connect_failed`, `qemu::qmp_command_failed`.
         """
 
     def resume(self) -> None:
-        """Let the vCPUs run on. Idempotent, allowed while powered on.
+        """`Feature.SUSPEND`: let the vCPUs run on. Idempotent, allowed while powered on.
 
-        Raises: `qemu::qmp_connect_failed`, `qemu::qmp_command_failed`.
+        Raises: `backend::not_available` where the backend lacks it, `qemu::qmp_connect_failed`, `qemu::qmp_command_failed`.
         """
 
     def observe(self) -> Observation:

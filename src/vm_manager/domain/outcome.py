@@ -1,4 +1,4 @@
-"""How the work on a VM ended, as values. `ui.outcomes` has the words for them."""
+"""What is done to a VM or an image, and how it ended, as values. `ui.outcomes` has the words for them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from vm_manager.domain.plan import Action, WaitFor
 
 @dataclass(frozen=True)
 class Done:
-    """Something that was done to a VM, with the facts that its action has.
+    """Something that was done, or while its step has not ended is being done, with the facts that its action has.
 
     cause: for NOTHING, why there was nothing to do.
+    source: for FETCH, the URL, when an image is downloaded for itself.
     from_cache: for FETCH, CREATE and REPLACE, whether the image came from the cache without a download.
     ssh: for START, RESTORE and MIGRATE, where the guest's sshd is reached.
     size_bytes: for SAVE, what was written; for DISCARD and REPLACE, what was thrown away; for SNAPSHOT_CREATE, the memory in it.
     saved_state: for REPLACE and DESTROY, whether a saved state went with the VM.
     wait_for: for WAIT, what has been reached.
     steps: for PROVISION, how many steps ran. steps_left_out: how many did not, since they run once.
-    step: for a single one that has ended, its number, from 1; `steps` is then how many there are.
+    step: for a single one, its number, from 1; `steps` is then how many there are. title: what it is.
     pid: for STOP, of a machine that was known by its process only.
-    tag: of the snapshot. to: for MIGRATE, the data directory.
+    tag: of the snapshot. to: for MIGRATE, the data directory; for CONVERT, the format.
     elapsed_s: how long it took; not compared.
     """
 
     action: Action
     cause: str = ""
+    source: str = ""
     from_cache: bool = False
     ssh: Endpoint | None = None
     size_bytes: int = 0
@@ -36,6 +38,7 @@ class Done:
     steps: int = 0
     steps_left_out: int = 0
     step: int | None = None
+    title: str = ""
     pid: int | None = None
     tag: str = ""
     to: str = ""

@@ -10,8 +10,8 @@ from vm_manager.domain.spec import VmSpec
 
 
 class Action(StrEnum):
-    """What can be done to a VM: the operations that plans are made of, in the order in which they can follow each other, then the
-    others.
+    """What can be done: the operations that plans are made of, in the order in which they can follow each other; then the others,
+    on a VM and, CONVERT, on an image.
     """
 
     FETCH = "fetch"
@@ -32,6 +32,7 @@ class Action(StrEnum):
     SNAPSHOT_RESTORE = "snapshot restore"
     SNAPSHOT_DELETE = "snapshot delete"
     MIGRATE = "migrate"
+    CONVERT = "convert"
 
 
 class WaitFor(StrEnum):
@@ -46,9 +47,11 @@ class WaitFor(StrEnum):
 class Operation:
     """One thing to do to one VM, and why.
 
+    cause: in a few words for people; it is worded where the rule is that decided.
     steps: for PROVISION, the indexes of the provisioners to run. wait_for: for WAIT, what ends it.
     span: the VMFile's block that wants it.
     spec: what the VM is to be; None for operations that do not depend on that.
+    stops: for REPLACE, whether the old VM has to be stopped. saved_state: for REPLACE and DESTROY, whether one goes with the VM.
     """
 
     vm: str
@@ -58,6 +61,8 @@ class Operation:
     span: Span | None = None
     wait_for: WaitFor = WaitFor.READY
     spec: VmSpec | None = None
+    stops: bool = False
+    saved_state: bool = False
 
     @property
     def needs_host(self) -> bool:

@@ -6,7 +6,7 @@ import posixpath
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vm_manager.diagnostics.errors import ProvisionFailed, VmError
@@ -66,15 +66,15 @@ class Provisioning:
         with ProvisionLog(self.log) as log:
             for index in chosen:
                 step, number = all_steps[index], f"{index + 1}/{len(all_steps)}"
-                self.emit(StepStarted(self.name, "provision", f"step {number}: {step.title}"))
+                doing = Done(Action.PROVISION, step=index + 1, steps=len(all_steps), title=step.title)
+                self.emit(StepStarted(self.name, "provision", doing))
                 log.line(f"=== step {number}: {step.title}")
                 started_s = self.deadline.elapsed_s
                 _Step(self, step, index + 1, log).run()
                 done(index)
                 elapsed_s = self.deadline.elapsed_s - started_s
                 log.line(f"=== step {number}: succeeded in {elapsed_s:.1f} s")
-                ended = Done(Action.PROVISION, step=index + 1, steps=len(all_steps), elapsed_s=elapsed_s)
-                self.emit(StepFinished(self.name, "provision", ended, elapsed_s))
+                self.emit(StepFinished(self.name, "provision", replace(doing, elapsed_s=elapsed_s), elapsed_s))
 
 
 class _Step:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 
 from vm_manager.domain.instance import Instance
 from vm_manager.domain.plan import Action, Operation, Plan
-from vm_manager.planning.situations import Situation, situation
 from vm_manager.planning.table import Verb, cell
 
 
@@ -23,7 +22,6 @@ def _one(name: str, instance: Instance | None, destroy: bool) -> Iterable[Operat
     if isinstance(todo, str):
         yield Operation(name, Action.NOTHING, todo)
         return
-    saved = situation(instance) is Situation.SAVED
-    cause = "destroy requested" if destroy else "saved to disk" if saved else "running"
+    cause = "destroy requested" if destroy else "saved to disk" if instance.saved else "running"
     for action in todo:
-        yield Operation(name, action, cause, spec=instance.record.spec)
+        yield Operation(name, action, cause, spec=instance.record.spec, saved_state=destroy and instance.saved)

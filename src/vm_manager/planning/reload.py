@@ -25,6 +25,7 @@ def plan_reload(
 
 
 def _replacing(operation: Operation, instances: Mapping[str, Instance]) -> Operation:
-    if operation.action is not Action.CREATE or operation.vm not in instances:
+    old = instances.get(operation.vm)
+    if operation.action is not Action.CREATE or old is None:
         return operation
-    return replace(operation, action=Action.REPLACE, cause=str(instances[operation.vm].state))
+    return replace(operation, action=Action.REPLACE, cause=str(old.state), stops=old.alive, saved_state=old.saved)

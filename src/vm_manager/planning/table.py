@@ -94,6 +94,8 @@ TABLE: dict[Verb, dict[Situation, Cell]] = {
 # fmt: on
 #: What a command needs that not every backend has.
 FEATURES = {
+    # Not RESUME: it restores saved VMs, too, and a backend that cannot suspend has no others to resume.
+    Verb.SUSPEND: Feature.SUSPEND,
     Verb.SAVE: Feature.SAVED_STATE,
     Verb.CONSOLE: Feature.CONSOLE,
     Verb.MIGRATE: Feature.MIGRATION,

@@ -146,11 +146,6 @@ class InstanceFiles:
         return self.home / "console.log"
 
     @property
-    def qemu_log(self) -> Path:
-        """What QEMU wrote to its standard output and error."""
-        return self.home / "qemu.log"
-
-    @property
     def provision_log(self) -> Path:
         """What the provisioners wrote."""
         return self.home / "provision.log"

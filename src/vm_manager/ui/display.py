@@ -155,8 +155,8 @@ class PlainDisplay:
 
     def _describe(self, event: Event) -> str | None:
         match event:
-            case StepStarted(title=title):
-                return title
+            case StepStarted():
+                return _begun(event)
             case StepFinished(elapsed_s=elapsed):
                 return f"{_ended(event)} ({elapsed:.1f} s)"
             case StepFailed(step=step, elapsed_s=elapsed):
@@ -176,6 +176,12 @@ class PlainDisplay:
             return None
         self._told_percent[event.vm] = tenth
         return f"{event.step}: {_amount(event)}"
+
+
+def _begun(event: StepStarted) -> str:
+    from vm_manager.ui.outcomes import announce
+
+    return announce(event.doing)
 
 
 def _ended(event: StepFinished) -> str:
@@ -298,8 +304,8 @@ class _Row:
 
     def update(self, event: Event) -> None:
         match event:
-            case StepStarted(title=title):
-                self.text, self.detail, self.mark, self.bar = title, "", "", None
+            case StepStarted():
+                self.text, self.detail, self.mark, self.bar = _begun(event), "", "", None
             case PhaseReached(phase=phase, waiting_for=waiting_for):
                 self.text, self.bar = f"{phase}, waiting for {waiting_for}", None
             case Progressed():

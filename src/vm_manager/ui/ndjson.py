@@ -10,7 +10,7 @@ import re
 from dataclasses import fields, replace
 
 from vm_manager.diagnostics.model import Diagnostic
-from vm_manager.domain.events import Event, StepFailed, StepFinished, Warned
+from vm_manager.domain.events import Event, StepFailed, StepFinished, StepStarted, Warned
 from vm_manager.ui.documents import SCHEMA, diagnostic_item
 from vm_manager.ui.report import report
 
@@ -32,6 +32,10 @@ def event_line(event: Event) -> str:
         subject = event.diagnostic.subject if known else replace(event.diagnostic.subject, vm=event.vm)
         return diagnostic_line(replace(event.diagnostic, subject=subject))
     values = {field.name: getattr(event, field.name) for field in fields(event)}
+    if isinstance(event, StepStarted):
+        from vm_manager.ui.outcomes import announce
+
+        values["title"] = announce(values.pop("doing"))
     if isinstance(event, StepFinished):
         from vm_manager.ui.outcomes import describe
 

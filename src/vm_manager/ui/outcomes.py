@@ -1,4 +1,4 @@
-"""The words for what was done: in full as a step ends, in short in a VM's line at the end of a command."""
+"""The words for what is done: as a step begins, in full as it ends, in short in a VM's line at the end of a command."""
 
 from __future__ import annotations
 
@@ -7,6 +7,26 @@ from vm_manager.domain.outcome import Done, Outcome
 from vm_manager.domain.plan import Action, WaitFor
 
 _MIB = 1024 * 1024
+_PRESENT = {
+    Action.FETCH: "downloading the image",
+    Action.CREATE: "creating",
+    Action.REPLACE: "creating the new VM beside the old one",
+    Action.START: "starting",
+    Action.RESUME: "resuming",
+    Action.SUSPEND: "suspending",
+    Action.SAVE: "saving to disk",
+    Action.RESTORE: "restoring from disk",
+    Action.DISCARD: "discarding the saved state",
+    Action.WAIT: "waiting for the guest",
+    Action.PROVISION: "provisioning",
+    Action.STOP: "stopping",
+    Action.DESTROY: "destroying",
+    Action.SNAPSHOT_CREATE: "taking a snapshot",
+    Action.SNAPSHOT_RESTORE: "restoring a snapshot",
+    Action.SNAPSHOT_DELETE: "deleting a snapshot",
+    Action.MIGRATE: "moving",
+    Action.CONVERT: "converting",
+}
 _PAST = {
     Action.FETCH: "downloaded the image",
     Action.CREATE: "created",
@@ -25,19 +45,30 @@ _PAST = {
     Action.SNAPSHOT_RESTORE: "restored snapshot",
     Action.SNAPSHOT_DELETE: "deleted snapshot",
     Action.MIGRATE: "moved",
+    Action.CONVERT: "converted",
 }
 # What a VM's line at the end does not repeat: details that its step has told.
 _IN_SHORT = (Action.CREATE, Action.START, Action.SAVE, Action.RESTORE)
 
 
-def describe(what: Outcome | Done | None) -> str:
-    """What was done, in a few words, past tense: an outcome in short, what a step did in full.
+def announce(doing: Done) -> str:
+    """What is being done, in a few words."""
+    present = _PRESENT.get(doing.action, "")
+    match doing.action:
+        case Action.FETCH if doing.source:
+            return f"downloading {doing.source}"
+        case Action.PROVISION if doing.step is not None:
+            return f"step {doing.step}/{doing.steps}: {doing.title}"
+        case Action.PROVISION:
+            return f"{present} ({_steps(doing.steps)})"
+        case Action.MIGRATE | Action.CONVERT:
+            return f"{present} to {doing.to}"
+    return present
 
-    None, the outcome of work on an image, is `done`.
-    """
+
+def describe(what: Outcome | Done) -> str:
+    """What was done, in a few words, past tense: an outcome in short, what a step did in full."""
     match what:
-        case None:
-            return "done"
         case Done():
             return _in_full(what)
         case Outcome(error=None, missing=()):
@@ -53,6 +84,8 @@ def _in_full(done: Done) -> str:
     match done.action:
         case Action.NOTHING:
             return done.cause
+        case Action.FETCH if done.from_cache and done.source:
+            return "the image is already in the cache"
         case Action.FETCH if done.from_cache:
             return "the image is in the cache: another command downloaded it meanwhile"
         case Action.CREATE | Action.REPLACE if done.from_cache:
@@ -72,7 +105,7 @@ def _in_full(done: Done) -> str:
             return f"{past} {done.tag} ({memory})"
         case Action.SNAPSHOT_RESTORE | Action.SNAPSHOT_DELETE:
             return f"{past} {done.tag}"
-        case Action.MIGRATE:
+        case Action.MIGRATE | Action.CONVERT:
             return f"{past} to {done.to}{_where(done.ssh)}"
     return past
 
@@ -99,9 +132,12 @@ def _in_short(done: Done) -> str:
 def _provisioned(done: Done) -> str:
     if not done.steps and not done.steps_left_out:
         return "nothing to do: it has no provisioners"
-    steps = f"{done.steps} step" if done.steps == 1 else f"{done.steps} steps"
     left_out = f", {done.steps_left_out} that {'runs' if done.steps_left_out == 1 else 'run'} once left out"
-    return f"provisioned ({steps}{left_out if done.steps_left_out else ''})"
+    return f"provisioned ({_steps(done.steps)}{left_out if done.steps_left_out else ''})"
+
+
+def _steps(count: int) -> str:
+    return f"{count} step" if count == 1 else f"{count} steps"
 
 
 def _where(endpoint: Endpoint | None) -> str:

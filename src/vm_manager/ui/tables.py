@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vm_manager.domain.instance import INCIDENT, Instance, Snapshot
+from vm_manager.domain.instance import INCIDENT, Instance, Snapshot, VmState
 
 if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Evidence
@@ -109,7 +109,12 @@ def _exact_size(size_bytes: int) -> str:
 def _readiness(instance: Instance) -> str:
     if instance.ready:
         return "yes"
-    return "not yet" if instance.alive and not instance.stopped_by_error else "no"
+    match instance.state:
+        case VmState.RUNNING:
+            return "not yet"
+        case VmState.SUSPENDED if instance.record.progress.ready:
+            return "no, until resumed"
+    return "no"
 
 
 def _during(operation: str) -> str:

@@ -278,6 +278,13 @@ def test_memory_that_is_given_up_is_named(world: _World) -> None:
     assert " and its saved state, started" in replaced
     world.vms.suspend(["web"], to_disk=True)
     assert _summaries(world.vms.destroy(["web"])) == ["destroyed, with its saved state"]
+    world.up(project)
+    world.vms.suspend(["web"], to_disk=True)
+    assert _summaries(world.vms.down(project, destroy=True)) == ["destroyed, with its saved state"]
+    world.up(project)
+    world.vms.suspend(["web"], to_disk=True)
+    (world.data / "vms" / "web" / "vm.json").write_bytes(b"")
+    assert _summaries(world.vms.destroy(["web"])) == ["destroyed, with its saved state"]
 
 
 def test_snapshots_from_making_to_removing(world: _World) -> None:

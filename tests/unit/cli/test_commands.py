@@ -172,6 +172,16 @@ def test_list_as_json_is_one_document(vmctl: _Vmctl) -> None:
     }  # fmt: skip
 
 
+def test_a_suspended_vm_is_ready_again_when_it_is_resumed(vmctl: _Vmctl) -> None:
+    vmctl("up")
+    for command in ("suspend", "suspend --to-disk"):
+        vmctl(*command.split(), "web")
+        assert "Ready:        no, until resumed\n" in vmctl("status", "web").stdout
+        assert vmctl("status", "web", "--json").json["vm"]["ready"] is False
+        vmctl("resume", "web")
+        assert "Ready:        yes\n" in vmctl("status", "web").stdout
+
+
 def test_status_as_json_is_one_document_on_failure_too(vmctl: _Vmctl) -> None:
     vmctl("up")
     document = vmctl("status", "web", "--json").json

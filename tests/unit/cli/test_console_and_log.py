@@ -68,8 +68,18 @@ def test_several_logs_are_headed_and_empty_ones_are_told_of(noop: Vmctl) -> None
     both = noop("log", "web", "-n", "2")
     assert both.stdout == "==> console.log <==\nb\nc\n"
     assert both.stderr == "the provision log of VM 'web' is empty\n"
-    assert noop("log", "web", "-q", "--qemu").stderr == ""
+    assert noop("log", "web", "-q", "--provision").stderr == ""
     assert noop("log", "web", "--console", "-n", "0").stdout == ""
+
+
+@pytest.mark.parametrize("record", [None, "{"], ids=["whole", "damaged"])
+def test_a_log_that_its_backend_does_not_have_is_refused(noop: Vmctl, record: str | None) -> None:
+    if record:
+        (noop.home("web") / "vm.json").write_text(record)
+    refused = noop("log", "web", "--console", "--qemu", status=6)
+    assert refused.code == "vm_manager::backend::not_available"
+    assert "VM 'web' has no qemu log" in refused.stderr
+    assert "help: it has these logs: console, provision" in refused.stderr
 
 
 def test_following_ends_when_the_vm_is_removed(noop: Vmctl) -> None:

@@ -9,9 +9,11 @@ import pytest
 
 from unit.samples import SHELL, full_spec, instance, spec
 from vm_manager.domain.instance import Instance, Observation, VmState
+from vm_manager.domain.plan import Action
 from vm_manager.domain.spec import Effect, ImageSource, VmSpec
 from vm_manager.planning.changes import changed_at_creation, changed_at_start, startable
 from vm_manager.planning.down import plan_down
+from vm_manager.planning.reload import plan_reload
 from vm_manager.vmfile.language import VM
 
 _RUNNING = {"web": instance()}
@@ -45,6 +47,19 @@ def test_down_does_not_throw_away_what_a_saved_vm_has_in_memory() -> None:
         "web: restore (saved to disk)",
         "web: stop (saved to disk)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("instances", "stops", "saved_state"),
+    [(_RUNNING, True, False), (_PANICKED, True, False), (_STOPPED, False, False), (_SAVED, False, True)],
+)
+def test_a_plan_says_what_ends_with_a_vm_that_is_replaced_or_destroyed(
+    instances: dict[str, Instance], stops: bool, saved_state: bool
+) -> None:
+    (replaced,) = [it for it in plan_reload([spec()], instances, ()).operations if it.action is Action.REPLACE]
+    assert (replaced.stops, replaced.saved_state) == (stops, saved_state)
+    (destroyed,) = plan_down(["web"], instances, destroy=True).operations
+    assert destroyed.saved_state == saved_state
 
 
 def test_an_unchanged_vm_has_no_changes() -> None:

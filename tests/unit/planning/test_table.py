@@ -218,6 +218,12 @@ def test_what_a_backend_lacks_is_refused_before_it_is_asked(verb: Verb) -> None:
         assert refused.value.exit_code == 6
 
 
+def test_only_what_stands_still_is_resumed() -> None:
+    standing = (Situation.SUSPENDED, Situation.BLOCKED)
+    elsewhere = [row[where] for row in TABLE.values() for where in row if where not in standing]
+    assert not any(Action.RESUME in cell for cell in elsewhere if not isinstance(cell, str))
+
+
 def test_nothing_is_waited_for_without_guests_or_a_login() -> None:
     assert [o.action for o in plan_lifecycle(Verb.START, _INSTANCES["stopped"], guests=False).operations] == [_START]
     bare = Instance(record(spec(ssh=None)), Observation(VmState.PREPARED), "/data/vms/web")

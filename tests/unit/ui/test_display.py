@@ -49,7 +49,7 @@ def test_an_event_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     failure = SshFailed("lost").diagnostic
     assert _lines(
         capsys,
-        StepStarted("web", "wait", "waiting for the guest"),
+        StepStarted("web", "wait", Done(Action.WAIT)),
         PhaseReached("web", "booting", "the guest's network"),
         StepFinished("web", "wait", Done(Action.WAIT), 61.26),
         StepFailed("db", "provision", failure, 2.0),
@@ -117,7 +117,7 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     display = display_for(Terminal(quiet=True))
     assert isinstance(display, QuietDisplay)
     with display:
-        display(StepStarted("web", "wait", "waiting"))
+        display(StepStarted("web", "wait", Done(Action.WAIT)))
     assert capsys.readouterr().err == ""
 
 
@@ -152,7 +152,7 @@ from vm_manager.ui.display import LiveDisplay
 from vm_manager.ui.terminal import Terminal
 
 with LiveDisplay(Terminal()) as display:
-    display(StepStarted("web", "provision", "provisioning"))
+    display(StepStarted("web", "provision", Done(Action.PROVISION, steps=2)))
     ends = time.monotonic() + 1.2
     while time.monotonic() < ends:
         display(GuestOutput("web", Stream.STDOUT, "a line of output\\n"))
@@ -262,11 +262,13 @@ def test_where_lines_are_read_by_a_runner_they_come_whole(
 _ASKING = """
 import sys, time
 from vm_manager.domain.events import GuestOutput, StepStarted, Stream
+from vm_manager.domain.outcome import Done
+from vm_manager.domain.plan import Action
 from vm_manager.ui.display import LiveDisplay
 from vm_manager.ui.terminal import Terminal
 
 with LiveDisplay(Terminal()) as display:
-    display(StepStarted("web", "provision", "provisioning"))
+    display(StepStarted("web", "provision", Done(Action.PROVISION, steps=2)))
     display(GuestOutput("web", Stream.STDOUT, "one\\nContinue? \\x1b]0;title\\x07"))
     sys.stdin.readline()
 """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from unit.samples import full_spec, instance
 from vm_manager.diagnostics.errors import SeedIsoFailed
 from vm_manager.diagnostics.model import Evidence, Label, Subject
@@ -66,7 +68,11 @@ def test_status_has_all_of_list_and_more() -> None:
     item = _round_trip(vm=status_item(_BUSY))["vm"]
     assert list_item(_BUSY).items() <= item.items()
     assert item | {"ready": True, "provisioned_steps": 1, "provisioners": 2, "disk_bytes": 20 * 1024**3} == item
-    assert not status_item(instance(observed=VmState.STOPPED, progress=Progress(ready=True)))["ready"]
+
+
+@pytest.mark.parametrize("state", [state for state in VmState if state is not VmState.RUNNING])
+def test_a_vm_that_does_not_run_is_not_ready(state: VmState) -> None:
+    assert status_item(instance(observed=state, progress=Progress(ready=True)))["ready"] is False
 
 
 def test_a_diagnostic_comes_with_lines_and_columns_from_one() -> None:

@@ -226,15 +226,19 @@ def test_a_warning_while_it_works_is_an_annotation(capsys: pytest.CaptureFixture
     assert [name for name, _, _ in _displayed(capsys, warned).commands] == ["warning"]
 
 
+def _started(title: str) -> StepStarted:
+    return StepStarted("web", "provision", Done(Action.PROVISION, step=1, steps=1, title=title))
+
+
 @pytest.mark.parametrize("text", [text for text in _HOSTILE if "#\x1b" not in text and "#\x00" not in text])
 def test_the_title_of_a_step_is_no_command(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    events = StepStarted("web", "provision", text), StepFinished("web", "provision", Done(Action.NOTHING, text), 1.0)
+    events = _started(text), StepFinished("web", "provision", Done(Action.NOTHING, text), 1.0)
     assert _displayed(capsys, *events).commands == []
 
 
 @pytest.mark.parametrize("text", ["#\x1b[0m#[error]x", "#\x00#[error]x"])
 def test_control_characters_do_not_hide_a_command(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    assert _displayed(capsys, StepStarted("web", "provision", text)).commands == []
+    assert _displayed(capsys, _started(text)).commands == []
 
 
 @pytest.mark.parametrize("text", ["::error::x", "a\n::error::x", "a\r::error::x"])

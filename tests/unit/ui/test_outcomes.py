@@ -8,7 +8,7 @@ from vm_manager.diagnostics.errors import VmNotFound
 from vm_manager.domain.instance import Endpoint
 from vm_manager.domain.outcome import Done, Outcome
 from vm_manager.domain.plan import Action, WaitFor
-from vm_manager.ui.outcomes import describe
+from vm_manager.ui.outcomes import announce, describe
 
 _SSH = Endpoint("127.0.0.1", 2222)
 _MIB = 1024**2
@@ -62,6 +62,9 @@ _WORDS = (
     (Done(Action.SNAPSHOT_RESTORE, tag="a"), "restored snapshot a", "restored snapshot a"),
     (Done(Action.SNAPSHOT_DELETE, tag="a"), "deleted snapshot a", "deleted snapshot a"),
     (Done(Action.MIGRATE, to="/srv", ssh=_SSH), "moved to /srv, SSH on 127.0.0.1:2222", "moved to /srv, SSH on 127.0.0.1:2222"),
+    (Done(Action.CONVERT, to="raw"), "converted to raw", None),
+    (Done(Action.FETCH, source="https://host/disk"), "downloaded the image", None),
+    (Done(Action.FETCH, source="https://host/disk", from_cache=True), "the image is already in the cache", None),
 )  # fmt: skip
 
 
@@ -102,8 +105,24 @@ def test_what_was_skipped_names_what_it_depends_on(missing: tuple[str, ...], wor
     assert describe(outcome) == words
 
 
-def test_work_on_an_image_is_done() -> None:
-    assert describe(None) == "done"
+@pytest.mark.parametrize(
+    ("doing", "words"),
+    [
+        (Done(Action.FETCH), "downloading the image"),
+        (Done(Action.FETCH, source="https://host/disk"), "downloading https://host/disk"),
+        (Done(Action.PROVISION, steps=1), "provisioning (1 step)"),
+        (Done(Action.PROVISION, steps=2), "provisioning (2 steps)"),
+        (Done(Action.PROVISION, step=1, steps=2, title="shell true"), "step 1/2: shell true"),
+        (Done(Action.MIGRATE, to="/srv"), "moving to /srv"),
+        (Done(Action.CONVERT, to="raw"), "converting to raw"),
+    ],
+)
+def test_what_is_being_done_is_told_with_its_facts(doing: Done, words: str) -> None:
+    assert announce(doing) == words
+
+
+def test_every_step_has_words_to_begin_with() -> None:
+    assert [action for action in Action if not announce(Done(action))] == [Action.NOTHING]
 
 
 def test_how_long_it_took_does_not_make_two_deeds_different() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from unit.golden import assert_golden
 from unit.samples import full_spec, instance, spec
 from vm_manager.domain.instance import Acceleration, Endpoint, LastFailure, Observation, Progress, VmState
@@ -40,3 +42,20 @@ def test_status_tells_everything() -> None:
 
 def test_status_of_a_vm_that_has_never_run() -> None:
     assert_golden("status-prepared.txt", "\n".join(status_lines(instance(observed=VmState.PREPARED))) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("seen", "ready", "shown"),
+    [
+        (Observation(VmState.RUNNING, alive=True), True, "yes"),
+        (Observation(VmState.RUNNING, alive=True), False, "not yet"),
+        (Observation(VmState.SUSPENDED, alive=True), True, "no, until resumed"),
+        (Observation(VmState.SUSPENDED, alive=True), False, "no"),
+        (Observation(VmState.SUSPENDED, saved=True), True, "no, until resumed"),
+        (Observation(VmState.FAILED, alive=True), True, "no"),
+        (Observation(VmState.STOPPED), False, "no"),
+    ],
+)
+def test_only_a_guest_that_runs_is_ready(seen: Observation, ready: bool, shown: str) -> None:
+    lines = status_lines(instance(observed=seen, progress=Progress(started=True, ready=ready)))
+    assert f"Ready:        {shown}" in lines

@@ -12,9 +12,9 @@ from vm_manager.ui.timings import Timings
 def test_steps_in_the_order_of_their_ends_with_the_phases_of_their_own_vm() -> None:
     timings = Timings()
     for event in (
-        StepStarted("web", "wait", "waiting"),
+        StepStarted("web", "wait", Done(Action.WAIT)),
         PhaseReached("web", "booting", "the network"),
-        StepStarted("db", "create", "creating"),
+        StepStarted("db", "create", Done(Action.CREATE)),
         PhaseReached("web", "network up", "sshd"),
         StepFailed("db", "create", DiskFull("full").diagnostic, 0.5),
         StepFinished("web", "wait", Done(Action.WAIT), 12.34567),
@@ -32,8 +32,8 @@ def test_steps_in_the_order_of_their_ends_with_the_phases_of_their_own_vm() -> N
 def test_a_step_within_a_step_ends_first() -> None:
     timings = Timings()
     for event in (
-        StepStarted("web", "provision", "provisioning"),
-        StepStarted("web", "provision", "step 1"),
+        StepStarted("web", "provision", Done(Action.PROVISION, steps=1)),
+        StepStarted("web", "provision", Done(Action.PROVISION, step=1, steps=1, title="shell true")),
         StepFinished("web", "provision", Done(Action.PROVISION, step=1, steps=1), 1.0),
         StepFinished("web", "provision", Done(Action.PROVISION), 2.0),
     ):

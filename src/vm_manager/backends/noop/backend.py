@@ -36,7 +36,7 @@ class NoopBackend:
     name = "noop"
 
     def capabilities(self) -> Capabilities:
-        features = frozenset({Feature.SAVED_STATE, Feature.SNAPSHOTS})
+        features = frozenset({Feature.SUSPEND, Feature.SAVED_STATE, Feature.SNAPSHOTS})
         return Capabilities(guests=False, networks=frozenset(NetworkMode), mounts=False, features=features)
 
     def check_host(self, specs: Sequence[VmSpec]) -> tuple[Diagnostic, ...]:
@@ -74,6 +74,9 @@ class _Remnant:
 
     def heal(self) -> tuple[str, ...]:
         return ()
+
+    def logs(self) -> dict[str, Path]:
+        return {}
 
 
 class _Machine(_Remnant):

@@ -14,6 +14,11 @@ class QemuFiles(InstanceFiles):
     """The files of a VM that QEMU runs. Its sockets: `sockets`."""
 
     @property
+    def qemu_log(self) -> Path:
+        """What QEMU wrote to its standard output and error."""
+        return self.home / "qemu.log"
+
+    @property
     def events_log(self) -> Path:
         """QEMU's trace of the events it announced, with their times."""
         return self.home / "events.log"

@@ -79,6 +79,9 @@ class QemuRemnant:
             self._children.reap(self._home)
         return (*told, *clear_leftovers(self._files))
 
+    def logs(self) -> dict[str, Path]:
+        return {"qemu": self._files.qemu_log}
+
 
 class QemuMachine(QemuRemnant):
     """See `Machine` for the contract of each method."""
