@@ -76,6 +76,8 @@ _ANONYMOUS = (
     (re.compile(r"after \d+\.\d s"), "after 1.2 s"),
     (re.compile(r"port=\d+"), "port=8000"),
     (re.compile(r"\.\d+\.part\b"), ".4711.part"),
+    (re.compile(r"\bAAAA[A-Za-z0-9+/=]{20,}"), "AAAA…"),
+    (re.compile(r"\b(tiny|debian-12)-[0-9a-f]{16}"), r"\1-0123456789abcdef"),
 )
 
 

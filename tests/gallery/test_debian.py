@@ -93,7 +93,7 @@ def test_a_step_that_reboots_the_guest_in_good_order(debian: Debian, gallery: Ga
     """A step reboots the guest, and the next one is to run after that."""
     gallery.shows(
         debian.provision(
-            _shell(_REBOOT_SOON), _shell("test -e /var/tmp/once || { touch /var/tmp/once; sleep 90; }"), status=None
+            _shell(_REBOOT_SOON), _shell("test -e /var/tmp/once || { touch /var/tmp/once; sleep 900; }"), status=None
         ),
         _FAILED,
         place="VMFile.kdl:15:5",
