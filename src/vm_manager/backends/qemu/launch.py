@@ -26,7 +26,7 @@ from vm_manager.backends.qemu.firmware import find_firmware
 from vm_manager.backends.qemu.forwards import wanted_forwards
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.pid_file import lock_owner
-from vm_manager.backends.qemu.probes import probe_start
+from vm_manager.backends.qemu.probes import probe_start, require_files
 from vm_manager.backends.qemu.process import spawn, spawn_keeper
 from vm_manager.backends.qemu.query import forwards_in, host_port
 from vm_manager.backends.qemu.section import QemuData
@@ -226,9 +226,10 @@ def launch(
 
     keep: is handed the process and its logs' keeper, which are our children.
     waiting: options for this start only, with which the vCPUs do not run yet.
-    Raises: `qemu::spawn_failed`, `network::port_in_use`, `qemu::qmp_connect_failed`, `vmctl::interrupted`; no process is left
-    then.
+    Raises: `host::exhausted`, `qemu::spawn_failed`, `network::port_in_use`, `qemu::qmp_connect_failed`, `vmctl::interrupted`; no
+    process is left then.
     """
+    require_files()
     _fresh_logs(files)
     with os_errors(files.home):
         child = spawn([*composed.argv, *waiting], files, composed.sandbox)

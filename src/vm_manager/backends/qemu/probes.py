@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm_manager.backends.qemu.confinement import probe_sandbox
-from vm_manager.diagnostics.errors import VmError
+from vm_manager.diagnostics.errors import HostExhausted, VmError
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import free_space_help
 from vm_manager.domain.instance import SandboxKind
@@ -26,7 +26,7 @@ _MIB = 1024 * 1024
 _LITTLE_BYTES = 16 * _MIB
 _TIMEOUT_S = 10
 # QEMU alone has some 40 files open, and 2 GiB of addresses; the emulator's buffer is another GiB at the most.
-_LEAST_FILES, _ENOUGH_FILES = 128, 1024
+_REQUIRED_FILES, _LEAST_FILES, _ENOUGH_FILES = 64, 128, 1024
 _OWN_MEMORY_BYTES = 3 * 1024 * _MIB
 # Debian 12's: vmctl is tested with no older one.
 _OLDEST = (7, 2)
@@ -74,6 +74,17 @@ def probe_start(spec: VmSpec, files: InstanceFiles, qemu: Path, base: Path) -> F
             f"sandbox: {confined.sandbox}: QEMU may open the VM's disk, logs and image; VMCTL_SANDBOX=off turns it off"
         )
     return Findings(Evidence("probe", "this host", tuple(lines)), tuple(help))
+
+
+def require_files() -> None:
+    """Refuse to start a QEMU that could not open enough: it would break later. Raises: `host::exhausted`."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if most < _REQUIRED_FILES:
+        raise HostExhausted(
+            "QEMU needs at least {needed} open files, and a process in this shell may have {most}",
+            {"needed": _REQUIRED_FILES, "most": most},
+            help=(f"allow more in this shell: `ulimit -n {_ENOUGH_FILES}`",),
+        )
 
 
 def _probe_program(spec: VmSpec, qemu: Path, lines: list[str], help: list[str]) -> None:
