@@ -26,12 +26,11 @@ from vm_manager.images.download import Source, fetch
 from vm_manager.images.http import Limits
 from vm_manager.images.oci.manifest import disk_of, image_of, read_manifest
 from vm_manager.images.sources import source_of
-from within import within
+from within import quickly, within
 
 Behaviour = Callable[[socket.socket], None]
 _LIMITS = Limits(connect_s=5, stall_s=5, head_s=1, answer_s=2, least_rate=1024, window_s=1, retry_delays_s=())
 _DOCUMENTS = int(os.environ.get("VMCTL_FUZZ_DOCUMENTS", "2000"))
-_MAX_S = 2.0
 _REFERENCE = parse_reference("oci://example.org/image:1")
 _OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -282,8 +281,10 @@ def test_any_manifest_is_read_or_diagnosed(
 ) -> None:
     whole = {"mediaType": MANIFEST, "layers": [{**_LAYER, **layer}], **document}
     text = json.dumps(whole)
-    started = time.process_time()
-    with suppress(VmError):
+
+    def read() -> None:
         manifest = read_manifest((text[:-cut] if cut % 3 == 1 else text).encode(), kind, _REFERENCE)
         image_of(manifest, _REFERENCE, "x86_64") if manifest.manifests is not None else disk_of(manifest, _REFERENCE)
-    assert time.process_time() - started < _MAX_S
+
+    with suppress(VmError):
+        quickly(read)
