@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from vm_manager.domain.spec import OnError
 from vm_manager.guest.cloud_init_report import Outcome, read_report
 from vm_manager.guest.cloud_init_watch import CloudInitWatch, await_cloud_init
 from vm_manager.guest.ssh import SshSession, offered_host_key
+from vm_manager.ui.serial_console import End, attach
 from within import quickly, within
 
 _MIB = 1024**2
@@ -169,6 +171,26 @@ def test_a_server_that_never_comes_to_the_point_is_given_up(
 def test_a_server_that_never_decides_about_a_key_is_given_up(tmp_path: Path) -> None:
     with hostile_sshd(tmp_path, _flood, lets_in=False) as sshd, within(12), pytest.raises(VmError):
         _connect(sshd, limit_s=2)
+
+
+# What makes a terminal type by itself, or type otherwise, by the numbers of xterm's ctlseqs.
+_MODES = (1, 9, 1000, 1002, 1003, 1004, 1005, 1006, 1015, 2004)
+
+
+def test_a_console_leaves_no_terminal_that_reports_mouse_or_focus_to_the_shell() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    master, terminal = os.openpty()
+    theirs.sendall(b"".join(b"\x1b[?%dh" % mode for mode in _MODES))
+    theirs.close()
+    assert attach(lambda: ours, terminal, terminal).end is End.CLOSED
+    said = os.read(master, 65_536)
+    os.close(master)
+    os.close(terminal)
+    on: set[bytes] = set()
+    for modes, how in re.findall(rb"\x1b\[\?([\d;]+)([hl])", said):
+        on = on | set(modes.split(b";")) if how == b"h" else on - set(modes.split(b";"))
+    assert (b"?1004h" in said, on) == (True, {b"25"})  # the cursor
 
 
 def _slow_agent(connection: socket.socket) -> None:
