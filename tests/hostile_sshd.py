@@ -95,7 +95,7 @@ def hostile_sshd(
 
 
 @contextmanager
-def listening(answer: Callable[[socket.socket], None]) -> Iterator[Endpoint]:
+def listening(answer: Callable[[socket.socket], None], address: str = "127.0.0.1") -> Iterator[Endpoint]:
     """A port of this host; each connection is answered in a thread of its own."""
     ended = threading.Event()
     open_ones: list[socket.socket] = []
@@ -112,12 +112,12 @@ def listening(answer: Callable[[socket.socket], None]) -> Iterator[Endpoint]:
                 open_ones.append(connection)
                 threading.Thread(target=handle, args=(connection,), daemon=True).start()
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server((address, 0)) as listener:
         listener.settimeout(0.05)
         thread = threading.Thread(target=accept, args=(listener,))
         thread.start()
         try:
-            yield Endpoint("127.0.0.1", listener.getsockname()[1])
+            yield Endpoint(address, listener.getsockname()[1])
         finally:
             ended.set()
             thread.join()

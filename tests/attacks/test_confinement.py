@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -260,7 +261,9 @@ def test_a_qemu_can_gain_no_privilege_and_that_of_root_has_one_left(blank: Vmctl
 
 def test_status_says_which_sandbox_there_is_and_how_it_is_left_out(blank: Vmctl) -> None:
     assert "warning" not in blank("up").stderr
-    assert "Sandbox:      landlock (version " in blank("status", "blank").stdout
+    shown = blank("status", "blank").stdout
+    assert "Sandbox:      landlock (version " in shown
+    assert ("; as root, with no capability but CAP_DAC_OVERRIDE)" in shown) == (os.geteuid() == 0)
     assert blank("status", "blank", "--json").json["vm"]["sandbox"]["name"] == "landlock"
     blank("restart", "blank", "--timeout", "0", env={"VMCTL_SANDBOX": "off"})
     assert "Sandbox:      none (VMCTL_SANDBOX=off)" in blank("status", "blank").stdout

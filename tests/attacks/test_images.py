@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import lzma
 import os
 import re
 import resource
@@ -36,8 +38,10 @@ from vm_manager.host.image_header import CONVERTIBLE, read_header
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdCompressor
+    from compression.zstd import compress as zstd_compress
 else:
     from backports.zstd import ZstdCompressor
+    from backports.zstd import compress as zstd_compress
 
 _MIB = 1024 * 1024
 _MOST_KIB = 200 * 1024
@@ -631,6 +635,25 @@ def test_what_takes_much_memory_to_decompress_is_refused(vmctl: Vmctl, text: byt
         result = _measured(vmctl, "image", "pull", f"{server.url}/disk")
     assert result.status == (0 if fits else 8), result.stderr
     assert fits or "more than 128 MiB of memory" in result.stderr
+
+
+_SKIPPABLE = b"\x50\x2a\x4d\x18" + bytes(4)  # RFC 8878, section 3.1.2
+_EMPTY = {
+    "gzip": gzip.compress(b""),
+    "xz": lzma.compress(b""),
+    "zstd": zstd_compress(b""),
+    "zstd, skippable frames": zstd_compress(b"") + _SKIPPABLE * 7,
+}
+
+
+@pytest.mark.parametrize("stream", _EMPTY.values(), ids=_EMPTY)
+def test_millions_of_empty_streams_are_not_decompressed(vmctl: Vmctl, stream: bytes) -> None:
+    before = _children_s()
+    with serving(stream * (16 * _MIB // len(stream))) as server:
+        result = _measured(vmctl, "image", "pull", f"{server.url}/disk")
+    assert _children_s() - before < 10
+    assert result.code == "vm_manager::image::format_detection_failed"
+    assert "too many small streams" in result.stderr
 
 
 def test_a_bomb_leaves_some_of_the_disk_free(vmctl: Vmctl, tmp_path: Path) -> None:

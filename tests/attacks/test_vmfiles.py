@@ -242,7 +242,9 @@ def test_yaml_that_unfolds_or_nests_takes_no_long_time(bounded: Vmctl, text: str
     bounded.write(_vm(f'cloud-init {{ {word} "bomb.yaml" }}'))
     before = _children_s()
     for words in (("validate",), ("--backend", "noop", "up")):
-        assert bounded(*words, status=None).code != "vmctl::bug"
+        # Not killed at the limits either, nor out of memory.
+        result = bounded(*words, status=None)
+        assert (result.status, result.code) in ((0, None), (3, "vm_manager::vmfile::validation")), result.stderr
     assert _children_s() - before < _CPU_S
 
 

@@ -18,6 +18,11 @@ else:
 #: So many bytes tell whether a file is compressed.
 MAGIC_BYTES = 6
 _OUTPUT_BYTES = 256 * 1024
+# pzstd, bgzip and others write one stream for each piece of a file, of 64 KiB and more. An empty one has 8 bytes and takes as
+# much time as some KiB of data: a few MiB of them would take minutes. That many may be small; if there are more, they have at
+# least so many bytes on average.
+_MOST_SMALL_STREAMS = 1000
+_LEAST_STREAM_BYTES = 1024
 # Of what came before, that the rest is built from. xz -9 needs 65 MiB, zstd --ultra -22 and --long 128 MiB; a file that demands
 # more is meant to exhaust the host. Source: `xz --help`, and ZSTD_WINDOWLOG_LIMIT_DEFAULT in zstd.h.
 _XZ_MEMORY_BYTES = 128 * 1024**2
@@ -83,11 +88,12 @@ class Expander:
     def __init__(self, kind: str, make: Callable[[], _Decompressor]) -> None:
         self.kind = kind
         self._make, self._stream, self._begun = make, make(), False
+        self._streams = self._output_bytes = 0
 
     def expand(self, data: bytes) -> Iterator[bytes]:
         """What the next piece of the file becomes, in pieces of at most 256 KiB.
 
-        Raises: `image::format_detection_failed` when it is damaged.
+        Raises: `image::format_detection_failed` when it is damaged, or takes too much memory or time to decompress.
         """
         while True:
             if not self._begun:
@@ -101,13 +107,24 @@ class Expander:
             except _RUINED as error:
                 raise self._failure(error) from error
             if output:
+                self._output_bytes += len(output)
                 yield output
             data = b""
             if self._stream.eof:
                 data = self._stream.unused_data
-                self._stream, self._begun = self._make(), False
+                self._begin_next()
             elif self._stream.needs_input:
                 return
+
+    def _begin_next(self) -> None:
+        self._streams += 1
+        if self._streams > max(_MOST_SMALL_STREAMS, self._output_bytes // _LEAST_STREAM_BYTES):
+            raise FormatDetectionFailed(
+                "the {kind} file consists of too many small streams: {streams} in its first {bytes} bytes",
+                {"kind": self.kind, "streams": self._streams, "bytes": self._output_bytes},
+                help=(_DECOMPRESS,),
+            )
+        self._stream, self._begun = self._make(), False
 
     def _failure(self, error: Exception) -> FormatDetectionFailed:
         if any(words in str(error) for words in _TOO_MUCH):

@@ -1,7 +1,7 @@
 """HTTP, one request at a time: redirects by our own rules, waits that can be ended, every failure translated.
 
 A redirect is followed here and not by requests, which takes away `Authorization` when the host changes, but no other header
-that is as secret, and which would follow from https to plain http.
+that is as secret, and which would follow from https to plain http, and from elsewhere to services of this machine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vm_manager.diagnostics.urls import cut_url, cut_urls, without_secrets_of
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.images.pace import Pace
 from vm_manager.images.unreachable import chain, reason, verified_by
-from vm_manager.images.wire import Wire, noted_by
+from vm_manager.images.wire import LeadsHere, Wire, noted_by
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # What another try may change. Source: RFC 9110 section 15, RFC 6585 (429), RFC 8470 (425).
@@ -194,25 +194,32 @@ def asked(
     headers: sent with every request. secret: headers that are sent to this scheme, host and port only, over https or to this
     machine itself; after a redirect to elsewhere they are gone for good. When they are given, be it {}, ~/.netrc is not asked.
     form: sent by POST instead; not together with `follow`. follow: whether redirects are followed; else they are the answer.
-    Raises: `image::download_failed` when there is no answer (any status is one), or redirects lead nowhere;
+    Raises: `image::download_failed` when there is no answer (any status is one), or redirects lead nowhere or to where they may
+    not;
     `vmctl::interrupted`.
     """
     limits, at, use_netrc, secret = limits or Limits(), url, secret is None, dict(secret or {})
     seen: set[str] = set()
+    may_be_near = True
     while True:
         with _translated(at, cancel):
             if not _may_carry_secrets(at) or _origin(at) != _origin(url):
                 secret = {}
         sent = {"Accept-Encoding": "identity", "User-Agent": "vmctl", **(headers or {}), **secret}
-        with closing(Wire()) as wire:
-            with _translated(at, cancel):
-                response = _send(at, sent, form, use_netrc, limits, cancel, wire)
+        with closing(Wire(may_be_near=may_be_near)) as wire:
+            try:
+                with _translated(at, cancel):
+                    response = _send(at, sent, form, use_netrc, limits, cancel, wire)
+            except LeadsHere:
+                raise _leads_here(url, at) from None
             with response:
                 is_redirect = follow and response.status_code in _REDIRECTS
                 target = response.headers.get("Location") if is_redirect else None
                 if target is None:
                     yield Answer(response, cancel, wire, limits)
                     return
+        # Services of this machine and of a cloud trust whoever gets there: only one that is there itself may send us to them.
+        may_be_near = may_be_near and wire.is_near
         seen.add(at)
         with _translated(at, cancel):
             at = _redirected(url, at, target, seen)
@@ -268,17 +275,17 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self._watch(self.poolmanager)
+        self._watch(self.poolmanager, direct=True)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         known = len(self.proxy_manager)
         manager = super().proxy_manager_for(*args, **kwargs)
         if len(self.proxy_manager) > known:
-            self._watch(manager)
+            self._watch(manager, direct=False)
         return manager
 
-    def _watch(self, manager: Any) -> None:
-        manager.pool_classes_by_scheme = noted_by(self._wire, manager.pool_classes_by_scheme)
+    def _watch(self, manager: Any, *, direct: bool) -> None:
+        manager.pool_classes_by_scheme = noted_by(self._wire, manager.pool_classes_by_scheme, direct=direct)
 
 
 def _send(
@@ -361,6 +368,14 @@ def _redirected(url: str, at: str, target: str, seen: set[str]) -> str:
             help=("use a URL that stays on https; over plain http the image could be modified in transit",),
         )
     return to
+
+
+def _leads_here(url: str, to: str) -> DownloadFailed:
+    return DownloadFailed(
+        "{url} is redirected to this machine or its own link: {to}",
+        {"url": redacted(url), "to": redacted(to)},
+        help=_CHECK,
+    )
 
 
 _CHECK = ("check the URL: open it in a browser and copy the final address",)

@@ -32,8 +32,8 @@ _QUIET_S = 2.0
 _LAST_S = 2.0
 _ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 # What a guest may have switched on and a shell would not expect: attributes, character set, hidden cursor, alternate
-# screen, application keys, mouse reports, bracketed paste. Source: xterm's ctlseqs.
-_SANE = b"\x0f\x1b(B\x1b[0m\x1b[?25h\x1b[?47l\x1b[?1l\x1b>\x1b[?1000;1002;1003;1006l\x1b[?2004l\r\n"
+# screen, application keys, reports of the mouse and of the focus, bracketed paste. Source: xterm's ctlseqs.
+_SANE = b"\x0f\x1b(B\x1b[0m\x1b[?25h\x1b[?47l\x1b[?1l\x1b>\x1b[?9;1000;1002;1003;1004;1005;1006;1015l\x1b[?2004l\r\n"
 
 
 class End(StrEnum):

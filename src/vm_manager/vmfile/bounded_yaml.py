@@ -14,8 +14,11 @@ _MAX_NODES = 20_000
 _MAX_DEPTH = 64
 _MAX_MERGED = 10_000
 _MAX_DIGITS = 1_000
+# Multiples of 2^61 - 1 all have the same hash, and a mapping of them takes time with the square of its length.
+_MAX_KEY_DIGITS = 18
 _MERGE = "tag:yaml.org,2002:merge"
-_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_INT = "tag:yaml.org,2002:int"
+_NUMBERS = (_INT, "tag:yaml.org,2002:float")
 
 
 class YamlTooLarge(yaml.MarkedYAMLError):
@@ -55,6 +58,11 @@ class _Loader(yaml.SafeLoader):
             raise YamlTooLarge(problem=f"nested more than {_MAX_DEPTH} deep")
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
+        is_key = isinstance(parent, yaml.MappingNode) and index is None
+        if is_key and isinstance(node, yaml.ScalarNode) and node.tag == _INT and len(node.value) > _MAX_KEY_DIGITS:
+            raise YamlTooLarge(
+                problem=f"a key that is a number of more than {_MAX_KEY_DIGITS} digits", problem_mark=node.start_mark
+            )
         return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
