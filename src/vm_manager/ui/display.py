@@ -7,6 +7,7 @@ import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
+from vm_manager.diagnostics.errors import Interrupted
 from vm_manager.domain.events import (
     Event,
     GuestOutput,
@@ -159,8 +160,8 @@ class PlainDisplay:
                 return _begun(event)
             case StepFinished(elapsed_s=elapsed):
                 return f"{_ended(event)} ({elapsed:.1f} s)"
-            case StepFailed(step=step, elapsed_s=elapsed):
-                return f"{step} failed ({elapsed:.1f} s)"
+            case StepFailed(elapsed_s=elapsed):
+                return f"{_broken_off(event)} ({elapsed:.1f} s)"
             case PhaseReached(phase=phase, waiting_for=waiting_for):
                 return f"{phase}, waiting for {waiting_for}"
             case Progressed():
@@ -314,8 +315,8 @@ class _Row:
             case StepFinished():
                 self.text, self.detail, self.bar = _ended(event), "", None
                 self.mark, self.style = "✔", "green"
-            case StepFailed(step=step):
-                self.text, self.mark, self.style, self.bar = f"{step} failed", "✘", "red", None
+            case StepFailed():
+                self.text, self.mark, self.style, self.bar = _broken_off(event), "✘", "red", None
                 self._ended = time.monotonic()
 
     def _moved(self, event: Progressed) -> None:
@@ -325,6 +326,11 @@ class _Row:
 
             self.bar = Bar(self._console)
         self.bar.move(event)
+
+
+def _broken_off(event: StepFailed) -> str:
+    """How a step ended: whoever has pressed Ctrl-C has not seen it fail."""
+    return f"{event.step} {'interrupted' if event.diagnostic.code == Interrupted.code else 'failed'}"
 
 
 def _amount(event: Progressed) -> str:

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from vm_manager.diagnostics.errors import KvmUnusable, SshFailed
+from vm_manager.diagnostics.errors import Interrupted, KvmUnusable, SshFailed
 from vm_manager.domain.events import (
     Event,
     GuestOutput,
@@ -53,11 +53,13 @@ def test_an_event_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
         PhaseReached("web", "booting", "the guest's network"),
         StepFinished("web", "wait", Done(Action.WAIT), 61.26),
         StepFailed("db", "provision", failure, 2.0),
+        StepFailed("db", "wait", Interrupted("interrupted").diagnostic, 1.0),
     ) == [
         "web: waiting for the guest",
         "web: booting, waiting for the guest's network",
         "web: ready (61.3 s)",
         "db: provision failed (2.0 s)",
+        "db: wait interrupted (1.0 s)",
     ]
 
 
