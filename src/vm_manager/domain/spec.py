@@ -6,7 +6,6 @@ from; they take no part in comparisons, so that moving a block in the file chang
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -153,6 +152,8 @@ class Provisioner:
     def _words(self) -> str:
         file = self.kind is ProvisionerKind.FILE
         words = (self.source, self.destination, self.mode, self.owner) if file else (self.inline, self.script, self.env)
+        import hashlib  # `vmctl list` does without
+
         return hashlib.sha256(repr(words).encode()).hexdigest()[:16]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -80,6 +79,8 @@ def exchange(one: Path, other: Path) -> None:
 
     Raises: `OSError`, with EINVAL or ENOSYS where the file system cannot do that.
     """
+    import ctypes  # `vmctl list` does without
+
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
         number = ctypes.get_errno()

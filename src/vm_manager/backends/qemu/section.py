@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Literal, cast
 
@@ -60,4 +59,6 @@ class QemuData:
 
 def _made_from(text: str) -> str:
     """A MAC address below QEMU's prefix, which is locally administered."""
+    import hashlib  # `vmctl list` does without
+
     return ":".join(("52", "54", "00", *(f"{byte:02x}" for byte in hashlib.sha256(text.encode()).digest()[:3])))
