@@ -12,7 +12,7 @@ vm "web" {{
     image "{image}"
     vcpus 2
     memory 1024
-    disk 3
+    disk 3; boot-timeout 1800
 
     cloud-init {{
         hostname "web-guest"

@@ -87,7 +87,8 @@ def wait_for_guest(
 ) -> None:  # fmt: skip
     """Return when the guest is ready.
 
-    timeout_s, stall_limit_s: altogether, and without any progress; None: as long as the accelerator makes reasonable.
+    timeout_s, stall_limit_s: altogether, and without any progress; None: as long as the accelerator makes reasonable, and at
+    least `timeout_s` without progress.
     on_error: what a failure of cloud-init is. login_only: return when a login works. booting: whether it was started just now,
     so that nothing would be lost by starting it once more.
     Raises: see `wait_until_ready`.
@@ -105,10 +106,15 @@ def wait_for_guest(
         cloud_init=CloudInitWatch(on_error, partial(_in_user_data, record)) if waits else None,
         needs_cloud_init=waits and (record.spec.cloud_init is not None or record.spec.access.private_key is None),
         host_key_verified=record.progress.host_key_verified,
-        stall_limit_s=stall_limit_s or machine.stall_limit_s(),
+        stall_limit_s=stall_limit_s or longest_stall_s(machine.stall_limit_s(), timeout_s),
         accelerated=booting and acceleration is not None and acceleration.accelerator is Accelerator.KVM,
     )
     wait_until_ready(guest, deadline, services.emit)
+
+
+def longest_stall_s(usual_s: float, timeout_s: float | None) -> float:
+    """How long a guest may go without progress. timeout_s: what was demanded: whoever sets it knows that the guest is slow."""
+    return max(usual_s, timeout_s or 0)
 
 
 def _in_user_data(record: InstanceRecord, keys: Sequence[str], said: str) -> tuple[Label, ...]:
