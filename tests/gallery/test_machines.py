@@ -155,7 +155,7 @@ def test_a_qemu_in_a_debugger(blank: Vmctl, gallery: Gallery) -> None:
             says=(f"is stopped by process {tracer} (python", "which traces it"),
             never=("kill -CONT", "Timeout"),
         )
-        gallery.by_hand("go on or detach from it")
+        gallery.by_hand("continue or detach from it")
     gallery.works(blank("up"))
 
 

@@ -149,7 +149,7 @@ def test_a_login_without_a_shell(guest: Guest, gallery: Gallery) -> None:
         shown,
         "vm_manager::ssh::no_shell",
         place="VMFile.kdl:5:5",
-        says=("the login of user 'root' in the guest runs no commands", "it ended with status 1"),
+        says=("user 'root' can log in to the guest, but cannot run commands", "it ended with status 1"),
         never=("fix the step",),
     )
     gallery.by_hand("give 'root' a shell")
@@ -164,11 +164,26 @@ def test_a_login_shell_that_only_prints(guest: Guest, gallery: Gallery) -> None:
         guest.up(_shell("echo hello"), status=None),
         "vm_manager::ssh::no_shell",
         place="VMFile.kdl:5:5",
-        says=("runs no commands", "it ended with status 0", "| -c sh -c"),
+        says=("cannot run commands", "it ended with status 0", "| -c sh -c"),
     )
     gallery.by_hand("give 'root' a shell")
     guest.type(_set_shell("/bin/bash"))
     gallery.works(guest.vmctl("up"))
+
+
+def test_a_step_that_ends_the_logins_after_it(guest: Guest, gallery: Gallery) -> None:
+    """A step leaves a ~/.bashrc that ends shells without a terminal; the next step would not run, and pass for a success."""
+    ends = "printf '%s\\n' 'case $- in *i*) ;; *) exit;; esac' >/root/.bashrc"
+    gallery.shows(
+        guest.up(_shell(ends), _shell("touch /root/marker"), status=None),
+        "vm_manager::ssh::no_shell",
+        place="VMFile.kdl:6:5",
+        says=("cannot run commands", "it ended with status 0"),
+    )
+    gallery.by_hand("look for `exit` or `exec` in the user's start-up files")
+    guest.type("rm /root/.bashrc")
+    gallery.works(guest.vmctl("up"))
+    assert guest.run("ls /root/marker") == "/root/marker\n"
 
 
 def test_a_key_bound_to_a_command(guest: Guest, gallery: Gallery) -> None:
@@ -181,7 +196,7 @@ def test_a_key_bound_to_a_command(guest: Guest, gallery: Gallery) -> None:
         shown,
         "vm_manager::ssh::no_shell",
         place="VMFile.kdl:5:5",
-        says=("runs no commands", "| Please login as the user debian"),
+        says=("cannot run commands", "| Please login as the user debian"),
     )
     prove(shown, "vm_manager::ssh::no_shell", evidence="Please login as the user debian")
     gallery.by_hand("a key without `command=`")

@@ -255,6 +255,19 @@ def test_a_limit_on_open_files_that_qemu_meets(blank: Vmctl, gallery: Gallery) -
     gallery.works(_in_shell(blank, "ulimit -Sn 24; ulimit -n 1024")("up"))
 
 
+def test_a_limit_on_the_size_of_files(blank: Vmctl, gallery: Gallery) -> None:
+    """The shell allows files of 100 KiB."""
+    gallery.shows(
+        _in_shell(blank, "ulimit -Sf 100")("up", status=None),
+        _EXHAUSTED,
+        place=None,
+        says=("a file may have 102400 bytes in this shell",),
+        never=("permissions",),
+    )
+    gallery.by_hand("`ulimit -f unlimited`")
+    gallery.works(_in_shell(blank, "ulimit -Sf 100; ulimit -f unlimited")("up"))
+
+
 def test_a_limit_on_memory_that_qemu_meets(blank: Vmctl, gallery: Gallery) -> None:
     """The shell allows less memory than QEMU takes."""
     blank.write(BLANK.replace("memory 32", "memory 2048"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -63,6 +64,56 @@ def test_a_project_that_was_renamed(up: Vmctl, gallery: Gallery, command: str) -
     )
     gallery.fix(moved, "--adopt")
     gallery.works(moved(command, *(("--timeout", "0") if command == "down" else ())))
+
+
+def test_a_drive_that_was_renamed(stopped: Vmctl, gallery: Gallery) -> None:
+    """A drive got another name in the VMFile, which makes another drive of it."""
+    text = (stopped.directory / "VMFile.kdl").read_text()
+
+    def named(name: str) -> None:
+        stopped.write(text.replace("memory 32", f'memory 32\n    drive "{name}" size=1'))
+
+    named("data")
+    stopped("up")
+    before = (stopped.home("blank") / "drives" / "data.qcow2").stat().st_ino
+    stopped("down", "--timeout", "0")
+    named("archive")
+    planned = stopped("plan").stdout
+    gallery.shows(
+        stopped("up", status=None),
+        None,
+        place=None,
+        says=(
+            "drive 'data' is no longer attached; its disk is kept",
+            "drive 'archive' is attached, with a new empty disk",
+        ),
+    )
+    assert "drive 'data' is no longer attached" in planned
+    gallery.by_hand("is no longer attached")
+    named("data")
+    gallery.works(stopped("reload", "--timeout", "0"))
+    assert (stopped.home("blank") / "drives" / "data.qcow2").stat().st_ino == before
+
+
+def test_a_port_that_a_renamed_vm_has(up: Vmctl, gallery: Gallery) -> None:
+    """A VM was renamed in the VMFile, and runs on under its old name, on the port that the new one wants."""
+    text = (up.directory / "VMFile.kdl").read_text()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    forward = f'network "user" {{ forward host={port} guest=80; }}'
+    up.write(text.replace("memory 32", f"memory 32\n    {forward}"))
+    up("down", "--timeout", "0")
+    up("up")
+    up.write((up.directory / "VMFile.kdl").read_text().replace('vm "blank"', 'vm "renamed"'))
+    gallery.shows(
+        up("up", status=None),
+        "vm_manager::network::port_in_use",
+        place="VMFile.kdl:4:30",
+        says=("is in use by VM 'blank'",),
+        never=("pid",),
+    )
+    gallery.fix(up, "vmctl stop blank")
+    gallery.works(up("up"))
 
 
 # The record

@@ -61,6 +61,18 @@ def test_a_directory_in_its_place(elsewhere: Vmctl, gallery: Gallery) -> None:
     gallery.works(elsewhere("up"))
 
 
+def test_a_merge_conflict(elsewhere: Vmctl, gallery: Gallery) -> None:
+    """git has left its marks in the VMFile."""
+    good = (elsewhere.directory / "good.kdl").read_text()
+    (elsewhere.directory / "VMFile.kdl").write_text(f"<<<<<<< HEAD\n{good}=======\n{good}>>>>>>> feature/memory\n")
+    gallery.shows(
+        elsewhere("up", status=None), _PARSE, place="VMFile.kdl:1:1", says=("has an unresolved merge conflict",)
+    )
+    gallery.by_hand("keep one of the two sides")
+    (elsewhere.directory / "VMFile.kdl").write_text(good)
+    gallery.works(elsewhere("up"))
+
+
 def test_a_pipe_in_its_place(elsewhere: Vmctl, gallery: Gallery) -> None:
     """VMFile.kdl is a named pipe."""
     os.mkfifo(elsewhere.directory / "VMFile.kdl")

@@ -18,7 +18,18 @@ from pathlib import Path
 
 import pytest
 
-from driver import Vmctl, interrupted, is_locked, processes_below, qemu_processes, small_file_system, wait_for
+from driver import (
+    BLANK,
+    Vmctl,
+    as_user,
+    blank_disk,
+    interrupted,
+    is_locked,
+    processes_below,
+    qemu_processes,
+    small_file_system,
+    wait_for,
+)
 from proofs import prove
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.domain.instance import RECORD_SCHEMA
@@ -365,3 +376,23 @@ def test_a_full_disk_while_a_record_is_written_keeps_the_old_one(blank: Vmctl, s
     (small_disk / "ballast").unlink()
     blank("start", "blank")
     assert blank("list", "--json").json["vms"][0]["state"] == "running"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_ssh_says_what_openssh_lacks_where_the_user_has_no_name() -> None:
+    uid, base = 4242, Path(f"/tmp/vmctl-nameless-{os.getpid()}")  # below the tests' own directories only root may go
+    base.mkdir(mode=0o755)
+    vmctl = Vmctl.below(base)
+    blank_disk(vmctl.directory)
+    vmctl.write(BLANK)
+    vmctl.data.mkdir()
+    subprocess.run(["chown", "-R", f"{uid}:{uid}", str(base)], check=True)
+    vmctl.prefix = as_user(uid)
+    try:
+        vmctl("up")
+        refused = vmctl("ssh", "blank", "true", status=11)
+        assert "OpenSSH does not run for a user without an entry in /etc/passwd (uid 4242)" in refused.stderr
+        assert "echo 'ci:x:4242:4242::/tmp:/bin/sh' >>/etc/passwd" in refused.stderr
+    finally:
+        vmctl.destroy_all()
+        shutil.rmtree(base)

@@ -25,6 +25,7 @@ from vm_manager.domain.machine import Remnant
 from vm_manager.domain.outcome import Done
 from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
 from vm_manager.domain.spec import Accelerator, OnError, VmSpec
+from vm_manager.planning.changes import changed_drives
 from vm_manager.planning.steps import before_steps
 from vm_manager.state.files import written_bytes
 from vm_manager.state.journal import record_begun, record_success
@@ -100,7 +101,7 @@ class Run:
     def apply(self, operations: Sequence[Operation]) -> tuple[Done, ...]:
         """Carry them out; returns what was done."""
         try:
-            require_ports(operations, self._held)
+            require_ports(self._services, operations, self._held)
             for operation in operations:
                 self._apply(operation)
         except BaseException as error:
@@ -224,6 +225,8 @@ class Run:
             vm.machine.placed()
             # Before the machine runs: should we die in between, a fresh boot must not pass for a ready guest.
             progress = replace(vm.record.progress, started=True, ready=False, done=())
+            for change in changed_drives(vm.record.spec, spec):
+                services.emit(Noticed(self._name, change))
             vm.write(replace(vm.record, base_image=base, spec=spec, progress=progress))
             self._power_on(services.to_start(spec))
             current.done = replace(current.done, ssh=self._sshd())

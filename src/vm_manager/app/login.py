@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +42,7 @@ def login_command(
         program = find_tool("ssh")
     except HostError as error:
         raise SshFailed("OpenSSH's client is not installed", help=error.diagnostic.help) from error
+    _require_user()
     who = credentials(services, instance.record, user=user, key=key)
     endpoint = require_endpoint(services, instance.record)
     _await_sshd(services, instance, endpoint)
@@ -75,6 +78,19 @@ def _require_private(keys: Sequence[Path]) -> None:
                 {"path": str(path), "mode": f"{mode:04o}"},
                 help=(f"make it private: {restrict(str(path))}",),
             )
+
+
+def _require_user() -> None:
+    """OpenSSH wants a name for whoever starts it, as containers do not always have. Raises: `ssh::failed`."""
+    number = os.getuid()
+    try:
+        pwd.getpwuid(number)
+    except KeyError:
+        raise SshFailed(
+            "OpenSSH does not run for a user without an entry in /etc/passwd (uid {uid})",
+            {"uid": number},
+            help=(f"add one, as root: `echo 'ci:x:{number}:{os.getgid()}::/tmp:/bin/sh' >>/etc/passwd`",),
+        ) from None
 
 
 def _await_sshd(services: Services, instance: Instance, endpoint: Endpoint) -> None:

@@ -65,7 +65,8 @@ def note_orphans(services: Services, project: Project, names: Sequence[str]) -> 
     for name in () if names else orphans(services, project):
         services.emit(
             Noticed(
-                name, f"created from {project.path.name}, which no longer defines it: `vmctl down --orphans` stops it"
+                name,
+                f"was created from {project.path.name}, which no longer defines it: `vmctl down --orphans` stops it",
             )
         )
 

@@ -118,6 +118,9 @@ def run_steps(
                     emit=services.emit,
                     deadline=Deadline(None, services.cancel),
                     require_alive=watch.require_alive,
+                    require_shell=lambda: require_shell(
+                        session, vm.name, user, Deadline(None, services.cancel), watch.require_alive
+                    ),
                 )
                 run.run(spec.provisioners, chosen, ended)
         except VmError as error:
@@ -208,6 +211,7 @@ _STILL_THERE = {
     ),
     Phase.BOOT: (
         "the guest runs, but its network no longer answers",
-        "bring it up again, through the guest's console: `vmctl console {name}`",
+        "if the step cut the network, change it to leave the network card and port 22 alone; the guest's serial console works "
+        "without one, `vmctl console {name}`",
     ),
 }

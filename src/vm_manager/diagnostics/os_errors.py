@@ -31,6 +31,12 @@ def diagnosed(error: OSError, path: str | PathLike[str]) -> VmError:
     name = {"path": os.fsdecode(error.filename or path)}
     if error.errno in _EXHAUSTED:
         return exhausted(error)
+    if error.errno == errno.EFBIG and (most := resource.getrlimit(resource.RLIMIT_FSIZE)[0]) != resource.RLIM_INFINITY:
+        return HostExhausted(
+            "{path} got too large: a file may have {most} bytes in this shell",
+            {**name, "most": most},
+            help=("allow more in this shell: `ulimit -f unlimited`",),
+        )
     if error.errno in _FULL:
         directory = os.path.dirname(name["path"])
         return DiskFull("no space left for {path}", name, help=(free_space_help(directory),), notes=_left(directory))

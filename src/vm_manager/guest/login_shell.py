@@ -48,7 +48,7 @@ def _no_shell(name: str, user: str, how: str, evidence: tuple[Evidence, ...]) ->
     notes = (f"asked to run a command, {how}",)
     if any(_EXPIRED in line for shown in evidence for line in shown.lines):
         return NoShell(
-            "the login of user '{user}' in the guest runs no commands: the password has expired",
+            "user '{user}' can log in to the guest, but cannot run commands: the password has expired",
             {"user": user},
             help=(
                 f"set a new password at its console, `vmctl console {name}`, where the login asks for it",
@@ -57,10 +57,12 @@ def _no_shell(name: str, user: str, how: str, evidence: tuple[Evidence, ...]) ->
             notes=notes,
             evidence=evidence,
         )
+    files = f"if `vmctl ssh {name}` opens a shell, look for `exit` or `exec` in the user's start-up files, such as ~/.bashrc"
     return NoShell(
-        "the login of user '{user}' in the guest runs no commands",
+        "user '{user}' can log in to the guest, but cannot run commands",
         {"user": user},
         help=(
+            *(() if evidence else (files,)),
             f"give '{user}' a shell such as /bin/sh, and a key without `command=`, at its console: `vmctl console {name}`",
             "or set another `user` in the `ssh` block of the VMFile, which takes effect in a new VM",
         ),

@@ -47,7 +47,7 @@ _SAVE_S, _REMOVE_S = 600.0, 60.0
 class Provisioning:
     """One run of provisioners in a guest.
 
-    log: `provision.log` of the VM. require_alive: raises when the machine is gone.
+    log: `provision.log` of the VM. require_alive: raises when the machine is gone. require_shell: when a login runs no commands.
     """
 
     name: str
@@ -56,15 +56,19 @@ class Provisioning:
     emit: EventSink
     deadline: Deadline
     require_alive: Callable[[], None]
+    require_shell: Callable[[], None]
 
     def run(self, all_steps: Sequence[Provisioner], chosen: Sequence[int], done: Callable[[int], None]) -> None:
         """Run the steps with these indexes; `done` is told each one's after it has succeeded.
 
         Raises: `provision::failed` with the step, its command, its status and its last lines; `ssh::failed` when the
-        connection is lost, which is no failure of the command.
+        connection is lost, which is no failure of the command; `ssh::no_shell` when a step has changed what a login runs.
         """
         with ProvisionLog(self.log) as log:
-            for index in chosen:
+            for position, index in enumerate(chosen):
+                if position:
+                    # The step before may have changed the user's shell, and one that ends at once would pass for success.
+                    self.require_shell()
                 step, number = all_steps[index], f"{index + 1}/{len(all_steps)}"
                 doing = Done(Action.PROVISION, step=index + 1, steps=len(all_steps), title=step.title)
                 self.emit(StepStarted(self.name, "provision", doing))

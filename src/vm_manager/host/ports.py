@@ -59,12 +59,19 @@ def _finder(forward: Forward) -> str:
 
 def holder(forward: Forward) -> str | None:
     """The process that listens on a forward's port: `nginx (pid 4711)`; None when it is another user's, or gone."""
+    pid = holder_pid(forward)
+    with suppress(OSError):
+        return f"{(_PROC / str(pid) / 'comm').read_text().strip()} (pid {pid})" if pid else None
+    return None
+
+
+def holder_pid(forward: Forward) -> int | None:
+    """The pid of the process that listens on a forward's port; None when it is another user's, or gone."""
     assert forward.host is not None, "there is no port to look at"
     inodes = {f"socket:[{inode}]" for inode in _sockets(forward.transport, forward.host)}
     for process in _PROC.iterdir():
         if process.name.isdecimal() and inodes & set(_open_files(process)):
-            with suppress(OSError):
-                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+            return int(process.name)
     return None
 
 

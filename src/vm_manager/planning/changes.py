@@ -23,6 +23,18 @@ def changed_at_creation(old: VmSpec, new: VmSpec) -> tuple[str, ...]:
     return _differing(Effect.AT_CREATION, old, new)
 
 
+def changed_drives(old: VmSpec, new: VmSpec) -> tuple[str, ...]:
+    """What becomes of drives when a VM made from `old` is started as `new`, in words: one that was renamed is another drive."""
+    before, after = ({drive.name for drive in spec.drives} for spec in (old, new))
+    return (
+        *(f"drive '{name}' is no longer attached; its disk is kept" for name in sorted(before - after)),
+        *(
+            f"drive '{name}' is attached, with a new empty disk unless it had one before"
+            for name in sorted(after - before)
+        ),
+    )
+
+
 def _differing(effect: Effect, old: VmSpec, new: VmSpec) -> tuple[str, ...]:
     return tuple(word for name, word in _words(effect).items() if getattr(old, name) != getattr(new, name))
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from vm_manager.domain.instance import Instance, Progress, VmState
 from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
 from vm_manager.domain.spec import VmSpec
-from vm_manager.planning.changes import changed_at_creation, changed_at_start, startable
+from vm_manager.planning.changes import changed_at_creation, changed_at_start, changed_drives, startable
 from vm_manager.planning.steps import steps_to_do, why_steps
 from vm_manager.planning.table import Verb, cell
 
@@ -65,7 +65,9 @@ def _run(spec: VmSpec, instance: Instance | None, edited: _Edited) -> Iterable[O
             case Action.RESTORE:
                 yield _operation(spec, action, f"saved to disk{_changed(spec, instance, edited)}")
             case Action.START:
-                yield _operation(spec, action, f"{_why_start(instance)}{_kept(spec, instance, edited)}")
+                yield _operation(
+                    spec, action, f"{_why_start(instance)}{_drives(spec, instance)}{_kept(spec, instance, edited)}"
+                )
             case Action.RESUME:
                 yield _operation(spec, action, "suspended")
 
@@ -108,6 +110,10 @@ def _changed(spec: VmSpec, instance: Instance, edited: _Edited) -> str:
     changed = changed_at_start(instance.record.spec, spec)
     restart = f"; {', '.join(changed)} changed: takes effect after `vmctl down` and `vmctl up`" if changed else ""
     return f"{restart}{_kept(spec, instance, edited)}"
+
+
+def _drives(spec: VmSpec, instance: Instance) -> str:
+    return "".join(f"; {change}" for change in changed_drives(instance.record.spec, spec))
 
 
 def _kept(spec: VmSpec, instance: Instance, edited: _Edited) -> str:

@@ -67,7 +67,7 @@ def _held(descriptor: int, name: str, doing: str) -> StateLocked:
         return StateLocked(
             f"`{{command}}` (pid {{pid}}) {doing}, and is stopped",
             {"command": command, "pid": pid, "name": name},
-            help=(f"let it go on: `kill -CONT {pid}`; or end it: `kill {pid}; kill -CONT {pid}`",),
+            help=(f"let it continue: `kill -CONT {pid}`; or end it: `kill {pid}; kill -CONT {pid}`",),
             subject=subject,
         )
     return StateLocked(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vm_manager.diagnostics.errors import VmFileNotFound, VmFileParseFailed, VmNotFound
-from vm_manager.diagnostics.model import Diagnostic, Subject
-from vm_manager.diagnostics.spans import Source
+from vm_manager.diagnostics.model import Diagnostic, Label, Subject
+from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.domain.names import closest
 from vm_manager.domain.platform import Platform
 from vm_manager.domain.spec import VmSpec
@@ -110,6 +111,7 @@ def load(file: Path | None = None, *, directory: Path | None = None, platform: P
             "{file} is {language}, not a VMFile", {"file": whole.name, "language": language}, help=(_KDL,)
         )
     source = _quotable(whole)
+    _require_merged(source)
     problems = Problems(source)
     real = path.resolve()
     vms = decode(parse(whole, source), problems)
@@ -181,3 +183,26 @@ def _shown(path: Path, start: Path) -> str:
         return str(path.relative_to(start))
     except ValueError:
         return str(path)
+
+
+_CONFLICT = (
+    re.compile(r"^<{7} ", re.MULTILINE),
+    re.compile(r"^={7}$", re.MULTILINE),
+    re.compile(r"^>{7} ", re.MULTILINE),
+)
+
+
+def _require_merged(source: Source) -> None:
+    """Raises: `vmfile::parse_failed`, at the first mark of a conflict that git left."""
+    marks: list[int] = []
+    for mark in _CONFLICT:
+        found = mark.search(source.text, marks[-1] if marks else 0)
+        if found is None:
+            return
+        marks.append(found.start())
+    raise VmFileParseFailed(
+        "{file} has an unresolved merge conflict",
+        {"file": source.name},
+        labels=(Label(source, Span(marks[0], marks[0] + 7), "begins here"),),
+        help=("keep one of the two sides, and remove the lines that begin with <<<<<<<, ======= and >>>>>>>",),
+    )

@@ -10,7 +10,7 @@ _VAGRANT = re.compile(r"^[ \t]*Vagrant\.configure\b", re.MULTILINE)
 _FENCE = re.compile(r"^```", re.MULTILINE)
 # None of these can begin a VMFile: a node's name is a word, and none that it knows ends in a colon.
 _LANGUAGES = (
-    (re.compile(r"\s*<"), "XML or HTML"),
+    (re.compile(r"\s*<(?!<)"), "XML or HTML"),
     (re.compile(r"\s*\[\[?[\w.\" -]+\]\]?\s*$"), "TOML or INI"),
     (re.compile(r"\s*[{\[]"), "JSON"),
     (re.compile(r"---(\s|$)|\s*(- )?[\"\']?[A-Za-z_][\w.-]*[\"\']?:(\s|$)"), "YAML"),

@@ -154,5 +154,5 @@ def test_a_login_runs_commands_or_not(printed: bytes, status: int, runs: bool, t
         if runs:
             require_shell(session, "web", "root", Deadline(60), lambda: None)
         else:
-            with pytest.raises(NoShell, match="the login of user 'root' in the guest runs no commands"):
+            with pytest.raises(NoShell, match="user 'root' can log in to the guest, but cannot run commands"):
                 require_shell(session, "web", "root", Deadline(60), lambda: None)

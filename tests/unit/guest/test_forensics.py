@@ -316,3 +316,11 @@ def test_what_the_kernel_says_behind_a_prompt_hides_it_not(said: tuple[str, ...]
 def test_a_boot_loader_that_waited_is_none_once_its_kernel_runs() -> None:
     kernel = tuple(f"[{number:5}.000001] a device" for number in range(5))
     assert boot_failure(("Press any key to continue...", "", *kernel), ()) is None
+
+
+def test_a_uefi_firmware_at_its_own_shell_is_seen() -> None:
+    # As edk2 writes it to a serial line, in colours and with places on the screen.
+    text = "UEFI Interactive Shell v2.2\r\nPress \x1b[33mESC\x1b[37m in 1 seconds to skip\r\n"
+    text += "\r\n\x1b[10;01H\x1b[1m\x1b[33m\x1b[40mShell> \x1b[0m\x1b[37m\x1b[40m"
+    found = boot_failure(safe_lines(text), ())
+    assert str(found) == "the firmware stopped at its own shell: it found nothing to boot"

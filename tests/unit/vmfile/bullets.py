@@ -111,7 +111,7 @@ BULLETS: dict[str, list[str]] = {
         vm('network "user" { forward host=8080 guest=80 protocol="sctp" }'),
         vm('network "user" { forward host=8080 guest=80 address="localhost" }'),
     ],
-    "host": [vm("vcpus 9"), vm("memory 16385")],
+    "host": [vm("vcpus 9"), vm("memory 16385"), vm('cpu "pentium3"')],
     "vms": [
         "",
         f"vm {{ {IMAGE} }}\n",

@@ -23,7 +23,7 @@ _TITLE = "a test boot under KVM"
 # Of a probe that was given up, or in which nothing was executed: on a host that is busy, or out of memory, that says little.
 _UNCERTAIN_S = 600.0
 _UNCERTAIN_HELP = (
-    "if this host was only busy, try again: KVM is tried anew after ten minutes, and at once with `--accel kvm`"
+    "if this host was only busy, try again: KVM is tried again after ten minutes, and at once with `--accel kvm`"
 )
 # An image that boots under TCG only shall not take KVM away from all others for ever.
 _DISTRUST_S = 24 * 3600.0

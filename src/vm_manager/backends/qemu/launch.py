@@ -312,7 +312,7 @@ def _spawn_failed(
 
 
 def _where_it_says_why(files: QemuFiles) -> str:
-    return f"its own message is quoted above; the full log is {files.qemu_log}"
+    return f"QEMU's own message is quoted above; the full log is {files.qemu_log}"
 
 
 def _fresh_logs(files: QemuFiles) -> None:

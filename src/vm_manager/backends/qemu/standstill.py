@@ -77,7 +77,7 @@ def _traced(pid: int) -> Standstill | None:
         return None
     tracer = _status_field(pid, "TracerPid")
     by = f"process {tracer} ({_command(tracer)})" if tracer else "a debugger"
-    return Standstill(pid, f"is stopped by {by}, which traces it", f"let {by} go on or detach from it")
+    return Standstill(pid, f"is stopped by {by}, which traces it", f"let {by} continue or detach from it")
 
 
 def _stopped(pid: int) -> Standstill | None:

@@ -19,6 +19,19 @@ def _enough_cpus(vm: Block, platform: Platform, problems: Problems) -> None:
         )  # fmt: skip
 
 
+# QEMU's models without long mode: their definitions in target/i386/cpu.c have no CPUID_EXT2_LM.
+_32_BIT = ("486", "pentium", "pentium2", "pentium3", "coreduo", "n270", "athlon", "kvm32", "qemu32")
+
+
+def _64_bit(vm: Block, platform: Platform, problems: Problems) -> None:
+    cpu = vm.get("cpu", str)
+    if cpu and cpu.value.split(",")[0] in _32_BIT:
+        problems.warn(
+            cpu.span, "a CPU model without 64-bit mode", "64-bit guests do not boot on it",
+            'for a 64-bit guest, remove it, or write cpu "qemu64"',
+        )  # fmt: skip
+
+
 def _enough_memory(vm: Block, platform: Platform, problems: Problems) -> None:
     memory = vm.get("memory", int)
     if memory and memory.value // _MIB > platform.host.memory_mib:
@@ -47,4 +60,4 @@ def _mounts(vm: Block, platform: Platform, problems: Problems) -> None:
             )  # fmt: skip
 
 
-PLATFORM_RULES = (_enough_cpus, _enough_memory, _known_networks, _mounts)
+PLATFORM_RULES = (_enough_cpus, _64_bit, _enough_memory, _known_networks, _mounts)
