@@ -71,6 +71,7 @@ _ANONYMOUS = (
     (re.compile(r"/[^\s'`]*/www\b"), "/srv/www"),
     (re.compile(r"/[^\s'`]*/(?=(?:tiny|debian-12)-[0-9a-f]{16})"), "~/images/"),
     (re.compile(r"/tmp/pytest-of-[^\s'`/]+/[^\s'`/]+/(?:popen-gw\d+/)?[^\s'`/]+"), "~/project"),
+    (re.compile(r"/[^\s'`]*?/(?:popen-gw\d+/)?test_[^\s'`/]+"), "~/project"),
     (re.compile(r"\(pid \d+\)"), "(pid 4711)"),
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:40022"),
     (re.compile(r"after \d+\.\d s"), "after 1.2 s"),
