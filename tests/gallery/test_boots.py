@@ -121,6 +121,20 @@ def test_a_boot_loader_on_the_screen_only(boot: _Boot, disk: Path, tiny: TinyGue
     _with_the_right_image(vmctl, tiny, gallery)
 
 
+def test_an_image_for_bios_under_uefi(vmctl: Vmctl, tiny: TinyGuest, gallery: Gallery) -> None:
+    """The VMFile wants UEFI, and the image has a boot loader for BIOS only."""
+    vmctl.write(tiny.vm("web", 'accel "tcg"\n    firmware "uefi"'))
+    gallery.shows(
+        vmctl("up", status=None),
+        _BOOT_FAILED,
+        place=None,
+        says=("the firmware stopped at its own shell: it found nothing to boot", "| Shell>"),
+        never=("boot-timeout",),
+    )
+    gallery.by_hand('leave out `firmware "uefi"`')
+    _with_the_right_image(vmctl, tiny, gallery)
+
+
 def test_no_root_on_the_command_line(boot: _Boot, disk: Path, tiny: TinyGuest, gallery: Gallery) -> None:
     """The boot loader gives the kernel no root=."""
     vmctl = boot(tiny_with(tiny.image, disk, options="rdinit=/none"))
