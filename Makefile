@@ -27,7 +27,7 @@ demo: host-demo venv
 
 test: host-test venv
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/pytest -n 4 --dist loadgroup
+	@$(BIN)/pytest -n 3 --dist loadgroup
 
 check: venv
 	@$(BIN)/ruff format --check --quiet . || { echo 'not formatted: ruff format' >&2; exit 1; }
