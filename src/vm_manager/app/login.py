@@ -89,7 +89,7 @@ def _require_user() -> None:
         raise SshFailed(
             "OpenSSH does not run for a user without an entry in /etc/passwd (uid {uid})",
             {"uid": number},
-            help=(f"add one, as root: `echo 'ci:x:{number}:{os.getgid()}::/tmp:/bin/sh' >>/etc/passwd`",),
+            help=(f"add one, as root: `echo 'user{number}:x:{number}:{os.getgid()}::/:/bin/sh' >>/etc/passwd`",),
         ) from None
 
 

@@ -18,7 +18,7 @@ from vm_manager.domain.spec import Accelerator, OnError
 from vm_manager.guest.boot import Guest, wait_until_ready
 from vm_manager.guest.cloud_init_watch import CloudInitWatch
 from vm_manager.guest.credentials import Credentials, credentials_for
-from vm_manager.guest.ssh import SshSession
+from vm_manager.guest.ssh import KeysNotAccepted, SshSession
 from vm_manager.planning.table import Verb, cell
 
 _ADDRESS_TIMEOUT_S = 10.0
@@ -75,6 +75,8 @@ def open_session(
             known_hosts=services.store.files(record.name).known_hosts,
             deadline=Deadline(None, services.cancel),
         )
+    except KeysNotAccepted:
+        raise  # it says itself what to do
     except AuthFailed as refused:
         if record.progress.host_key_verified and not (user or key):
             refused.enrich(help=(_ACCEPTED_BEFORE.format(name=record.name),))

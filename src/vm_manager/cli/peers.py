@@ -67,7 +67,7 @@ OPTIONS = {
         "-i": "did you mean `--key`?",
         **dict.fromkeys(("-c", "--command", "-e"), "write the command after `--`: `vmctl ssh NAME -- CMD`"),
         **dict.fromkeys(("-p", "--port"), _LEAVE_OUT + "vmctl knows the port; `vmctl port NAME` shows it"),
-        **dict.fromkeys(("-t", "-it", "-i"), _LEAVE_OUT + "without a command there is a terminal"),
+        **dict.fromkeys(("-t", "-it", "-tt"), _LEAVE_OUT + "without a command there is a terminal"),
     },
     "list": dict.fromkeys(("-a", "--all"), _LEAVE_OUT + "`vmctl list` shows all VMs"),
     "create": {"-n": "did you mean `--name`?", "-m": "did you mean `--memory`?", "-c": "did you mean `--vcpus`?",

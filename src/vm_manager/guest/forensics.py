@@ -57,7 +57,7 @@ _ENDS = (
         "use a whole-disk image with a boot loader for the guest's firmware; this one may be empty or for a different firmware",
     ),
     _End(
-        re.compile(r"\bShell> ?$"),
+        re.compile(r"^\s*Shell> ?$"),
         2,
         "the firmware stopped at its own shell: it found nothing to boot",
         'the image may only boot with BIOS: leave out `firmware "uefi"`, or use one with an EFI system partition',

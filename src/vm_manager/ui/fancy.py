@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.text import Text
 
@@ -27,10 +27,8 @@ _STYLES = {
     "": "",
 }
 _NARROWEST = 8
-_COMMAND = re.compile("`[^`]+`")
-_WORD = re.compile(r"\S+\s*")
-# For a space within a command: a character of the private use area, which no text that is shown has.
-_SPACE = "\ue000"
+# A command between backquotes is one word: broken, it could not be copied.
+_WORD = re.compile(r"(?:`[^`]*`|\S)+\s*")
 
 
 def console(color: str) -> Console:
@@ -61,31 +59,23 @@ def _folded(console: Console, text: Text, line: Line) -> Iterable[Text]:
     hang = line.hang if line.hang < console.width // 2 else min(4, line.hang)
     head, body = text[:hang], text[hang:]
     margin = Text(line.margin or " " * hang, _STYLES["frame"])
-    rows = _wrapped(console, body, max(_NARROWEST, console.width - hang), whole=not line.margin)
+    width = max(_NARROWEST, console.width - hang)
+    body.expand_tabs(8)
+    rows = body.wrap(console, width) if line.margin else body.divide(_breaks(body.plain, width))
     for number, row in enumerate(rows or [body]):
         row.rstrip()
         # Not `margin + row`, which would be drawn in the margin's style from end to end.
         yield Text.assemble(head if number == 0 else margin, row)
 
 
-def _wrapped(console: Console, body: Text, width: int, *, whole: bool) -> list[Text]:
-    """The rows of a text. whole: no command is broken; the terminal folds one that is too long, so that it can be copied."""
-    if whole:
-        body.plain = _COMMAND.sub(lambda found: found[0].replace(" ", _SPACE), body.plain)
-    if any(cell_len(found[0]) > width for found in _COMMAND.finditer(body.plain) if whole):
-        rows = list(body.divide(_breaks(body.plain, width)))
-    else:
-        rows = list(body.wrap(console, width))
-    for row in rows:
-        row.plain = row.plain.replace(_SPACE, " ")
-    return rows
-
-
 def _breaks(text: str, width: int) -> Iterator[int]:
-    """Where the rows but the first begin, each with as many words as fit."""
-    column = 0
-    for found in _WORD.finditer(text):
-        if column and column + cell_len(found[0].rstrip()) > width:
-            yield found.start()
-            column = 0
-        column += cell_len(found[0])
+    """Where the rows but the first begin, each with as many words as fit. The terminal folds a longer command."""
+    begin = 0
+    for word in _WORD.finditer(text):
+        if begin < word.start() and cell_len(text[begin : word.start()] + word[0].rstrip()) > width:
+            begin = word.start()
+            yield begin
+        if "`" not in word[0]:
+            for piece in chop_cells(text[begin : word.end()].rstrip(), width)[:-1]:
+                begin += len(piece)
+                yield begin

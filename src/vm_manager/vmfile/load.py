@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vm_manager.diagnostics.errors import VmFileNotFound, VmFileParseFailed, VmNotFound
+from vm_manager.diagnostics.errors import VmFileError, VmFileNotFound, VmFileParseFailed, VmNotFound
 from vm_manager.diagnostics.model import Diagnostic, Label, Subject
 from vm_manager.diagnostics.spans import Source, Span
 from vm_manager.domain.names import closest
@@ -111,12 +111,15 @@ def load(file: Path | None = None, *, directory: Path | None = None, platform: P
             "{file} is {language}, not a VMFile", {"file": whole.name, "language": language}, help=(_KDL,)
         )
     source = _quotable(whole)
-    _require_merged(source)
     problems = Problems(source)
     real = path.resolve()
-    vms = decode(parse(whole, source), problems)
-    check(vms, Setting(problems, real.parent, platform))
-    problems.raise_if_any()
+    try:
+        vms = decode(parse(whole, source), problems)
+        check(vms, Setting(problems, real.parent, platform))
+        problems.raise_if_any()
+    except VmFileError:
+        _require_merged(source)
+        raise
     return Project(
         path=real,
         source=source,
@@ -193,7 +196,7 @@ _CONFLICT = (
 
 
 def _require_merged(source: Source) -> None:
-    """Raises: `vmfile::parse_failed`, at the first mark of a conflict that git left."""
+    """Of a VMFile that is wrong, in the words of git's marks in it. Raises: `vmfile::parse_failed`, at the first of them."""
     marks: list[int] = []
     for mark in _CONFLICT:
         found = mark.search(source.text, marks[-1] if marks else 0)

@@ -37,6 +37,8 @@ def vmctl(tmp_path: Path) -> Vmctl:
         ("destroy -f web", "no such option: -f", "leave out `-f`: vmctl does not ask"),
         ("stop --force web", "no such option: --force", "to stop it without waiting: `--timeout 0`"),
         ("status -f web", "no such option: -f", None),
+        ("ssh -i key web", "no such option: -i", "did you mean `--key`?"),
+        ("ssh -t web", "no such option: -t", "leave out `-t`: without a command there is a terminal"),
         ("list -o yaml", "no such option: -o", "did you mean `--json`?"),
         ("log -o x web", "no such option: -o", None),
         ("up --paralel 2", "no such option: --paralel", "did you mean `--parallel`?"),
