@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vm_manager.app.holding import Vm
 from vm_manager.app.services import Services
-from vm_manager.diagnostics.errors import PortInUse
+from vm_manager.diagnostics.errors import PortInUse, VmError
 from vm_manager.diagnostics.model import Label
 from vm_manager.domain.network import Forward
 from vm_manager.domain.plan import Action, Operation
@@ -31,26 +30,18 @@ def require_ports(services: Services, operations: Sequence[Operation], vm: Vm | 
         # As of now, as `first_taken` looks now: while it waited for others it may have ended, and a program taken its ports.
         own = vm.machine.observe().forwards if vm else ()
         if taken := first_taken(forward for forward in wanted if forward not in own):
-            raise _of_a_vm(services, taken) or port_in_use(taken)
+            raise port_in_use(taken, _listener(services, taken))
 
 
-def _of_a_vm(services: Services, taken: Forward) -> PortInUse | None:
-    """The failure where it is a VM of ours that listens on the port, such as one that was renamed in the VMFile."""
-    pid = holder_pid(taken)
-    try:
-        home = Path(os.readlink(f"/proc/{pid}/cwd")) if pid else None
-    except OSError:
+def _listener(services: Services, taken: Forward) -> str | None:
+    """The VM of ours that listens on a port, such as one that was renamed in the VMFile; None when it is none of them."""
+    if (pid := holder_pid(taken)) is None:
         return None
-    if home is None or home.parent != services.store.data.vms.resolve():
-        return None
-    return PortInUse(
-        "port {port} on {address} is in use by VM '{other}'",
-        {"port": taken.host_port, "address": taken.address, "other": home.name},
-        help=(
-            f"stop that VM: `vmctl stop {home.name}`",
-            f'or forward another port: `forward host="auto" guest={taken.guest}` picks a free one',
-        ),
-    )
+    for name in services.store.names():
+        with suppress(VmError):  # of a VM whose record is damaged nobody knows its ports
+            if services.machine(services.store.read(name)).observe().pid == pid:
+                return name
+    return None
 
 
 def point_at_forward(error: PortInUse, operations: Sequence[Operation], project: Project | None) -> None:

@@ -40,14 +40,15 @@ def first_taken(forwards: Iterable[Forward]) -> Forward | None:
     return next((forward for forward in forwards if forward.host and not is_free(forward)), None)
 
 
-def port_in_use(forward: Forward) -> PortInUse:
-    """The failure of a VM that needs a port that is taken."""
-    by = holder(forward)
+def port_in_use(forward: Forward, vm: str | None = None) -> PortInUse:
+    """The failure of a VM that needs a port that is taken. vm: the one that listens on it, where it is one of ours."""
+    by = f"VM '{vm}'" if vm else holder(forward)
+    program = f"stop the program that listens on it{'' if by else f': `{_finder(forward)}` as root names it'}"
     return PortInUse(
         "port {port} on {address} is in use{by}",
         {"port": forward.host_port, "address": forward.address, "by": f" by {by}" if by else ""},
         help=(
-            f"stop the program that listens on it{'' if by else f': `{_finder(forward)}` as root names it'}",
+            f"stop that VM: `vmctl stop {vm}`" if vm else program,
             f'or forward another port: `forward host="auto" guest={forward.guest}` picks a free one',
         ),
     )
