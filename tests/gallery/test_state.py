@@ -91,7 +91,9 @@ def test_a_drive_that_was_renamed(stopped: Vmctl, gallery: Gallery) -> None:
     assert "drive 'data' is no longer attached" in planned
     gallery.by_hand("is no longer attached")
     named("data")
-    gallery.works(stopped("reload", "--timeout", "0"))
+    reloaded = stopped("reload", "--timeout", "0")
+    gallery.works(reloaded)
+    assert "drive 'archive' is no longer attached; its disk is kept" in reloaded.stderr
     assert (stopped.home("blank") / "drives" / "data.qcow2").stat().st_ino == before
 
 

@@ -25,7 +25,6 @@ from vm_manager.domain.machine import Remnant
 from vm_manager.domain.outcome import Done
 from vm_manager.domain.plan import Action, Operation, Plan, WaitFor
 from vm_manager.domain.spec import Accelerator, OnError, VmSpec
-from vm_manager.planning.changes import changed_drives
 from vm_manager.planning.steps import before_steps
 from vm_manager.state.files import written_bytes
 from vm_manager.state.journal import record_begun, record_success
@@ -131,7 +130,7 @@ class Run:
             case Action.REPLACE:
                 self._replace(operation)
             case Action.START:
-                self._start(_spec(operation))
+                self._start(operation)
             case Action.RESUME:
                 self._resume()
             case Action.SUSPEND:
@@ -216,8 +215,8 @@ class Run:
         self._appeared(record)
         self._done.append(replace(current.done, size_bytes=discarded, saved_state=operation.saved_state))
 
-    def _start(self, spec: VmSpec) -> None:
-        services, vm = self._services, self._vm
+    def _start(self, operation: Operation) -> None:
+        services, vm, spec = self._services, self._vm, _spec(operation)
         with self._step("start", Done(Action.START)) as current:
             base = self._base()
             self._mend_seed()
@@ -225,8 +224,8 @@ class Run:
             vm.machine.placed()
             # Before the machine runs: should we die in between, a fresh boot must not pass for a ready guest.
             progress = replace(vm.record.progress, started=True, ready=False, done=())
-            for change in changed_drives(vm.record.spec, spec):
-                services.emit(Noticed(self._name, change))
+            for notice in operation.notices:
+                services.emit(Noticed(self._name, notice))
             vm.write(replace(vm.record, base_image=base, spec=spec, progress=progress))
             self._power_on(services.to_start(spec))
             current.done = replace(current.done, ssh=self._sshd())

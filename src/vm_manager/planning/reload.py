@@ -8,6 +8,7 @@ from dataclasses import replace
 from vm_manager.domain.instance import Instance
 from vm_manager.domain.plan import Action, Operation, Plan
 from vm_manager.domain.spec import VmSpec
+from vm_manager.planning.changes import changed_drives
 from vm_manager.planning.up import plan_up
 
 
@@ -26,6 +27,12 @@ def plan_reload(
 
 def _replacing(operation: Operation, instances: Mapping[str, Instance]) -> Operation:
     old = instances.get(operation.vm)
-    if operation.action is not Action.CREATE or old is None:
+    if old is None:
         return operation
-    return replace(operation, action=Action.REPLACE, cause=str(old.state), stops=old.alive, saved_state=old.saved)
+    match operation.action:
+        case Action.CREATE:
+            cause = str(old.state)
+            return replace(operation, action=Action.REPLACE, cause=cause, stops=old.alive, saved_state=old.saved)
+        case Action.START if operation.spec:
+            return replace(operation, notices=changed_drives(old.record.spec, operation.spec))
+    return operation

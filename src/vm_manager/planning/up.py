@@ -65,9 +65,9 @@ def _run(spec: VmSpec, instance: Instance | None, edited: _Edited) -> Iterable[O
             case Action.RESTORE:
                 yield _operation(spec, action, f"saved to disk{_changed(spec, instance, edited)}")
             case Action.START:
-                yield _operation(
-                    spec, action, f"{_why_start(instance)}{_drives(spec, instance)}{_kept(spec, instance, edited)}"
-                )
+                notices = changed_drives(instance.record.spec, spec)
+                cause = f"{'; '.join((_why_start(instance), *notices))}{_kept(spec, instance, edited)}"
+                yield replace(_operation(spec, action, cause), notices=notices)
             case Action.RESUME:
                 yield _operation(spec, action, "suspended")
 
@@ -110,10 +110,6 @@ def _changed(spec: VmSpec, instance: Instance, edited: _Edited) -> str:
     changed = changed_at_start(instance.record.spec, spec)
     restart = f"; {', '.join(changed)} changed: takes effect after `vmctl down` and `vmctl up`" if changed else ""
     return f"{restart}{_kept(spec, instance, edited)}"
-
-
-def _drives(spec: VmSpec, instance: Instance) -> str:
-    return "".join(f"; {change}" for change in changed_drives(instance.record.spec, spec))
 
 
 def _kept(spec: VmSpec, instance: Instance, edited: _Edited) -> str:
