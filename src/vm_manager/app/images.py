@@ -5,21 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import shlex
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vm_manager.app.base_image import require_base
 from vm_manager.app.progress import download_progress
 from vm_manager.app.services import Services
-from vm_manager.app.steps import Step
+from vm_manager.app.steps import told
 from vm_manager.diagnostics.errors import CreateImageNotFound, ImageError, InvalidState, Usage, VmError, VmNotFound
 from vm_manager.diagnostics.model import Subject
 from vm_manager.diagnostics.os_errors import diagnosed, os_errors
 from vm_manager.diagnostics.urls import cut_url
-from vm_manager.domain.events import StepFailed, StepFinished, StepStarted
 from vm_manager.domain.image import CachedImage, ImageReport, SizeLimits
 from vm_manager.domain.names import closest
 from vm_manager.domain.oci_reference import is_oci
@@ -68,8 +66,8 @@ def pull(services: Services, url: str, *, name: str, sha256: str | None, sha512:
     wanted = image.url or ""
     cache = ImageCache(services.store.data.images, sizes=SizeLimits.of(services.max_image_bytes))
     subject = name or name_of(wanted)
-    told = _told(services, subject, "fetch", Done(Action.FETCH, source=redacted(wanted)))
-    with told as current, download_progress(services, subject, "fetch") as progress:
+    step = told(services, subject, "fetch", Done(Action.FETCH, source=redacted(wanted)))
+    with step as current, download_progress(services, subject, "fetch") as progress:
         found = cache.fetch(image, progress, services.cancel, name=name)
         current.done = replace(current.done, from_cache=not found.fetched)
     described = next(one for one in listed(services)[0] if one.path == str(found.path))
@@ -129,7 +127,7 @@ def convert_image(services: Services, reference: str, target: Path, *, format: s
         source = Path(cached.path) if cached else _existing(services, reference)
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            with _told(services, target.name, "convert", Done(Action.CONVERT, to=format)):
+            with told(services, target.name, "convert", Done(Action.CONVERT, to=format)):
                 below = None if cached else _below(services, source)
                 if not cached and below is None and foreign_size(source) is None:
                     _format_and_size(source)
@@ -363,18 +361,3 @@ def _users(services: Services, *, look_at_disks: bool) -> tuple[dict[Path, tuple
             for path in backing_chain(overlay) if overlay.exists() else ():
                 users.setdefault(path.resolve(), []).append(home.name)
     return {path: tuple(names) for path, names in users.items()}, tuple(failures)
-
-
-@contextmanager
-def _told(services: Services, subject: str, step: str, done: Done) -> Iterator[Step]:
-    """Tell the beginning and the end of work on an image; unlike a VM's it is in no journal."""
-    started = time.monotonic()
-    services.emit(StepStarted(subject, step, done))
-    current = Step(done)
-    try:
-        yield current
-    except VmError as error:
-        services.emit(StepFailed(subject, step, error.diagnostic, time.monotonic() - started))
-        raise
-    elapsed_s = time.monotonic() - started
-    services.emit(StepFinished(subject, step, replace(current.done, elapsed_s=elapsed_s), elapsed_s))

@@ -22,25 +22,37 @@ class Step:
 
 
 @contextmanager
-def step(services: Services, vm: str, name: str, done: Done) -> Iterator[Step]:
-    """Emit the events of a step, and record it. A failure leaves it with the VM, the step and its duration added.
+def told(services: Services, subject: str, name: str, done: Done) -> Iterator[Step]:
+    """Emit the events of a step on a VM or an image.
 
     done: what it will have done when it ends well; its duration is added.
     """
     started = time.monotonic()
-    services.emit(StepStarted(vm, name, done))
+    services.emit(StepStarted(subject, name, done))
     current = Step(done)
     try:
         yield current
     except VmError as error:
-        error.enrich(subject=services.subject(vm), operation=name, elapsed_s=time.monotonic() - started)
-        if not isinstance(error, Interrupted):
-            _record(services, vm, name, error)
-        services.emit(StepFailed(vm, name, error.diagnostic, time.monotonic() - started))
+        services.emit(StepFailed(subject, name, error.diagnostic, time.monotonic() - started))
         raise
-    _record(services, vm, name, None)
-    current.done = replace(current.done, elapsed_s=time.monotonic() - started)
-    services.emit(StepFinished(vm, name, current.done, current.done.elapsed_s))
+    elapsed_s = time.monotonic() - started
+    current.done = replace(current.done, elapsed_s=elapsed_s)
+    services.emit(StepFinished(subject, name, current.done, elapsed_s))
+
+
+@contextmanager
+def step(services: Services, vm: str, name: str, done: Done) -> Iterator[Step]:
+    """As `told`, and record it. A failure leaves it with the VM, the step and its duration added."""
+    started = time.monotonic()
+    with told(services, vm, name, done) as current:
+        try:
+            yield current
+        except VmError as error:
+            error.enrich(subject=services.subject(vm), operation=name, elapsed_s=time.monotonic() - started)
+            if not isinstance(error, Interrupted):
+                _record(services, vm, name, error)
+            raise
+        _record(services, vm, name, None)
 
 
 def _record(services: Services, vm: str, name: str, error: VmError | None) -> None:
