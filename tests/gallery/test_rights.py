@@ -255,6 +255,19 @@ def test_a_limit_on_open_files_that_qemu_meets(blank: Vmctl, gallery: Gallery) -
     gallery.works(_in_shell(blank, "ulimit -Sn 24; ulimit -n 1024")("up"))
 
 
+def test_a_limit_that_a_shell_may_not_raise(nobody: Vmctl, gallery: Gallery) -> None:
+    """The shell of a user who is not root allows 24 open files, and may not raise that."""
+    gallery.shows(
+        _in_shell(nobody, "ulimit -n 24")("up", status=None),
+        _EXHAUSTED,
+        place=None,
+        says=("raise the limit where it is set, or as root: `ulimit -n 1024`; this shell may not raise it",),
+        never=("in this shell:",),
+    )
+    gallery.by_hand("where it is set")
+    gallery.works(nobody("up"))
+
+
 def test_a_limit_on_the_size_of_files(blank: Vmctl, gallery: Gallery) -> None:
     """The shell allows files of 100 KiB."""
     gallery.shows(

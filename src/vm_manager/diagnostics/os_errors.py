@@ -18,7 +18,7 @@ from vm_manager.diagnostics.errors import DiskFull, HostExhausted, IoFailed, Per
 _DENIED = (errno.EACCES, errno.EPERM)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
-_OTHERS = (errno.EROFS, errno.EIO, errno.ESTALE, errno.ELOOP, errno.ENAMETOOLONG)
+_OTHERS = (errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE, errno.ELOOP, errno.ENAMETOOLONG)
 
 _MIB = 1024 * 1024
 
@@ -35,7 +35,7 @@ def diagnosed(error: OSError, path: str | PathLike[str]) -> VmError:
         return HostExhausted(
             "{path} got too large: a file may have {most} bytes in this shell",
             {**name, "most": most},
-            help=("allow more in this shell: `ulimit -f unlimited`",),
+            help=(limit_help(resource.RLIMIT_FSIZE),),
         )
     if error.errno in _FULL:
         directory = os.path.dirname(name["path"])
@@ -81,6 +81,24 @@ def _is_nowhere() -> bool:
     return False
 
 
+# Options of ulimit, and values that are enough.
+_ULIMIT = {
+    resource.RLIMIT_NOFILE: ("-n", 1024),
+    resource.RLIMIT_AS: ("-v", resource.RLIM_INFINITY),
+    resource.RLIMIT_FSIZE: ("-f", resource.RLIM_INFINITY),
+}
+
+
+def limit_help(limit: int) -> str:
+    """What to do about a limit on this process: RLIMIT_NOFILE, RLIMIT_AS or RLIMIT_FSIZE. Source: getrlimit(2)."""
+    option, enough = _ULIMIT[limit]
+    command = f"`ulimit {option} {'unlimited' if enough == resource.RLIM_INFINITY else enough}`"
+    hard = resource.getrlimit(limit)[1]
+    if os.geteuid() == 0 or hard == resource.RLIM_INFINITY or 0 <= enough <= hard:
+        return f"raise the limit in this shell: {command}"
+    return f"raise the limit where it is set, or as root: {command}; this shell may not raise it"
+
+
 def exhausted(error: BaseException) -> HostExhausted:
     """The failure of a call that this host has no more of what it takes for."""
     number = error.errno if isinstance(error, OSError) else None
@@ -88,7 +106,7 @@ def exhausted(error: BaseException) -> HostExhausted:
         return HostExhausted(
             "too many open files: this process may have {most}",
             {"most": resource.getrlimit(resource.RLIMIT_NOFILE)[0]},
-            help=("allow more in this shell: `ulimit -n 1024`",),
+            help=(limit_help(resource.RLIMIT_NOFILE),),
         )
     if number == errno.ENFILE:
         return HostExhausted("too many open files on this host", help=("see `sysctl fs.file-nr`, and end programs",))
@@ -97,7 +115,7 @@ def exhausted(error: BaseException) -> HostExhausted:
         return HostExhausted(
             "not enough memory: this process may have {most} MiB",
             {"most": memory // _MIB},
-            help=("allow more in this shell: `ulimit -v unlimited`",),
+            help=(limit_help(resource.RLIMIT_AS),),
         )
     if number == errno.ENOMEM or isinstance(error, MemoryError):
         return HostExhausted(

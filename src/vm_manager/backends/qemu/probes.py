@@ -12,7 +12,7 @@ from pathlib import Path
 from vm_manager.backends.qemu.confinement import probe_sandbox
 from vm_manager.diagnostics.errors import HostExhausted, VmError
 from vm_manager.diagnostics.model import Evidence
-from vm_manager.diagnostics.os_errors import free_space_help
+from vm_manager.diagnostics.os_errors import free_space_help, limit_help
 from vm_manager.domain.instance import SandboxKind
 from vm_manager.domain.names import closest
 from vm_manager.domain.spec import VmSpec
@@ -26,7 +26,7 @@ _MIB = 1024 * 1024
 _LITTLE_BYTES = 16 * _MIB
 _TIMEOUT_S = 10
 # QEMU alone has some 40 files open, and 2 GiB of addresses; the emulator's buffer is another GiB at the most.
-_REQUIRED_FILES, _LEAST_FILES, _ENOUGH_FILES = 64, 128, 1024
+_REQUIRED_FILES, _LEAST_FILES = 64, 128
 _OWN_MEMORY_BYTES = 3 * 1024 * _MIB
 # Debian 12's: vmctl is tested with no older one.
 _OLDEST = (7, 2)
@@ -66,9 +66,9 @@ def probe_start(spec: VmSpec, files: InstanceFiles, qemu: Path, base: Path) -> F
             lines.append(f"{what}: {who or 'nobody else'} has it open")
             if who:
                 help.append(f"stop {who}, which has the {what} {path} open")
-    for limit, command in _low_limits(spec):
+    for limit, advice in _low_limits(spec):
         lines.append(f"limit: {limit} for each process")
-        help.append(f"raise the limit in this shell: `{command}`")
+        help.append(advice)
     if (confined := confinement()).sandbox is not SandboxKind.NONE:
         lines.append(
             f"sandbox: {confined.sandbox}: QEMU may open the VM's disk, logs and image; VMCTL_SANDBOX=off turns it off"
@@ -83,7 +83,7 @@ def require_files() -> None:
         raise HostExhausted(
             "QEMU needs at least {needed} open files, and a process in this shell may have {most}",
             {"needed": _REQUIRED_FILES, "most": most},
-            help=(f"allow more in this shell: `ulimit -n {_ENOUGH_FILES}`",),
+            help=(limit_help(resource.RLIMIT_NOFILE),),
         )
 
 
@@ -133,10 +133,10 @@ def _available_memory_mib() -> int | None:
 
 
 def _low_limits(spec: VmSpec) -> Iterator[tuple[str, str]]:
-    """Limits on this process that QEMU inherits and that are too low for it, each with the command that lifts it."""
+    """Limits on this process that QEMU inherits and that are too low for it, each with what lifts it."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if files < _LEAST_FILES:
-        yield f"{files} open files", f"ulimit -n {_ENOUGH_FILES}"
+        yield f"{files} open files", limit_help(resource.RLIMIT_NOFILE)
     memory = resource.getrlimit(resource.RLIMIT_AS)[0]
     if memory != resource.RLIM_INFINITY and memory < spec.memory_mib * _MIB + _OWN_MEMORY_BYTES:
-        yield f"{memory // _MIB} MiB of memory", "ulimit -v unlimited"
+        yield f"{memory // _MIB} MiB of memory", limit_help(resource.RLIMIT_AS)
