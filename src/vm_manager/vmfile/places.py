@@ -52,7 +52,12 @@ def _written(path: Sequence[Entry]) -> str:
 
 
 def _head(entry: Entry) -> str:
-    needed = [_property(inner) for inner in entry.entries if inner.required and inner.written is not Written.CHILD]
+    kind = entry.arguments[0].default if entry.arguments else None
+    needed = [
+        _property(inner)
+        for inner in entry.entries
+        if inner.required and inner.written is not Written.CHILD and inner.fits(kind or "")
+    ]
     return " ".join([entry.name, *_arguments(entry), *needed])
 
 
