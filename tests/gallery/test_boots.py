@@ -89,6 +89,8 @@ def test_an_empty_disk(boot: _Boot, disk: Path, tiny: TinyGuest, gallery: Galler
         says=("the firmware found nothing bootable", "No bootable device", "the guest's screen"),
         never=("openssh",),
     )
+    failure = vmctl("status", "web", "--json").json["vm"]["last_failure"]
+    assert (failure["operation"], failure["code"]) == ("wait", _BOOT_FAILED)
     gallery.by_hand("use a whole-disk image with a boot loader")
     _with_the_right_image(vmctl, tiny, gallery)
 
@@ -117,6 +119,7 @@ def test_a_boot_loader_on_the_screen_only(boot: _Boot, disk: Path, tiny: TinyGue
         says=("the boot loader stopped at its prompt", "the guest's screen", "| grub>"),
         never=("the guest's console (",),
     )
+    assert (vmctl.home("web") / "console.log").read_bytes() == b""
     gallery.by_hand("the boot loader found no configuration or kernel")
     _with_the_right_image(vmctl, tiny, gallery)
 
