@@ -214,7 +214,7 @@ def test_what_the_vmfile_defines_no_more_is_told_and_ended_on_request(blank: Vmc
     blank.write(BLANK)
     for command in ("up", "down"):
         said = blank(command, *(("--timeout", "0") if command == "down" else ())).stderr
-        assert "old: created from VMFile.kdl, which no longer defines it: `vmctl down --orphans` stops it" in said
+        assert "old: was created from VMFile.kdl, which no longer defines it: `vmctl down --orphans` stops it" in said
         assert "made:" not in said
     assert states(blank) == {"blank": "stopped", "made": "prepared", "old": "running"}
     assert blank("down", "--orphans", "--timeout", "0").stdout == "blank: already stopped\nold: stopped\n"

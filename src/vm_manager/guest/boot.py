@@ -46,14 +46,11 @@ _BANNER_TIMEOUT_S = 0.5
 _BUSY_BANNER_TIMEOUT_S = 3.0
 _PAUSE_S = 0.2
 # A right key is refused while pam_nologin(8) keeps everybody out until the boot is over, or until cloud-init has made the
-# account in images whose sshd does not wait for it.
-_AUTH_GRACE_S = 45.0
-# Neither takes so long without a line on the console or a look at the disk.
-_AUTH_STILL_S = 10.0
-# Where nothing is left that could let the key in.
+# account in images whose sshd does not wait for it. Where nothing is left that could let it in, it is tried for so long.
 _AUTH_FINAL_S = 3.0
-# The boot is over, and its port is closed: by so many looks, of one a second, must the guest have been idle more often than busy.
-# What else comes up by itself, such as an sshd that makes its keys first, is at work all the while.
+# The boot is over and its port is closed, or the key is refused: by so many looks, of one a second, must the guest have been idle
+# more often than busy. What comes up by itself, such as an sshd that makes its keys first, or cloud-init on a slow host, is at
+# work all the while.
 _SETTLED_LOOKS = 20
 # So long must nothing move before what stands at the end of the console is taken for the end.
 _SILENT_S = 5.0
@@ -196,7 +193,7 @@ class _Wait:
         self._progress = Progress(guest.machine.vitals)
         self._examined_s = self._sampled_s = 0.0
         self._idle_looks = 0
-        self._first_refusal_s: float | None = None
+        self._refused: tuple[float, AuthFailed] | None = None
         self._verified = guest.host_key_verified
         self.enter(Phase.BOOT)
 
@@ -223,7 +220,7 @@ class _Wait:
         seen = self._progress.seen
         if seen is None or seen.resets <= self._resets:
             return False
-        self._resets, self._silent, self._first_refusal_s = seen.resets, Phase.BOOT, None
+        self._resets, self._silent, self._refused = seen.resets, Phase.BOOT, None
         return True
 
     def look(self) -> None:
@@ -259,7 +256,7 @@ class _Wait:
             self._examined_s = self.deadline.elapsed_s + _SILENT_S
             if failure := self._dead_end():
                 raise failure
-        if self._has_settled():
+        if self._has_settled() and self._answer is not Phase.LOGIN:
             raise self._unreachable()
         if self._progress.stalled_s > self.guest.stall_limit_s:
             raise self.given_up(f"has made no progress for {round(self.guest.stall_limit_s)} s")
@@ -269,8 +266,9 @@ class _Wait:
         return panic(screen, "screen") or boot_failure(console, screen)
 
     def _has_settled(self) -> bool:
-        """Whether the boot is over, nothing answers at the port, and the guest has nothing more to do."""
-        if self._answer is Phase.LOGIN or not boot_is_over(self._console.text):
+        """Whether the guest is up, nothing answers at its port or sshd refuses the key, and it has nothing left to do."""
+        is_up = self._refused is not None if self._answer is Phase.LOGIN else boot_is_over(self._console.text)
+        if not is_up:
             self._idle_looks = 0
         elif self.deadline.elapsed_s - self._sampled_s >= 1:
             self._sampled_s = self.deadline.elapsed_s
@@ -332,12 +330,11 @@ class _Wait:
 
     def _is_final(self, refusal: AuthFailed) -> bool:
         """Whether the key will not be accepted later either."""
-        if self._first_refusal_s is None:
-            self._first_refusal_s = self.deadline.elapsed_s
-        refused_s = self.deadline.elapsed_s - self._first_refusal_s
+        since_s = self._refused[0] if self._refused else self.deadline.elapsed_s
+        self._refused = (since_s, refusal)
         if isinstance(refusal, KeysNotAccepted) or cloud_init_has_finished(self._console.text):
-            return refused_s > _AUTH_FINAL_S
-        return refused_s > _AUTH_GRACE_S or min(refused_s, self._progress.still_s) > _AUTH_STILL_S
+            return self.deadline.elapsed_s - since_s > _AUTH_FINAL_S
+        return self._idle_looks >= _SETTLED_LOOKS
 
     def _connect(self, endpoint: Endpoint) -> SshSession:
         guest = self.guest
@@ -370,12 +367,13 @@ class _Wait:
         if self._phase in _STAGES.values() and (failure := self._dead_end()):
             return failure
         phase = self._phase or Phase.BOOT
+        seen = str(self._refused[1]) if self._refused and self._answer is Phase.LOGIN else self._answer.seen
         return BootTimeout(
             "the guest {why}: still waiting for {what}",
             {"why": why, "what": phase.waiting_for},
             help=(phase.hint, "if it is just slow, raise `boot-timeout` in the VMFile"),
             evidence=(
-                Evidence("probe", "the last attempt to reach it by SSH", (self._answer.seen,)),
+                Evidence("probe", "the last attempt to reach it by SSH", (seen,)),
                 *(self._screen() if phase in _STAGES.values() else ()),
             ),
             timeout_s=self.deadline.timeout_s or 0,

@@ -132,3 +132,10 @@ def test_a_key_that_cloud_init_may_yet_install_is_tried_again(tmp_path: Path) ->
         machine = _Machine(sshd.endpoint, idle=False, reads=count())
         error, _ = _waited(machine, tmp_path, 20, _FINISHED.replace("finished", "running"), sshd.credentials.keys)
     assert isinstance(error, BootTimeout)
+    assert error.diagnostic.evidence[0].lines == ("the guest rejected the key of user 'root'",)
+
+
+def test_a_key_that_an_idle_guest_refuses_is_refused_for_good(tmp_path: Path) -> None:
+    with hostile_sshd(tmp_path, lambda channel: None, methods="publickey,password") as sshd:
+        error, _ = _waited(_Machine(sshd.endpoint), tmp_path, 300, _PROMPT, sshd.credentials.keys)
+    assert isinstance(error, AuthFailed)
