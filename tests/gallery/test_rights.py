@@ -148,6 +148,23 @@ def test_a_user_without_a_home_directory(nobody: Vmctl, gallery: Gallery) -> Non
     shutil.rmtree(f"/var/tmp/vmctl-{uid}")
 
 
+def test_a_qemu_that_another_user_runs(nobody: Vmctl, gallery: Gallery) -> None:
+    """`sudo -E vmctl up`, and then the files are given back to their owner: QEMU still runs as root."""
+    root = replace(nobody, prefix=())
+    _own(nobody.data.parent, 0)
+    root("up")
+    _own(nobody.data.parent, _NOBODY)
+    gallery.shows(
+        nobody("destroy", "blank", status=None),
+        _DENIED,
+        place=None,
+        says=("runs as root: nobody may not stop it",),
+        never=("bug", "a file"),
+    )
+    gallery.fix(root, "kill")
+    gallery.works(nobody("destroy", "blank"))
+
+
 # Places
 
 

@@ -84,9 +84,17 @@ def test_kvm_that_cannot_be_used_is_told_once_and_the_guest_is_emulated(auto: Vm
     assert ("a container needs `--device /dev/kvm`" in result.stderr) == (kind == "forbidden")
     assert _runs_under(host, "tcg")
     assert f"tcg ({_REFUSED[kind][0]}" in host("status", "blank").stdout
-    # What was found is remembered.
-    assert _REFUSED[kind][0] in host("restart", "blank", "--timeout", "0").stderr
-    assert _tried(tmp_path) == ([] if kind in ("absent", "forbidden") else ["probe"])
+    # What was found is remembered, and told in brief.
+    again = host("restart", "blank", "--timeout", "0").stderr
+    assert f"{_WARNING}{_REFUSED[kind][0]}" in again
+    assert "--accel tcg" in again
+    if kind not in ("absent", "forbidden"):
+        assert _REFUSED[kind][1] not in again
+        assert "`--accel kvm` tests KVM again" in again
+        assert _tried(tmp_path) == ["probe"]
+        found = host("restart", "blank", "--timeout", "0", "--accel", "kvm", status=6)
+        prove(found, _UNUSABLE, evidence=_REFUSED[kind][1])
+    assert _tried(tmp_path) == ([] if kind in ("absent", "forbidden") else ["probe", "probe"])
 
 
 @pytest.mark.parametrize("kind", _REFUSED)

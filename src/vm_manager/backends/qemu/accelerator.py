@@ -19,6 +19,7 @@ from vm_manager.diagnostics.errors import KvmUnusable
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.spec import Accelerator
 
+_FINDING = "{finding}"
 _TITLE = "a test boot under KVM"
 # Of a probe that was given up, or in which nothing was executed: on a host that is busy, or out of memory, that says little.
 _UNCERTAIN_S = 600.0
@@ -94,7 +95,9 @@ def kvm_finding(cpu: str | None, qemu: Path, believe: Believe = Believe.ANY) -> 
                     remember(about, verdict)
     except OSError as error:
         return _unusable(Verdict(False, "could not test KVM", (str(error),)))
-    return None if verdict.boots else _unusable(verdict)
+    if verdict.boots:
+        return None
+    return _briefly(verdict) if verdict is known else _unusable(verdict)
 
 
 def _outranks(known: Verdict, found: Verdict) -> bool:
@@ -128,7 +131,7 @@ def _verdict(found: ProbeResult) -> Verdict:
 
 def _unusable(verdict: Verdict) -> KvmUnusable:
     return KvmUnusable(
-        "{finding}",
+        _FINDING,
         {"finding": verdict.message},
         help=(*((_UNCERTAIN_HELP,) if verdict.lasts_s == _UNCERTAIN_S else ()), KvmUnusable.entry.help),
         notes=(
@@ -136,3 +139,9 @@ def _unusable(verdict: Verdict) -> KvmUnusable:
         ),
         evidence=(Evidence("probe", _TITLE, verdict.lines),),
     )
+
+
+def _briefly(verdict: Verdict) -> KvmUnusable:
+    """What was told in full when it was found out."""
+    again = "`--accel kvm` tests KVM again and shows what failed"
+    return KvmUnusable(_FINDING, {"finding": verdict.message}, help=(again, KvmUnusable.entry.help))

@@ -19,8 +19,10 @@ from vm_manager.backends.qemu.history import read_history
 from vm_manager.backends.qemu.log_keeper import keeper_command
 from vm_manager.backends.qemu.pid_file import is_held, lock_owner
 from vm_manager.backends.qemu.sockets import SOCKETS
+from vm_manager.diagnostics.errors import PermissionDenied
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
+from vm_manager.domain.owners import user_name
 from vm_manager.host.environment import clean_environment
 from vm_manager.host.sandbox import Sandbox
 from vm_manager.host.sandbox import spawn as start_program
@@ -151,8 +153,25 @@ def wait_for_exit(handle: int, deadline: Deadline) -> bool:
 
 
 def kill(handle: int, signal_number: signal.Signals) -> None:
-    """Send a signal to the process behind the handle, if it still lives."""
+    """Send a signal to the process behind the handle, if it still lives.
+
+    Raises: `host::permission_denied` when it runs as another user, as after `sudo vmctl up` and `chown`.
+    """
     try:
         signal.pidfd_send_signal(handle, signal_number)
     except ProcessLookupError:
         _log.debug("the process had already exited")
+    except PermissionError:
+        pid = _pid_of(handle)
+        owner = user_name(Path(f"/proc/{pid}").stat().st_uid)
+        raise PermissionDenied(
+            "QEMU (process {pid}) runs as {owner}: {caller} may not stop it",
+            {"pid": pid, "owner": owner, "caller": user_name(os.geteuid())},
+            help=(f"as {owner}, run this command again or `kill {pid}`",),
+        ) from None
+
+
+def _pid_of(handle: int) -> int:
+    """Of a pidfd; -1 once the process is gone. Source: pidfd_open(2), the `Pid` of proc_pid_fdinfo(5)."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/self/fdinfo/{handle}").read_text().splitlines())
+    return int(fields["Pid"])
