@@ -17,6 +17,7 @@ from first_screen import Gallery
 
 _DENIED = "vm_manager::host::permission_denied"
 _EXHAUSTED = "vm_manager::host::exhausted"
+_UNAVAILABLE = "vm_manager::network::port_unavailable"
 _UNTRUSTED = "vm_manager::state::untrusted"
 _IO = "vm_manager::io"
 _NOBODY = 65534
@@ -358,3 +359,37 @@ def test_a_kvm_of_root_alone(nobody: Vmctl, gallery: Gallery) -> None:
     )
     gallery.by_hand("pass `--accel tcg`")  # this host may have no KVM that works
     gallery.works(there("up", "--accel", "tcg"))
+
+
+# Ports
+
+
+def _with_forward(vmctl: Vmctl, forward: str) -> Vmctl:
+    vmctl.write(BLANK.replace("}\n", f'    network "user" {{ forward {forward}; }}\n}}\n', 1))
+    return vmctl
+
+
+def test_a_port_that_is_reserved_for_root(nobody: Vmctl, gallery: Gallery) -> None:
+    """`forward host=97`, not as root."""
+    gallery.shows(
+        _with_forward(nobody, "host=97 guest=80")("up", status=None),
+        _UNAVAILABLE,
+        place="VMFile.kdl:5:30",
+        says=("only root can listen on port 97/tcp: those below 1024 are reserved", "`forward host=8097 guest=80`"),
+        never=("QEMU's own message",),
+    )
+    gallery.by_hand("`forward host=8097 guest=80`")
+    gallery.works(_with_forward(nobody, "host=8097 guest=80")("up"))
+
+
+def test_a_forward_on_an_address_that_this_host_does_not_have(blank: Vmctl, gallery: Gallery) -> None:
+    """`forward … address="192.0.2.1"`"""
+    gallery.shows(
+        _with_forward(blank, 'host=8097 guest=80 address="192.0.2.1"')("up", status=None),
+        _UNAVAILABLE,
+        place="VMFile.kdl:5:30",
+        says=("this host does not have the address 192.0.2.1", "`ip -brief address` lists them"),
+        never=("QEMU's own message",),
+    )
+    gallery.fix(blank, "ip -brief")
+    gallery.works(_with_forward(blank, "host=8097 guest=80")("up"))

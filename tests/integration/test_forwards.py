@@ -8,6 +8,8 @@ import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from conftest import TinyGuest
 from driver import BLANK, Vmctl, blank_disk, ended, listening, qemu_processes
 from proofs import prove
@@ -70,6 +72,22 @@ def test_a_port_that_is_taken_is_told_before_anything_is_made(vmctl: Vmctl) -> N
     # Its own port is in no VM's way.
     vmctl("restart", "blank", "--timeout", "0")
     vmctl("reload", "--timeout", "5")
+
+
+def test_a_port_that_cannot_be_had_is_told_before_anything_is_made(vmctl: Vmctl) -> None:
+    blank_disk(vmctl.directory)
+    result = _project(vmctl, 'host=8097 guest=80 address="192.0.2.1"')("up", status=None)
+    prove(result, "vm_manager::network::port_unavailable")
+    assert vmctl("list", "--quiet").stdout == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may listen on such a port")
+def test_a_port_that_is_reserved_for_root_is_roots(vmctl: Vmctl) -> None:
+    blank_disk(vmctl.directory)
+    _project(vmctl, "host=97 guest=80", 'host=98 guest=80 protocol="udp"')("up")
+    assert "no capability but CAP_DAC_OVERRIDE and CAP_NET_BIND_SERVICE)" in vmctl("status", "blank").stdout
+    with socket.create_connection(("127.0.0.1", 97), 10):
+        pass
 
 
 def test_one_vm_whose_port_is_taken_stops_no_other(vmctl: Vmctl) -> None:

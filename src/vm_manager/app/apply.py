@@ -16,7 +16,15 @@ from vm_manager.app.holding import Vm
 from vm_manager.app.ports import point_at_forward, require_ports
 from vm_manager.app.services import Services
 from vm_manager.app.steps import Step, step
-from vm_manager.diagnostics.errors import CloudInitFailed, GuestError, KvmUnusable, PortInUse, SshError, VmError
+from vm_manager.diagnostics.errors import (
+    CloudInitFailed,
+    GuestError,
+    KvmUnusable,
+    PortInUse,
+    PortUnavailable,
+    SshError,
+    VmError,
+)
 from vm_manager.diagnostics.model import Label
 from vm_manager.domain.deadline import STOP_TIMEOUT_S, Deadline
 from vm_manager.domain.events import Noticed, Warned
@@ -104,7 +112,7 @@ class Run:
             for operation in operations:
                 self._apply(operation)
         except BaseException as error:
-            if isinstance(error, PortInUse):
+            if isinstance(error, (PortInUse, PortUnavailable)):
                 point_at_forward(error, operations, self._options.project)
             with suppress(VmError):
                 self._note_content(wait=False)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from vm_manager.app.holding import Vm
 from vm_manager.app.services import Services
-from vm_manager.diagnostics.errors import PortInUse, VmError
+from vm_manager.diagnostics.errors import HostError, VmError
 from vm_manager.diagnostics.model import Label
 from vm_manager.domain.network import Forward
 from vm_manager.domain.plan import Action, Operation
-from vm_manager.host.ports import first_taken, holder_pid, port_in_use
+from vm_manager.host.ports import first_refused, holder_pid
 
 if TYPE_CHECKING:
     from vm_manager.vmfile.load import Project
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 def require_ports(services: Services, operations: Sequence[Operation], vm: Vm | None) -> None:
     """Make sure that a VM that is to be started gets its ports; those that it has itself are no obstacle.
 
-    vm: None: it does not exist yet. Raises: `network::port_in_use`.
+    vm: None: it does not exist yet. Raises: `network::port_in_use`, `network::port_unavailable`.
     """
     wanted = next((it.spec.forwards for it in operations if it.action is Action.START and it.spec), ())
     if vm and any(it.action is Action.RESTORE for it in operations):
         wanted = vm.record.spec.forwards
     if wanted:
-        # As of now, as `first_taken` looks now: while it waited for others it may have ended, and a program taken its ports.
+        # As of now, as `first_refused` looks now: while it waited for others it may have ended, and a program taken its ports.
         own = vm.machine.observe().forwards if vm else ()
-        if taken := first_taken(forward for forward in wanted if forward not in own):
-            raise port_in_use(taken, _listener(services, taken))
+        missing = [forward for forward in wanted if forward not in own]
+        if refusal := first_refused(missing, lambda forward: _listener(services, forward)):
+            raise refusal
 
 
 def _listener(services: Services, taken: Forward) -> str | None:
@@ -44,7 +45,7 @@ def _listener(services: Services, taken: Forward) -> str | None:
     return None
 
 
-def point_at_forward(error: PortInUse, operations: Sequence[Operation], project: Project | None) -> None:
+def point_at_forward(error: HostError, operations: Sequence[Operation], project: Project | None) -> None:
     """Add where the VMFile asks for the port."""
     specs = [operation.spec for operation in operations if operation.spec]
     port = error.diagnostic.args.get("port")

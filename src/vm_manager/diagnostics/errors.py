@@ -221,6 +221,7 @@ class CreateImageNotFound(NotFoundError): code = "vmctl::create::image_not_found
 class CreateNameExists(ConflictError): code = "vmctl::create::name_exists"
 class MissingFirmware(HostError): code = "vm_manager::host::missing_firmware"
 class PortInUse(HostError): code = "vm_manager::network::port_in_use"
+class PortUnavailable(HostError): code = "vm_manager::network::port_unavailable"
 class BridgeMissing(HostError): code = "vm_manager::network::bridge_missing"
 class QemuJobFailed(QemuError): code = "vm_manager::qemu::job_failed"
 class MigrationFailed(QemuError): code = "vm_manager::qemu::migration_failed"

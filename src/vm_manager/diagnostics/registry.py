@@ -528,6 +528,13 @@ _TABLE = (
           "other programs have taken them all",
          ),
          "end other programs, or raise the limit: `ulimit -a` shows those of this shell"),
+    Code("vm_manager::network::port_unavailable", 66, 6, _EXPECTED, Fault.HOST,
+         "This user or this host cannot listen on a port that a VM needs.",
+         (
+          "the forward names an address that this host does not have",
+          "the port is reserved for root",
+         ),
+         "choose another address or port for the forward"),
 )  # fmt: skip
 
 CODES: dict[str, Code] = {entry.code: entry for entry in _TABLE}

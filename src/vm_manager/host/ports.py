@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from vm_manager.diagnostics.errors import PortInUse
+from vm_manager.diagnostics.errors import HostError, PortInUse, PortUnavailable
 from vm_manager.domain.network import Forward, Transport
 
 _PROC = Path("/proc")
@@ -20,7 +20,12 @@ _LINES = 100_000
 
 
 def is_free(forward: Forward) -> bool:
-    """Whether a forward's port can be listened on now. A port that this user may not use is not for this function: True."""
+    """Whether a forward's port can be listened on now."""
+    return _refused(forward) is None
+
+
+def _refused(forward: Forward) -> int | None:
+    """The number of the error (errno(3)) with which the kernel refuses to let us listen there; None when it does not."""
     assert forward.host is not None, "there is no port to look at"
     with socket.socket(type=_KIND[forward.transport]) as probe:
         if forward.transport is Transport.TCP:
@@ -31,13 +36,59 @@ def is_free(forward: Forward) -> bool:
             if forward.transport is Transport.TCP:
                 probe.listen(1)
         except OSError as error:
-            return error.errno != errno.EADDRINUSE
-    return True
+            return error.errno
+    return None
 
 
-def first_taken(forwards: Iterable[Forward]) -> Forward | None:
-    """The first of these forwards with a port of its own that somebody else listens on."""
-    return next((forward for forward in forwards if forward.host and not is_free(forward)), None)
+def first_refused(forwards: Iterable[Forward], listener: Callable[[Forward], str | None]) -> HostError | None:
+    """Why the first of these forwards that cannot be listened on cannot; None when all can.
+
+    listener: the VM that listens where a forward shall, if it is one of ours.
+    Returns: `network::port_in_use`, `network::port_unavailable`.
+    """
+    for forward in forwards:
+        match _refused(forward) if forward.host else None:
+            case None:
+                continue
+            case errno.EADDRINUSE:
+                return port_in_use(forward, listener(forward))
+            case reason:
+                return _unavailable(forward, reason)
+    return None
+
+
+def _unavailable(forward: Forward, reason: int) -> PortUnavailable:
+    """What no program of this user can listen on, now or later."""
+    port = forward.host or 0
+    told = {"port": forward.host_port, "address": forward.address}
+    match reason:
+        case errno.EADDRNOTAVAIL:
+            here = "127.0.0.1 is this host alone, 0.0.0.0 all of its addresses: `ip -brief address` lists them"
+            return PortUnavailable(
+                "this host does not have the address {address} of forward {port}", told, help=(here,)
+            )
+        case errno.EACCES:
+            first = _first_unprivileged()
+            return PortUnavailable(
+                "only root can listen on port {port}: those below {first} are reserved",
+                {**told, "first": first},
+                help=(
+                    f"forward another port, such as `forward host={port + 8000} guest={forward.guest}`",
+                    f"to let all users have it, as root: `sysctl net.ipv4.ip_unprivileged_port_start={port}`",
+                ),
+            )
+    return PortUnavailable(
+        "port {port} on {address} cannot be listened on: {why}",
+        {**told, "why": os.strerror(reason)},
+        help=(f'forward another port: `forward host="auto" guest={forward.guest}` picks a free one',),
+    )
+
+
+def _first_unprivileged() -> int:
+    try:
+        return int((_PROC / "sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except (OSError, ValueError):
+        return 1024
 
 
 def port_in_use(forward: Forward, vm: str | None = None) -> PortInUse:

@@ -54,6 +54,7 @@ class Sandbox:
     read, write: files, or directories with all below them; sockets_in: directories in which it may make sockets, and
     remove files. devices: device files.
     ports: TCP ports that it may listen on, 0: any that the kernel picks. connect: whether it may connect by TCP.
+    low_ports: whether root's program may listen below port 1024, by UDP, too.
     pinned: which file it has to be that is found under a name; another one is not granted.
     """
 
@@ -63,16 +64,18 @@ class Sandbox:
     devices: tuple[Path, ...] = ()
     ports: tuple[int, ...] = ()
     connect: bool = False
+    low_ports: bool = False
     pinned: Mapping[Path, FileId] = field(default_factory=dict)
 
 
-def confinement() -> Confinement:
-    """What confines the programs that are started now, by this kernel and VMCTL_SANDBOX."""
+def confinement(sandbox: Sandbox | None = None) -> Confinement:
+    """What confines the programs that are started now, by this kernel and VMCTL_SANDBOX. sandbox: the one that is meant."""
     if _word() == _OFF:
         return Confinement(SandboxKind.NONE, f"{_VARIABLE}=off")
     if landlock_version() == 0:
         return Confinement(SandboxKind.NONE, "this kernel has no Landlock")
-    as_root = "; as root, with no capability but CAP_DAC_OVERRIDE" if os.geteuid() == 0 else ""
+    more = " and CAP_NET_BIND_SERVICE" if sandbox and sandbox.low_ports else ""
+    as_root = f"; as root, with no capability but CAP_DAC_OVERRIDE{more}" if os.geteuid() == 0 else ""
     return Confinement(SandboxKind.LANDLOCK, f"version {landlock_version()}{as_root}")
 
 
@@ -127,7 +130,7 @@ def _word() -> str:
 def _enter_and_start(
     argv: Sequence[str], sandbox: Sandbox, program: Path, options: dict[str, Any]
 ) -> subprocess.Popen[Any]:
-    give_up_privileges()
+    give_up_privileges(low_ports=sandbox.low_ports)
     if landlock_version() > 0:
         files = _files(program, sandbox)
         restrict_thread(files, sandbox.ports, connect=sandbox.connect, pinned=sandbox.pinned)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from contextlib import AbstractContextManager
@@ -36,6 +37,8 @@ _REFRESH_PER_S = 10
 _NARROWEST = 20
 _UNFINISHED_S = 0.1
 _MIB = 1024 * 1024
+# `[    1.935360] `, by printk_time: of no use in a line that is gone a moment later.
+_KERNEL_TIME = re.compile(r"^\[ *\d+\.\d{6}\] ")
 
 
 class Display(AbstractContextManager["Display"], Protocol):
@@ -239,7 +242,7 @@ class LiveDisplay:
                 # A question without line end, say, is seen in the VM's own line.
                 row.detail = self._output.unfinished((event.vm, event.stream))
                 return self._said(pieces)
-            row.detail = pieces[-1].text if pieces else row.detail
+            row.detail = _KERNEL_TIME.sub("", pieces[-1].text) if pieces else row.detail
             return []
         row.update(event)
         if not isinstance(event, StepFinished):

@@ -27,8 +27,8 @@ _STYLES = {
     "": "",
 }
 _NARROWEST = 8
-# A command between backquotes is one word: broken, it could not be copied.
-_WORD = re.compile(r"(?:`[^`]*`|\S)+\s*")
+# A command between backquotes is one word: broken, it could not be copied. So is a number with its unit.
+_WORD = re.compile(r"(?:`[^`]*`|(?<=\d) (?=(?:s|ms|min|h|bytes|[KMGT]iB)\b)|\S)+\s*")
 
 
 def console(color: str) -> Console:

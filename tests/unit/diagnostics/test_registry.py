@@ -59,6 +59,7 @@ _PUBLISHED = {
     "vmctl::create::name_exists": (46, 5),
     "vm_manager::host::missing_firmware": (47, 6),
     "vm_manager::network::port_in_use": (48, 6),
+    "vm_manager::network::port_unavailable": (66, 6),
     "vm_manager::network::bridge_missing": (49, 6),
     "vm_manager::qemu::job_failed": (50, 7),
     "vm_manager::qemu::migration_failed": (51, 7),

@@ -7,8 +7,9 @@ import socket
 
 import pytest
 
+from vm_manager.diagnostics.errors import PortInUse, PortUnavailable
 from vm_manager.domain.network import ANY_ADDRESS, LOOPBACK, Forward, Transport
-from vm_manager.host.ports import first_taken, holder, is_free, port_in_use
+from vm_manager.host.ports import first_refused, holder, is_free, port_in_use
 
 _KIND = {Transport.TCP: socket.SOCK_STREAM, Transport.UDP: socket.SOCK_DGRAM}
 
@@ -27,12 +28,13 @@ def test_a_port_that_somebody_listens_on_is_taken_and_its_holder_is_named(
         forward = Forward(host=server.getsockname()[1], guest=80, transport=transport, address=wanted_at)
         assert not is_free(forward)
         assert str(holder(forward)).endswith(f" (pid {os.getpid()})")
-        assert first_taken((Forward(guest=80), forward)) is forward
-        error = port_in_use(forward).diagnostic
+        found = first_refused((Forward(guest=80), forward), lambda forward: None)
+        assert isinstance(found, PortInUse)
+        error = found.diagnostic
         assert error.message.startswith(f"port {forward.host}/{transport} on {wanted_at} is in use by ")
     assert is_free(forward)
     assert holder(forward) is None
-    assert first_taken((forward,)) is None
+    assert first_refused((forward,), lambda forward: None) is None
 
 
 def test_the_same_port_of_the_other_transport_is_free() -> None:
@@ -40,8 +42,10 @@ def test_the_same_port_of_the_other_transport_is_free() -> None:
         assert is_free(Forward(host=server.getsockname()[1], guest=80, transport=Transport.UDP))
 
 
-def test_an_address_that_this_host_does_not_have_is_for_qemu_to_refuse() -> None:
-    assert is_free(Forward(host=8080, guest=80, address="192.0.2.1"))
+def test_an_address_that_this_host_does_not_have() -> None:
+    found = first_refused([Forward(host=8080, guest=80, address="192.0.2.1")], lambda forward: None)
+    assert isinstance(found, PortUnavailable)
+    assert "this host does not have the address 192.0.2.1" in str(found)
 
 
 def test_how_to_find_the_holder_is_said_where_it_is_not_known() -> None:

@@ -240,6 +240,15 @@ def test_a_header_that_wraps_keeps_its_style() -> None:
     assert second.startswith("\x1b[1mis named w")
 
 
+@pytest.mark.parametrize("amount", ["300 s", "512 MiB", "64 bytes"])
+def test_a_number_and_its_unit_stay_together(amount: str) -> None:
+    rows = [
+        _drawn(VmNotFound("gone", help=(f"{'x' * before} it took {amount} altogether",)).diagnostic)
+        for before in range(40, 72)
+    ]
+    assert [text for text in rows if amount not in text] == []
+
+
 def test_a_command_is_never_broken() -> None:
     short, long = "`vmctl up --file VMFile.kdl`", f"`{{ vmctl stop web && cp {'x' * 70} web.qcow2; }}`"
     error = VmNotFound(

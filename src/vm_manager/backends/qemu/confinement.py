@@ -14,18 +14,24 @@ from vm_manager.backends.qemu.disks import writable_disks
 from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.kvm_device import KVM_DEVICE
 from vm_manager.domain.instance import InstanceRecord
+from vm_manager.domain.network import Forward, Transport
 from vm_manager.host.landlock import FileId
 from vm_manager.host.sandbox import Sandbox
 
 _NAME_SERVERS = Path("/etc/resolv.conf")
 _ANY_PORT = 0
+# Those below are root's. Source: ip(7), ip_unprivileged_port_start.
+_NOT_RESERVED = 1024
 
 
-def qemu_sandbox(record: InstanceRecord, files: QemuFiles, ports: Sequence[int], base: FileId | None = None) -> Sandbox:
+def qemu_sandbox(
+    record: InstanceRecord, files: QemuFiles, forwards: Sequence[Forward], base: FileId | None = None
+) -> Sandbox:
     """The sandbox of a VM's QEMU.
 
-    ports: of this host that lead into the guest, beside those that the kernel picks. base: which file the image has to be.
+    forwards: the ports of this host that lead into the guest. base: which file the image has to be.
     """
+    ports = [forward.host for forward in forwards if forward.host and forward.transport is Transport.TCP]
     reached = record.spec.user_network is not None
     online = reached and not record.spec.isolated
     return Sandbox(
@@ -36,6 +42,7 @@ def qemu_sandbox(record: InstanceRecord, files: QemuFiles, ports: Sequence[int],
         devices=(KVM_DEVICE,),
         ports=(_ANY_PORT, *ports) if reached else (),
         connect=online,
+        low_ports=any(forward.host and forward.host < _NOT_RESERVED for forward in forwards),
     )
 
 

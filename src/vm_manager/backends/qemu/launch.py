@@ -31,13 +31,13 @@ from vm_manager.backends.qemu.process import spawn, spawn_keeper
 from vm_manager.backends.qemu.query import forwards_in, host_port
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.backends.qemu.sockets import QMP_SOCKET
-from vm_manager.diagnostics.errors import HostError, KvmUnusable, PortInUse, QemuSpawnFailed, VmError
+from vm_manager.diagnostics.errors import HostError, KvmUnusable, QemuSpawnFailed, VmError
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.instance import InstanceRecord
-from vm_manager.domain.network import Forward, Transport
+from vm_manager.domain.network import Forward
 from vm_manager.domain.spec import Accelerator, Firmware, VmSpec
-from vm_manager.host.ports import first_taken, port_in_use
+from vm_manager.host.ports import first_refused
 from vm_manager.host.process import describe_status
 from vm_manager.host.sandbox import Sandbox, confinement, sandbox_finding
 from vm_manager.host.tools import find_tool, missing
@@ -107,8 +107,7 @@ def compose(
         forwards=forwards,
         with_seed=files.seed.exists(),
     )
-    ports = [forward.host for forward in wanted if forward.host and forward.transport is Transport.TCP]
-    sandbox = qemu_sandbox(record, files, ports, base.file)
+    sandbox = qemu_sandbox(record, files, wanted, base.file)
     if firmware:
         sandbox = replace(sandbox, read=(*sandbox.read, firmware.code))
     return Composed(tuple(argv), choice, sandbox)
@@ -247,7 +246,7 @@ def launch(
             keeper.wait()
         raise
     keep(child, keeper)
-    confined = confinement()
+    confined = confinement(composed.sandbox)
     return replace(
         QemuData.of(record),
         ssh_port=host_port(forwards, record.spec.ssh_forward),
@@ -294,12 +293,10 @@ def _ask_for_forwards(files: QemuFiles) -> tuple[Forward, ...]:
     return forwards_in(str(usernet))
 
 
-def _spawn_failed(
-    record: InstanceRecord, files: QemuFiles, child: subprocess.Popen[bytes]
-) -> QemuSpawnFailed | PortInUse:
+def _spawn_failed(record: InstanceRecord, files: QemuFiles, child: subprocess.Popen[bytes]) -> VmError:
     status = child.poll()
-    if status is not None and (taken := first_taken(record.spec.forwards)):
-        return port_in_use(taken)
+    if status is not None and (refusal := first_refused(record.spec.forwards, lambda forward: None)):
+        return refusal
     qemu, log = require_qemu(), qemu_log(files)
     found = probe_start(record.spec, files, qemu, Path(record.base_image.path))
     return QemuSpawnFailed(
