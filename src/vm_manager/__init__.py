@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         PartialError,
         PermissionDenied,
         PortInUse,
+        PortUnavailable,
         PropolisRequestFailed,
         PropolisUnreachable,
         ProvisionError,
@@ -180,7 +181,7 @@ __all__ = [
     "MachineGone", "MachineStopped", "Manager", "MigrationFailed", "MissingFirmware", "MissingTool", "Names", "Network",
     "NetworkMode", "NewVm", "NoKey", "NoSandbox", "NoShell", "NotFoundError", "Noticed", "Observation", "OciPullFailed",
     "OnError", "Operation", "Outcome", "OverlayCreationFailed", "Partial", "PartialError", "PermissionDenied", "PhaseReached",
-    "Plan", "PortInUse", "Progress", "Progressed", "Project", "PropolisRequestFailed", "PropolisUnreachable",
+    "Plan", "PortInUse", "PortUnavailable", "Progress", "Progressed", "Project", "PropolisRequestFailed", "PropolisUnreachable",
     "ProvisionError", "ProvisionFailed", "Provisioner", "ProvisionerKind", "Pruned", "Pulled", "QemuError", "QemuExited",
     "QemuInternalError", "QemuIoError", "QemuJobFailed", "QemuSpawnFailed", "QmpCommandFailed", "QmpConnectFailed",
     "RemoteError", "SandboxKind", "SeedError", "SeedIsoFailed", "Severity", "Silence", "Snapshot", "Source", "Span",
@@ -208,7 +209,7 @@ _HOMES = {
         "FormatDetectionFailed GuestError GuestPanicked HostError HostExhausted HostKeyMismatch ImageError ImageRefused "
         "ImageTooLarge Interrupted InvalidState IoFailed IpDiscoveryTimeout KeygenFailed KvmUnusable "
         "MachineGone MachineStopped MigrationFailed MissingFirmware MissingTool NoKey NoSandbox NoShell NotFoundError "
-        "OciPullFailed OverlayCreationFailed Partial PartialError PermissionDenied PortInUse "
+        "OciPullFailed OverlayCreationFailed Partial PartialError PermissionDenied PortInUse PortUnavailable "
         "PropolisRequestFailed PropolisUnreachable ProvisionError ProvisionFailed QemuError QemuExited "
         "QemuInternalError QemuIoError QemuJobFailed QemuSpawnFailed QmpCommandFailed QmpConnectFailed "
         "RemoteError SeedError SeedIsoFailed SshError SshFailed StateCorrupt StateError StateForeign "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -20,6 +21,7 @@ from hostile_sshd import Sshd, hostile_sshd, listening
 from vm_manager.backends.qemu.agent import correct_clock
 from vm_manager.backends.qemu.jobs import jobs
 from vm_manager.backends.qemu.monitor import Monitor
+from vm_manager.backends.qemu.picture import picture
 from vm_manager.backends.qemu.query import ask, registers
 from vm_manager.backends.qemu.sockets import AGENT_SOCKET, QMP_SOCKET, QUERY_SOCKET
 from vm_manager.diagnostics.errors import CloudInitFailed, QemuError, SshFailed, VmError
@@ -299,6 +301,27 @@ def test_a_quick_question_stays_quick(peer: Behaviour, tmp_path: Path) -> None:
     with behind(tmp_path / QUERY_SOCKET, peer), within(10):
         assert ask(tmp_path) is None
         assert registers(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        _slow_agent,
+        endless(b"x"),
+        endless(b'{"event": 1}\n'),
+        monitor(lambda command: {"fdset-id": 1} if command == "add-fd" else None),  # and no picture
+        monitor(lambda command: {"fdset-id": "../x"} if command == "add-fd" else None),
+        monitor(
+            lambda command: json.dumps({"error": {"desc": "x" * 60_000}}).encode() if command == "add-fd" else None
+        ),
+        monitor(lambda command: b"[" * 60_000 if command == "add-fd" else None),
+    ],
+    ids=["slow", "line", "lines", "no picture", "no number", "long", "deep"],
+)
+def test_a_picture_is_taken_in_time_or_not_at_all(peer: Behaviour, tmp_path: Path) -> None:
+    with behind(tmp_path / QUERY_SOCKET, peer), within(40), pytest.raises(QemuError) as caught:
+        picture("web", tmp_path)
+    assert len("".join(line for it in caught.value.diagnostic.evidence for line in it.lines)) <= 500
 
 
 _WORDS = st.sampled_from(

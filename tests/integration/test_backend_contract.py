@@ -168,6 +168,7 @@ def test_it_has_the_groups_that_its_backend_names_and_no_others(machine: _Machin
         Feature.SNAPSHOTS: (machine.bound.snapshots,),
         Feature.MIGRATION: (machine.bound.migration,),
         Feature.CONSOLE: (lambda: machine.bound.connect_console().close(),),
+        Feature.SCREEN: (machine.bound.picture, machine.bound.vnc_socket),
     }
     assert set(groups) == set(Feature)
     for feature, methods in groups.items():

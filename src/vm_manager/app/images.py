@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vm_manager.app.base_image import require_base
+from vm_manager.app.output_file import require_directory_of
 from vm_manager.app.progress import download_progress
 from vm_manager.app.services import Services
 from vm_manager.app.steps import told
 from vm_manager.diagnostics.errors import CreateImageNotFound, ImageError, InvalidState, Usage, VmError, VmNotFound
 from vm_manager.diagnostics.model import Subject
-from vm_manager.diagnostics.os_errors import diagnosed, os_errors
+from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.diagnostics.urls import cut_url
 from vm_manager.domain.image import CachedImage, ImageReport, SizeLimits
 from vm_manager.domain.names import closest
@@ -149,18 +148,10 @@ def convert_image(services: Services, reference: str, target: Path, *, format: s
 
 def _require_place(target: Path) -> None:
     """Make sure that a new file can be made. Raises: `vmctl::usage`, `host::permission_denied`."""
-    directory, named = target.parent, {"path": str(target), "directory": str(target.parent)}
     if os.path.lexists(target):
         help = "choose another file name, or remove that file"
-        raise Usage("{path} already exists", named, help=(help,))
-    if not os.path.lexists(directory):
-        help = f"create it first: `mkdir -p {shlex.quote(str(directory))}`"
-        raise Usage("the directory {directory} does not exist", named, help=(help,))
-    if not directory.is_dir():
-        raise Usage("{directory} is not a directory", named, help=("choose a file in a directory",))
-    if not os.access(directory, os.W_OK | os.X_OK):
-        read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
-        raise diagnosed(OSError(errno.EROFS if read_only else errno.EACCES, ""), target)
+        raise Usage("{path} already exists", {"path": str(target)}, help=(help,))
+    require_directory_of(target)
 
 
 def _below(services: Services, disk: Path) -> tuple[Path, str] | None:

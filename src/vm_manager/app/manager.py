@@ -24,6 +24,7 @@ from vm_manager.state.store import InstanceStore
 
 if TYPE_CHECKING:
     import socket
+    from pathlib import Path
 
     from vm_manager.app.images import Pruned, Pulled
     from vm_manager.app.log import LogLine, Silence
@@ -375,6 +376,27 @@ class Manager:
 
         with self._errors.boundary(), console(self._services, name) as connect:
             yield connect
+
+    def picture(self, name: str) -> bytes:
+        """What a VM's screen shows now, as a PNG file, also while another command works on the VM.
+
+        Raises: `vm::not_found`, `vm::invalid_state`, `backend::not_available`, `qemu::qmp_connect_failed`,
+        `qemu::qmp_command_failed`.
+        """
+        from vm_manager.app.screen import picture
+
+        with self._errors.boundary():
+            return picture(self._services, name)
+
+    def vnc_socket(self, name: str) -> Path:
+        """The UNIX socket at which a VM's screen, keyboard and mouse are served by VNC (RFC 6143).
+
+        Raises: `vm::not_found`, `vm::invalid_state`, `backend::not_available`.
+        """
+        from vm_manager.app.screen import vnc_socket
+
+        with self._errors.boundary():
+            return vnc_socket(self._services, name)
 
     def log(
         self, name: str, logs: Names, *, lines: int | None = None, follow: bool = False

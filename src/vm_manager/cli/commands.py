@@ -65,6 +65,8 @@ def commands() -> tuple[LazyCommand, ...]:
         LazyCommand("port", "Show the host ports that lead into a running VM.", "port:port"),
         LazyCommand("ssh", "Open a shell in a VM, or run a command in it.", "ssh:ssh", RemoteCommand),
         LazyCommand("console", "Open the serial console of a VM.", "console:console"),
+        LazyCommand("screenshot", "Save a picture of a VM's screen.", "screen:screenshot"),
+        LazyCommand("vnc", "Show how to view and control a VM's screen.", "screen:vnc"),
         LazyCommand("log", "Show the logs of a VM.", "log:log"),
         LazyCommand("explain", "Explain an error code: what it means, likely causes, what to do.", "explain:explain"),
     )

@@ -38,7 +38,6 @@ ADVICE = {
     "version": "to see the version: `vmctl --version`",
     "help": "to see what a command does: `vmctl --help`, and for each one `vmctl up --help`",
     "ssh-config": "to see the command line that reaches a VM: `vmctl -v ssh NAME`",
-    "vnc": "vmctl has no graphical console; the serial one is `vmctl console NAME`",
     "edit": "change the VMFile; `vmctl plan` shows what `vmctl up` or `vmctl reload` would do then",
 }  # fmt: skip
 

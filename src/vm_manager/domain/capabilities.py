@@ -20,6 +20,7 @@ class Feature(StrEnum):
     SNAPSHOTS = "snapshots"
     MIGRATION = "migration"
     CONSOLE = "serial console"
+    SCREEN = "graphical screen"
 
 
 @dataclass(frozen=True)

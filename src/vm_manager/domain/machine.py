@@ -189,6 +189,18 @@ class Machine(Remnant, Protocol):
         Raises: `backend::not_available` where the backend lacks it, `state::locked` when another program is connected, `io`.
         """
 
+    def picture(self) -> bytes:
+        """`Feature.SCREEN`: what the guest's screen shows now, as a PNG file. Allowed while powered on, without a lock.
+
+        Raises: `backend::not_available` where the backend lacks it, `qemu::qmp_connect_failed`, `qemu::qmp_command_failed`.
+        """
+
+    def vnc_socket(self) -> Path:
+        """`Feature.SCREEN`: the UNIX socket at which the guest's screen, keyboard and mouse are served by VNC (RFC 6143).
+
+        Raises: `backend::not_available` where the backend lacks it.
+        """
+
 
 class SavedState(Protocol):
     """The memory and devices of a machine on disk, while it is powered off."""

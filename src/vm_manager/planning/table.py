@@ -29,6 +29,8 @@ class Verb(StrEnum):
     DESTROY = "destroy"
     SSH = "ssh"
     CONSOLE = "console"
+    SCREENSHOT = "screenshot"
+    VNC = "vnc"
     PROVISION = "provision"
     MIGRATE = "migrate"
     SNAPSHOT_CREATE = "snapshot create"
@@ -58,6 +60,7 @@ _STOPPING: dict[Situation, Cell] = {
     _OFF: "already stopped", _RUNNING: _END, _SUSPENDED: _END, _SAVED: (Action.RESTORE, *_END), _BLOCKED: _END, _CRASHED: _END,
     _HELD: _END,
 }
+_LOOKING: dict[Situation, Cell] = dict.fromkeys((_RUNNING, _SUSPENDED, _BLOCKED, _CRASHED), _POSSIBLE)
 _REMOVING: dict[Situation, Cell] = dict.fromkeys(Situation, (Action.DESTROY,))
 
 #: A situation that is missing: refused.
@@ -83,7 +86,9 @@ TABLE: dict[Verb, dict[Situation, Cell]] = {
     Verb.DESTROY: _REMOVING,
     # Of a guest that stands still nobody gets an answer.
     Verb.SSH: {_RUNNING: _POSSIBLE},
-    Verb.CONSOLE: dict.fromkeys((_RUNNING, _SUSPENDED, _BLOCKED, _CRASHED), _POSSIBLE),
+    Verb.CONSOLE: _LOOKING,
+    Verb.SCREENSHOT: _LOOKING,
+    Verb.VNC: _LOOKING,
     Verb.PROVISION: {_RUNNING: _POSSIBLE},
     Verb.MIGRATE: {_RUNNING: _POSSIBLE},
     Verb.SNAPSHOT_CREATE: dict.fromkeys((_OFF, _RUNNING, _SUSPENDED), _POSSIBLE),
@@ -98,6 +103,8 @@ FEATURES = {
     Verb.SUSPEND: Feature.SUSPEND,
     Verb.SAVE: Feature.SAVED_STATE,
     Verb.CONSOLE: Feature.CONSOLE,
+    Verb.SCREENSHOT: Feature.SCREEN,
+    Verb.VNC: Feature.SCREEN,
     Verb.MIGRATE: Feature.MIGRATION,
     Verb.SNAPSHOT_CREATE: Feature.SNAPSHOTS,
     Verb.SNAPSHOT_RESTORE: Feature.SNAPSHOTS,
@@ -105,7 +112,7 @@ FEATURES = {
 }
 # Where the state, which is "failed", does not say which of the two it is.
 _IS = {_BLOCKED: "is paused by an error", _CRASHED: "has crashed"}
-_NEED_IT_RUNNING = (Verb.SSH, Verb.CONSOLE, Verb.PROVISION, Verb.MIGRATE)
+_NEED_IT_RUNNING = (Verb.SSH, Verb.CONSOLE, Verb.SCREENSHOT, Verb.VNC, Verb.PROVISION, Verb.MIGRATE)
 
 
 def cell(verb: Verb, instance: Instance) -> Cell:

@@ -167,6 +167,12 @@ class _Machine(_Remnant):
     def connect_console(self) -> socket.socket:
         raise lacking(NoopBackend.name, Feature.CONSOLE)
 
+    def picture(self) -> bytes:
+        raise lacking(NoopBackend.name, Feature.SCREEN)
+
+    def vnc_socket(self) -> Path:
+        raise lacking(NoopBackend.name, Feature.SCREEN)
+
 
 class _SavedState:
     def __init__(self, record: InstanceRecord, home: Path) -> None:

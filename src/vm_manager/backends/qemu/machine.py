@@ -277,3 +277,13 @@ class QemuMachine(QemuRemnant):
         from vm_manager.backends.qemu.console import connect_console
 
         return connect_console(self._name, self._home)
+
+    def picture(self) -> bytes:
+        from vm_manager.backends.qemu.picture import picture
+
+        return picture(self._name, self._home)
+
+    def vnc_socket(self) -> Path:
+        from vm_manager.backends.qemu.sockets import VNC_SOCKET
+
+        return self._home / VNC_SOCKET

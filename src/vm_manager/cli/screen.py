@@ -1,0 +1,115 @@
+"""`vmctl screenshot` and `vmctl vnc`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vm_manager.app.manager import Manager
+from vm_manager.app.output_file import require_directory_of
+from vm_manager.cli.session import VmArgument
+from vm_manager.cli.settings import current
+from vm_manager.diagnostics.errors import PortUnavailable, Usage
+from vm_manager.diagnostics.os_errors import diagnosed, os_errors
+from vm_manager.ui.terminal import OutputClosed
+
+if TYPE_CHECKING:
+    from vm_manager.host.relay import Relay
+
+_STDOUT = "-"
+
+
+def screenshot(
+    name: VmArgument,
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE]", help=r"PNG file to write, or `-` for standard output \[default: NAME.png]."),
+    ] = None,
+) -> None:
+    """Save a picture of a VM's screen.
+
+    This also works while the VM boots, and when it has crashed.
+    """
+    from vm_manager.state.files import write_atomically
+
+    if file == _STDOUT and sys.stdout.isatty():
+        raise Usage(
+            "a picture cannot be shown on a terminal",
+            help=(f"name a file, `vmctl screenshot {name} {name}.png`, or redirect standard output",),
+        )
+    picture = Manager().picture(name)
+    if file == _STDOUT:
+        _put_out(picture)
+        return
+    path = Path(file or f"{name}.png")
+    require_directory_of(path)
+    with os_errors(path):
+        write_atomically(path, picture, durable=False)
+    if not current.quiet:
+        current.terminal.say(f"{name}: wrote {path}")
+
+
+def _put_out(picture: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(picture)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError as error:
+        raise OutputClosed from error
+    except OSError as error:
+        raise diagnosed(error, "standard output") from error
+
+
+def vnc(
+    name: VmArgument,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port",
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="Serve it on this port of 127.0.0.1 until Ctrl-C; 0: a free one.",
+        ),
+    ] = None,
+) -> None:
+    """Show how to view and control a VM's screen.
+
+    The screen is served by VNC, on a UNIX socket that only you can open.
+    TigerVNC's viewer connects to it. For other viewers, `--port` offers it by
+    TCP: without a password, so to every user of this host.
+    """
+    path = Manager().vnc_socket(name)
+    if port is None:
+        current.terminal.say(f"vncviewer {shlex.quote(str(path))}")
+        if not current.quiet:
+            current.terminal.tell(f"for viewers that cannot open a UNIX socket: `vmctl vnc {name} --port 5900`")
+        return
+    _serve(name, port, path)
+
+
+def _serve(name: str, port: int, path: Path) -> None:
+    with _listening(name, port, path) as relay:
+        if not current.quiet:
+            where = f"127.0.0.1:{relay.port}, open to every user of this host"
+            current.terminal.tell(f"the screen of VM '{name}' is on {where}; press Ctrl-C to end this")
+        with suppress(KeyboardInterrupt):
+            relay.serve_forever()
+
+
+def _listening(name: str, port: int, path: Path) -> Relay:
+    from vm_manager.host.relay import Relay
+
+    try:
+        return Relay(port, path)
+    except OSError as error:
+        raise PortUnavailable(
+            "port {port} of 127.0.0.1 cannot be listened on: {why}",
+            {"port": port, "why": os.strerror(error.errno or 0)},
+            help=(f"use another one: `vmctl vnc {name} --port 0` picks a free one",),
+        ) from error
