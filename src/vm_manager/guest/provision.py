@@ -13,7 +13,7 @@ from vm_manager.diagnostics.errors import ProvisionFailed, VmError
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
-from vm_manager.domain.events import EventSink, Progressed, StepFinished, StepStarted
+from vm_manager.domain.events import EventSink, Noticed, Progressed, StepFinished, StepStarted
 from vm_manager.domain.outcome import Done
 from vm_manager.domain.plan import Action
 from vm_manager.domain.spec import Provisioner, ProvisionerKind
@@ -41,6 +41,8 @@ _TELL_EVERY_S = 0.25
 _COMMAND_CHARS = 200
 # A script of the user's may be long, and a guest slow; nothing is left to wait for when a directory is to be removed.
 _SAVE_S, _REMOVE_S = 600.0, 60.0
+# A busy guest was seen to answer after half a minute.
+_UNANSWERED_S = 40.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,7 @@ class _Step:
         self._output = StepOutput(run.name, run.emit, log, self._secrets)
         self._started = time.monotonic()
         self._programs: tuple[str, ...] = ()
+        self._told_silence = False
 
     def run(self) -> None:
         """Run it. Raises: see `Provisioning.run`."""
@@ -180,7 +183,18 @@ class _Step:
 
     def _tick(self) -> None:
         self._log.look()
+        self._tell_silence()
         self._run.require_alive()
+
+    def _tell_silence(self) -> None:
+        """Say once that nothing comes from the guest: a step may have cut its network, and vmctl waits on for a while."""
+        session = self._run.session
+        unanswered = session.silent_s > _UNANSWERED_S
+        if unanswered and not self._told_silence:
+            limit_s = round(session.silence_limit_s)
+            text = f"the guest has not answered for {round(_UNANSWERED_S)} s; the connection counts as lost after {limit_s} s"
+            self._run.emit(Noticed(self._run.name, text))
+        self._told_silence = unanswered
 
     @property
     def _command(self) -> str:

@@ -89,6 +89,7 @@ class SshSession:
 
     def __init__(self, client: paramiko.SSHClient, silence_s: float = _SILENCE_S) -> None:
         self._client, self._silence_s = client, silence_s
+        self._silence: _Silence | None = None
         self._signals: dict[int, str] = {}
         transport = client.get_transport()
         if transport is not None:
@@ -147,6 +148,16 @@ class SshSession:
             raise
         return cls(client, silence_s)
 
+    @property
+    def silent_s(self) -> float:
+        """How long the server has said nothing while a command runs, not even that it lives; it is asked every 15 s."""
+        return self._silence.silent_s if self._silence else 0.0
+
+    @property
+    def silence_limit_s(self) -> float:
+        """How long it may, until the connection counts as lost."""
+        return self._silence_s
+
     def close(self) -> None:
         """End the connection."""
         self._client.close()
@@ -179,7 +190,8 @@ class SshSession:
         with _lost_connections():
             channel = self._open_channel()
             channel.exec_command(command)
-        conversation = _Conversation(channel, output, deadline, tick, self._silence_s)
+        self._silence = _Silence(_wary(channel), self._silence_s)
+        conversation = _Conversation(channel, output, deadline, tick, self._silence)
         try:
             conversation.feed(input)
             output_held_open = conversation.until_end()
@@ -188,6 +200,7 @@ class SshSession:
             _terminate(channel)
             raise
         finally:
+            self._silence = None
             with suppress(paramiko.SSHException, OSError, EOFError):
                 channel.close()
 
@@ -291,20 +304,26 @@ class _Silence:
 
     def __init__(self, connection: WarySocket, limit_s: float) -> None:
         self._connection, self._limit_s = connection, limit_s
-        self._heard_bytes, self._silent_s, self._looked = connection.heard_bytes, 0.0, time.monotonic()
+        self._heard_bytes, self.silent_s, self._looked = connection.heard_bytes, 0.0, time.monotonic()
 
     def look(self) -> None:
         """To be called several times a second. Raises: `ssh::failed`."""
         now = time.monotonic()
-        self._silent_s += min(now - self._looked, 1.0)
+        self.silent_s += min(now - self._looked, 1.0)
         self._looked = now
         if self._connection.heard_bytes != self._heard_bytes:
-            self._heard_bytes, self._silent_s = self._connection.heard_bytes, 0.0
-        if self._silent_s > self._limit_s:
+            self._heard_bytes, self.silent_s = self._connection.heard_bytes, 0.0
+        if self.silent_s > self._limit_s:
             silent = round(self._limit_s)
             raise SshFailed(
                 "the guest's SSH server has said nothing for {seconds} s", {"seconds": silent}, retryable=True
             )
+
+
+def _wary(channel: paramiko.Channel) -> WarySocket:
+    connection = channel.get_transport().sock
+    assert isinstance(connection, WarySocket)
+    return connection
 
 
 def _terminate(channel: paramiko.Channel) -> None:
@@ -354,7 +373,7 @@ class _Conversation:
     """Talks to a running command: gives it its input and reads both outputs as they come."""
 
     def __init__(
-        self, channel: paramiko.Channel, output: Output, deadline: Deadline, tick: Callable[[], None], silence_s: float
+        self, channel: paramiko.Channel, output: Output, deadline: Deadline, tick: Callable[[], None], silence: _Silence
     ) -> None:
         self._channel, self._output, self._deadline, self._tick = channel, output, deadline, tick
         # A character may arrive in two halves.
@@ -362,10 +381,8 @@ class _Conversation:
         self._decoders = {Stream.STDOUT: decoder("replace"), Stream.STDERR: decoder("replace")}
         self._heard_bytes = 0
         # paramiko does not hold a server to the window that it was given; and whoever takes what we read may be slow.
-        connection = channel.get_transport().sock
-        assert isinstance(connection, WarySocket)
-        connection.watch(self._unread)
-        self._silence = _Silence(connection, silence_s)
+        _wary(channel).watch(self._unread)
+        self._silence = silence
 
     def feed(self, chunks: Iterable[bytes]) -> None:
         """Send all of the input and its end, as long as the command wants it."""
