@@ -97,7 +97,7 @@ def kvm_finding(cpu: str | None, qemu: Path, believe: Believe = Believe.ANY) -> 
         return _unusable(Verdict(False, "could not test KVM", (str(error),)))
     if verdict.boots:
         return None
-    return _briefly(verdict) if verdict is known else _unusable(verdict)
+    return _briefly(verdict) if verdict is known and not verdict.guest else _unusable(verdict)
 
 
 def _outranks(known: Verdict, found: Verdict) -> bool:
@@ -142,6 +142,6 @@ def _unusable(verdict: Verdict) -> KvmUnusable:
 
 
 def _briefly(verdict: Verdict) -> KvmUnusable:
-    """What was told in full when it was found out."""
+    """What was told in full when it was found out, and can be found out again, unlike what a guest has shown."""
     again = "`--accel kvm` tests KVM again and shows what failed"
     return KvmUnusable(_FINDING, {"finding": verdict.message}, help=(again, KvmUnusable.entry.help))
