@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import urllib.request
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TinyGuest
-from driver import BLANK, Vmctl, blank_disk, ended, listening, qemu_processes
+from driver import BLANK, Vmctl, blank_disk, ended, interrupted, listening, qemu_processes
 from proofs import prove
 
 
@@ -138,3 +139,28 @@ def test_a_vm_that_moves_takes_its_ports_with_it(vmctl: Vmctl, tmp_path: Path) -
         assert sorted(_forwards(there)) == sorted(wanted)
     finally:
         there.destroy_all()
+
+
+def test_ports_are_forwarded_into_a_running_guest_until_ctrl_c(running: Vmctl) -> None:
+    running(
+        "ssh",
+        "tiny",
+        "--",
+        "mkdir -p /tmp/www; echo by request >/tmp/www/index.html; httpd -p 127.0.0.1:80 -h /tmp/www",
+    )
+    forwarding = running.start("forward", "tiny", "80", start_new_session=True)
+    assert forwarding.stdout is not None
+    line = forwarding.stdout.readline()
+    found = re.fullmatch(r"127\.0\.0\.1:(\d+) -> tiny:80\n", line)
+    assert found, line
+    port = int(found[1])
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as page:
+        assert page.read() == b"by request\n"
+    taken = running("forward", "tiny", f"{port}:80", status=6)
+    assert taken.code == "vm_manager::network::port_unavailable"
+    assert "`vmctl forward tiny 80` picks a free one" in taken.stderr
+    assert interrupted(forwarding).status == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 10)
+    wrong = running("forward", "tiny", "80/udp", status=2)
+    assert "'80/udp' is not a forward" in wrong.stderr

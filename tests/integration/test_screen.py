@@ -138,6 +138,8 @@ def test_the_screen_is_served_by_tcp_on_demand_and_until_ctrl_c(up: Vmctl) -> No
 
 def test_a_screen_is_seen_while_another_command_holds_the_vm(up: Vmctl) -> None:
     waiting = up.start("stop", "blank", "--timeout", "60", start_new_session=True)
+    assert waiting.stderr is not None
+    assert waiting.stderr.readline() == "blank: stopping\n"
     up("screenshot", "blank")
     assert waiting.poll() is None
     interrupted(waiting)

@@ -15,6 +15,7 @@ from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Endpoint, Instance
+from vm_manager.domain.network import Forward
 from vm_manager.domain.private_keys import loose_mode, restrict
 from vm_manager.domain.spec import Accelerator
 from vm_manager.guest.boot import Phase, probe
@@ -29,11 +30,17 @@ _RETRY_EMULATED_S = 90.0
 
 
 def login_command(
-    services: Services, name: str, command: Sequence[str], *, user: str | None = None, key: Path | None = None
+    services: Services,
+    name: str,
+    command: Sequence[str],
+    *,
+    user: str | None = None,
+    key: Path | None = None,
+    forwards: Sequence[Forward] = (),
 ) -> list[str]:
     """The command line that logs in to a VM; waits up to 30 s for its sshd to answer, 90 s without KVM.
 
-    command: what to run there; empty: a shell.
+    command: what to run there; empty: a shell. forwards: instead of either, ports of this host that lead into it.
     Raises: `vm::not_found`, `vm::invalid_state`, `ssh::failed`.
     """
     instance = look(services, name)
@@ -53,6 +60,7 @@ def login_command(
         credentials=who,
         known_hosts=services.store.files(name).known_hosts,
         command=command,
+        forwards=forwards,
     )
 
 

@@ -6,7 +6,7 @@ The modules behind the methods are imported when they are called: listing VMs mu
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vm_manager.domain.events import Event, EventSink
     from vm_manager.domain.image import CachedImage, ImageReport
     from vm_manager.domain.instance import Snapshot
+    from vm_manager.domain.network import Forward
     from vm_manager.domain.outcome import Outcome
     from vm_manager.domain.plan import Plan
     from vm_manager.domain.spec import Accelerator
@@ -292,13 +293,22 @@ class Manager:
             return look(self._services, name)
 
     def login_command(
-        self, name: str, command: Names = (), *, user: str | None = None, key: StrPath | None = None
+        self,
+        name: str,
+        command: Names = (),
+        *,
+        user: str | None = None,
+        key: StrPath | None = None,
+        forwards: Sequence[Forward] = (),
     ) -> list[str]:
-        """OpenSSH's command line into a VM. Raises: `vm::not_found`, `vm::invalid_state`, `ssh::failed`."""
+        """OpenSSH's command line into a VM. forwards: ports of this host that it shall lead there, instead of a command.
+
+        Raises: `vm::not_found`, `vm::invalid_state`, `ssh::failed`.
+        """
         from vm_manager.app.login import login_command
 
         with self._errors.boundary():
-            return login_command(self._services, name, words(command), user=user, key=path_of(key))
+            return login_command(self._services, name, words(command), user=user, key=path_of(key), forwards=forwards)
 
     def check_login(self, name: str, *, user: str | None = None, key: StrPath | None = None) -> None:
         """Log in to a VM once. Raises: `ssh::auth_failed`, `ssh::host_key_mismatch`, `ssh::no_key`, `ssh::failed`."""

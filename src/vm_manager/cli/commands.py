@@ -63,6 +63,7 @@ def commands() -> tuple[LazyCommand, ...]:
         LazyCommand("list", "List all VMs. With --quiet, names only.", "list:list_vms"),
         LazyCommand("status", "Show the details of a VM and its last failure.", "status:status"),
         LazyCommand("port", "Show the host ports that lead into a running VM.", "port:port"),
+        LazyCommand("forward", "Forward ports of this host into a running VM.", "forward:forward"),
         LazyCommand("ssh", "Open a shell in a VM, or run a command in it.", "ssh:ssh", RemoteCommand),
         LazyCommand("console", "Open the serial console of a VM.", "console:console"),
         LazyCommand("screenshot", "Save a picture of a VM's screen.", "screen:screenshot"),

@@ -14,6 +14,7 @@ SAME = (
     {"log", "logs", "events"},
     {"status", "inspect", "info", "show", "dominfo"},
     {"port", "ports"},
+    {"forward", "port-forward", "tunnel", "expose", "publish"},
     {"create", "launch", "define", "take", "new"},
     {"validate", "config", "check", "lint"},
     {"plan", "diff", "preview"},

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,12 +14,9 @@ from vm_manager.app.manager import Manager
 from vm_manager.app.output_file import require_directory_of
 from vm_manager.cli.session import VmArgument
 from vm_manager.cli.settings import current
-from vm_manager.diagnostics.errors import PortUnavailable, Usage
+from vm_manager.diagnostics.errors import Usage
 from vm_manager.diagnostics.os_errors import diagnosed, os_errors
 from vm_manager.ui.terminal import OutputClosed
-
-if TYPE_CHECKING:
-    from vm_manager.host.relay import Relay
 
 _STDOUT = "-"
 
@@ -94,22 +90,12 @@ def vnc(
 
 
 def _serve(name: str, port: int, path: Path) -> None:
-    with _listening(name, port, path) as relay:
+    from vm_manager.host.listeners import listener
+    from vm_manager.host.relay import Relay
+
+    with Relay(listener(port, f"vmctl vnc {name} --port 0"), path) as relay:
         if not current.quiet:
-            where = f"127.0.0.1:{relay.port}, open to every user of this host"
+            where = f"127.0.0.1:{relay.socket.getsockname()[1]}, open to every user of this host"
             current.terminal.tell(f"the screen of VM '{name}' is on {where}; press Ctrl-C to end this")
         with suppress(KeyboardInterrupt):
             relay.serve_forever()
-
-
-def _listening(name: str, port: int, path: Path) -> Relay:
-    from vm_manager.host.relay import Relay
-
-    try:
-        return Relay(port, path)
-    except OSError as error:
-        raise PortUnavailable(
-            "port {port} of 127.0.0.1 cannot be listened on: {why}",
-            {"port": port, "why": os.strerror(error.errno or 0)},
-            help=(f"use another one: `vmctl vnc {name} --port 0` picks a free one",),
-        ) from error

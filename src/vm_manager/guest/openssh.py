@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vm_manager.domain.instance import Endpoint
+from vm_manager.domain.network import Forward
 from vm_manager.guest.credentials import Credentials
 
 
@@ -15,24 +16,34 @@ def known_hosts_text(alias: str, public_keys: Iterable[str]) -> str:
 
 
 def ssh_argv(
-    ssh: Path, *, alias: str, endpoint: Endpoint, credentials: Credentials, known_hosts: Path, command: Sequence[str]
+    ssh: Path,
+    *,
+    alias: str,
+    endpoint: Endpoint,
+    credentials: Credentials,
+    known_hosts: Path,
+    command: Sequence[str] = (),
+    forwards: Sequence[Forward] = (),
 ) -> list[str]:
-    """The command line that opens a shell in the guest, or runs a command in it.
+    """The command line that opens a shell in the guest, runs a command in it, or forwards ports into it until it is ended.
 
     command: its words, which the guest's shell gets joined by spaces, as with ssh(1). Empty: an interactive shell.
+    forwards: by TCP, from a port of their own each, instead of a shell or a command.
     """
     return [
         str(ssh),
         "-F", "none",  # the user's own configuration could redirect or weaken the connection
         "-p", str(endpoint.port),
         "-l", credentials.user,
-        *_options(alias, credentials, known_hosts),
+        *_options(alias, credentials, known_hosts, "INFO" if forwards else "ERROR"),
+        *(["-N", "-o", "ExitOnForwardFailure=yes"] if forwards else []),
+        *(word for it in forwards for word in ("-L", f"{it.address}:{it.host}:127.0.0.1:{it.guest}")),
         endpoint.host,
         *(["--", *command] if command else []),
     ]  # fmt: skip
 
 
-def _options(alias: str, credentials: Credentials, known_hosts: Path) -> list[str]:
+def _options(alias: str, credentials: Credentials, known_hosts: Path, log_level: str) -> list[str]:
     options = [
         f"HostKeyAlias={alias}",
         f"UserKnownHostsFile={_quoted(known_hosts)}",
@@ -41,7 +52,7 @@ def _options(alias: str, credentials: Credentials, known_hosts: Path) -> list[st
         "UpdateHostKeys=no",
         "PasswordAuthentication=no",
         "KbdInteractiveAuthentication=no",
-        "LogLevel=ERROR",
+        f"LogLevel={log_level}",
         "ConnectTimeout=10",
         "ServerAliveInterval=15",
     ]

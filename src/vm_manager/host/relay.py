@@ -16,23 +16,16 @@ _STALLED_S = 60.0
 
 
 class Relay(ThreadingTCPServer):
-    """Listens on 127.0.0.1 from when it is made, and serves in `serve_forever`; a context manager.
+    """Serves in `serve_forever` who connects to a socket that listens, and closes it in the end; a context manager."""
 
-    port: 0: a free one; see `port`. Raises: `OSError` when it cannot listen there.
-    """
-
-    allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, port: int, path: Path) -> None:
+    def __init__(self, listener: socket.socket, path: Path) -> None:
         self.path = path
-        super().__init__(("127.0.0.1", port), _Connection)
-
-    @property
-    def port(self) -> int:
-        """On which it listens."""
-        return int(self.server_address[1])
+        super().__init__(listener.getsockname(), _Connection, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
 
 
 class _Connection(BaseRequestHandler):

@@ -1,0 +1,99 @@
+"""`vmctl forward`."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shlex
+import subprocess
+import time
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from vm_manager.app.manager import Manager
+from vm_manager.cli.session import VmArgument
+from vm_manager.cli.settings import current
+from vm_manager.diagnostics.errors import SshFailed, Usage, VmError
+from vm_manager.diagnostics.subject import Subject
+from vm_manager.domain.network import Forward
+from vm_manager.host.environment import SSH, clean_environment
+from vm_manager.host.listeners import listener
+
+_log = logging.getLogger(__name__)
+
+_WRITTEN = re.compile(r"(?:(\d{1,5}):)?(\d{1,5})")
+_MOST = 65535
+_POLL_S = 0.1
+
+
+def forward(
+    name: VmArgument,
+    ports: Annotated[
+        list[str],
+        typer.Argument(metavar="[HOST:]GUEST...", help="A port of 127.0.0.1, or a free one, and one of the guest."),
+    ],
+) -> None:
+    """Forward ports of this host into a running VM.
+
+    `vmctl forward web 8080:80` leads from 127.0.0.1:8080 to port 80 of the
+    guest, by SSH and until Ctrl-C. For a port that is to stay, or one of UDP,
+    write `forward` in the VMFile.
+    """
+    forwards = [_free(name, it) for it in (_parsed(word) for word in ports)]
+    argv = Manager().login_command(name, forwards=forwards)
+    _log.info("$ %s", shlex.join(argv))
+    program = subprocess.Popen(argv, env=clean_environment(SSH), stdin=subprocess.DEVNULL)
+    try:
+        with suppress(KeyboardInterrupt):
+            _until_it_listens(program, forwards)
+            if program.poll() is None and not current.quiet:
+                for it in forwards:
+                    current.terminal.say(f"127.0.0.1:{it.host} -> {name}:{it.guest}")
+                current.terminal.tell("press Ctrl-C to end this")
+            if program.wait() != 0:
+                raise _failure(name)
+    finally:
+        program.terminate()
+        program.wait()
+
+
+def _parsed(word: str) -> Forward:
+    found = _WRITTEN.fullmatch(word)
+    host, guest = (int(found[1]) if found[1] else None, int(found[2])) if found else (None, 0)
+    if not 0 < guest <= _MOST or not (host is None or 0 < host <= _MOST):
+        raise Usage(
+            "'{word}' is not a forward",
+            {"word": word},
+            help=(
+                "write `8080:80` for port 8080 of this host and 80 of the guest, or `80` for a free one of this host",
+            ),
+        )
+    return Forward(host=host, guest=guest)
+
+
+def _free(name: str, wanted: Forward) -> Forward:
+    """With a port that can be listened on now. Raises: `network::port_unavailable`."""
+    with listener(wanted.host or 0, f"vmctl forward {name} {wanted.guest}") as found:
+        return Forward(host=int(found.getsockname()[1]), guest=wanted.guest)
+
+
+def _until_it_listens(program: subprocess.Popen[bytes], forwards: list[Forward]) -> None:
+    from vm_manager.host.ports import is_free
+
+    while program.poll() is None and any(is_free(it) for it in forwards):
+        time.sleep(_POLL_S)
+
+
+def _failure(name: str) -> VmError:
+    """Why OpenSSH has ended, which is found by logging in once more."""
+    try:
+        Manager().check_login(name)
+    except VmError as error:
+        return error
+    return SshFailed(
+        "the SSH connection that carried the forwards has ended",
+        help=(f"run it again; `vmctl log {name}` shows whether the guest rebooted",),
+        subject=Subject(vm=name),
+    )
