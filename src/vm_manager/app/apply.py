@@ -246,7 +246,9 @@ class Run:
         return self._vm.machine.observe().ssh
 
     def _base(self) -> BaseImage:
-        base = require_base(self._services, self._vm.record, accept=self._options.accept_base)
+        project = self._options.project
+        wanted = next((it.image for it in project.specs if it.name == self._name), None) if project else None
+        base = require_base(self._services, self._vm.record, accept=self._options.accept_base, wanted=wanted)
         self._digest = begin_digest(self._services, base)
         return base
 

@@ -17,8 +17,10 @@ from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import BaseChanged, BaseMissing, FormatDetectionFailed, ImageRefused
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import diagnosed
+from vm_manager.diagnostics.urls import cut_url
 from vm_manager.domain.events import Noticed
 from vm_manager.domain.instance import BaseImage, InstanceRecord
+from vm_manager.domain.spec import ImageSource
 from vm_manager.host.content import Digesting, content_digest, mark_of
 from vm_manager.host.qemu_img import damage, image_info, require_format
 
@@ -26,15 +28,18 @@ from vm_manager.host.qemu_img import damage, image_info, require_format
 _WAIT_S = 5.0
 
 
-def require_base(services: Services, record: InstanceRecord, *, accept: bool = False) -> BaseImage:
+def require_base(
+    services: Services, record: InstanceRecord, *, accept: bool = False, wanted: ImageSource | None = None
+) -> BaseImage:
     """Make sure that the image below a VM's disk is the one it was made on: on another one the disk would be garbage.
 
     accept: the user says that it is, whatever it looks like; it has to be a whole image of the same format all the same.
+    wanted: the image that the VMFile names now, which may be the same one elsewhere.
     Returns it as it was found to be, for the record: what has changed on the outside is looked into once.
     Raises: `image::base_missing`, `image::base_changed`; `image::format_detection_failed` when that cannot be found out.
     """
     base = record.base_image
-    status = _status(base)
+    status = _status(record, wanted)
     moved = not base.looks_like(status) or (status.st_ino, status.st_ctime_ns) != (base.inode, base.ctime_ns)
     if moved and not accept:
         _require_same_content(services, record, status)
@@ -50,13 +55,26 @@ def require_base(services: Services, record: InstanceRecord, *, accept: bool = F
     )
 
 
-def _status(base: BaseImage) -> os.stat_result:
+def _status(record: InstanceRecord, wanted: ImageSource | None) -> os.stat_result:
+    path = Path(record.base_image.path)
     try:
-        return Path(base.path).stat()
-    except FileNotFoundError as error:
-        raise BaseMissing("the image {path} no longer exists", {"path": base.path}) from error
+        return path.stat()
+    except FileNotFoundError:
+        help = (*_way_back(path, record.spec.image, wanted), BaseMissing.entry.help)
+        raise BaseMissing("the image {path} no longer exists", {"path": str(path)}, help=help) from None
     except OSError as error:
-        raise diagnosed(error, base.path) from error
+        raise diagnosed(error, path) from error
+
+
+def _way_back(path: Path, image: ImageSource, wanted: ImageSource | None) -> tuple[str, ...]:
+    """The command that brings a missing image back, if its content is still to be had somewhere."""
+    if wanted and wanted.path and wanted.path != str(path) and os.path.isfile(wanted.path):
+        old, directory, new = (shlex.quote(str(it)) for it in (path, path.parent, wanted.path))
+        link = f"`mkdir -p {directory} && ln -s {new} {old}`"
+        return (f"the VMFile now names {wanted.path}: if that is the same image, link to it: {link}",)
+    if image.url and cut_url(image.url) == image.url:
+        return (f"download it again: `vmctl image pull {shlex.quote(image.url)}`",)
+    return ()
 
 
 def _require_same_content(services: Services, record: InstanceRecord, status: os.stat_result) -> None:

@@ -29,8 +29,15 @@ def credentials_for(
 
     user, key: given on the command line; they win. After them the private key of the VMFile, the generated one, the private
     half of `ssh-key`, and only when there is none of these the agent's and the user's default keys.
-    Raises: `ssh::no_key` when `key` does not exist.
+    Raises: `ssh::no_key` when `key`, or the private key that the VMFile names, does not exist.
     """
+    named = spec.access.private_key
+    if key is None and named and not os.path.lexists(named):
+        raise NoKey(
+            "the private key {path} does not exist",
+            {"path": named},
+            help=("put it back, or correct `private-key` in the VMFile and run `vmctl down` and `vmctl up`",),
+        )
     if key is not None and not key.is_file():
         raise NoKey(
             "the private key {path} does not exist", {"path": str(key)}, help=("check the path given to `--key`",)
@@ -48,7 +55,7 @@ def _specific_keys(spec: VmSpec, files: InstanceFiles, key: Path | None) -> list
     if key is not None:
         return [key]
     if spec.access.private_key:
-        candidates.insert(0, Path(spec.access.private_key))
+        return [Path(spec.access.private_key)]
     if spec.cloud_init and spec.cloud_init.ssh_key and spec.cloud_init.ssh_key.endswith(".pub"):
         candidates.append(Path(spec.cloud_init.ssh_key.removesuffix(".pub")))
     return candidates

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from vm_manager.domain.spec import Effect, VmSpec
+from vm_manager.domain.spec import Effect, SshAccess, VmSpec
 
 
 def startable(old: VmSpec, new: VmSpec) -> VmSpec:
     """The spec that a VM made from `old` can be started with now that `new` is wanted."""
     kept = {name: getattr(old, name) for name in _words(Effect.AT_CREATION)}
-    return replace(new, **kept)
+    return replace(new, **{**kept, "ssh": _with_key_of(new, old)})
 
 
 def changed_at_start(old: VmSpec, new: VmSpec) -> tuple[str, ...]:
     """What differs and takes effect with a restart, in the VMFile's words."""
-    return _differing(Effect.AT_START, old, new)
+    key = ("private-key",) if _with_key_of(new, old) != old.ssh else ()
+    return (*_differing(Effect.AT_START, old, new), *key)
 
 
 def changed_at_creation(old: VmSpec, new: VmSpec) -> tuple[str, ...]:
     """What differs and takes effect with a new VM only, in the VMFile's words."""
-    return _differing(Effect.AT_CREATION, old, new)
+    return _differing(Effect.AT_CREATION, replace(old, ssh=_with_key_of(new, old)), new)
+
+
+def _with_key_of(new: VmSpec, old: VmSpec) -> SshAccess | None:
+    """How the guest of `old` is reached with the key that `new` names: where that lies is a matter of this host.
+
+    Not where only one of them names a key: without one, the guest has been given another that vmctl made.
+    """
+    if old.ssh and new.ssh and old.ssh.private_key and new.ssh.private_key:
+        return replace(old.ssh, private_key=new.ssh.private_key)
+    return old.ssh
 
 
 def changed_drives(old: VmSpec, new: VmSpec) -> tuple[str, ...]:

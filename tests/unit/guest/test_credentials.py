@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,8 @@ def test_the_best_key_there_is_is_the_only_one_that_is_offered(files: InstanceFi
     offered: list[tuple[Path, ...]] = []
     for path in (tmp_path / "given", tmp_path / "named", files.user_key, tmp_path / "half"):
         key = tmp_path / "given" if not offered else None
+        if path.name == files.user_key.name:
+            wanted = replace(wanted, ssh=SshAccess(user="debian"))
         found = credentials_for(wanted, files, key=key)
         assert not found.agent
         offered.append(found.keys)
@@ -61,6 +64,15 @@ def test_a_user_on_the_command_line_wins(files: InstanceFiles) -> None:
     assert credentials_for(spec(), files).user == "debian"
     assert credentials_for(spec(ssh=None), files).user == "vm"
     assert credentials_for(spec(), files, user="root").user == "root"
+
+
+def test_a_named_key_that_is_gone_is_not_replaced_by_another(files: InstanceFiles, tmp_path: Path) -> None:
+    wanted = _spec(tmp_path)
+    files.user_key.touch()
+    (tmp_path / "named").unlink()
+    with pytest.raises(NoKey, match="named does not exist"):
+        credentials_for(wanted, files)
+    assert credentials_for(wanted, files, key=tmp_path / "given").keys == (tmp_path / "given",)
 
 
 def test_a_key_on_the_command_line_that_does_not_exist_is_not_replaced_by_another(

@@ -10,7 +10,7 @@ import pytest
 from unit.samples import SHELL, full_spec, instance, spec
 from vm_manager.domain.instance import Instance, Observation, VmState
 from vm_manager.domain.plan import Action
-from vm_manager.domain.spec import Effect, ImageSource, VmSpec
+from vm_manager.domain.spec import Effect, ImageSource, SshAccess, VmSpec
 from vm_manager.planning.changes import changed_at_creation, changed_at_start, startable
 from vm_manager.planning.down import plan_down
 from vm_manager.planning.reload import plan_reload
@@ -89,7 +89,7 @@ def test_a_restart_takes_up_what_it_can_and_keeps_the_rest() -> None:
 
 @pytest.mark.parametrize("field", fields(VmSpec), ids=lambda field: field.name)
 def test_every_field_says_when_a_change_takes_effect_and_so_it_does(field: Field[Any]) -> None:
-    old, marker = full_spec(), cast(Any, object())
+    old, marker = full_spec(), cast(Any, SshAccess(user="other") if field.name == "ssh" else object())
     changed: dict[str, Any] = {field.name: marker}
     new = replace(old, **changed)
     effect, word = Effect(field.metadata["effect"]), field.metadata["word"]
@@ -97,6 +97,21 @@ def test_every_field_says_when_a_change_takes_effect_and_so_it_does(field: Field
     assert changed_at_start(old, new) == ((word,) if effect is Effect.AT_START else ())
     taken_up = getattr(startable(old, new), field.name) is marker
     assert taken_up is (effect is not Effect.AT_CREATION)
+
+
+def test_where_the_private_key_lies_is_taken_up_at_the_next_start() -> None:
+    old, user = full_spec(), SshAccess(user="other", private_key="/keys/new")
+    assert old.ssh
+    assert old.ssh.private_key
+    moved = replace(old, ssh=replace(old.ssh, private_key="/keys/new"))
+    assert changed_at_creation(old, moved) == ()
+    assert changed_at_start(old, moved) == ("private-key",)
+    assert startable(old, moved).ssh == moved.ssh
+    # What is in the guest stays; and a guest that was given a key of vmctl's own knows no other.
+    assert startable(old, replace(old, ssh=user)).ssh == moved.ssh
+    own = replace(old, ssh=SshAccess())
+    assert changed_at_creation(own, moved) == ("ssh",)
+    assert startable(own, moved).ssh == own.ssh
 
 
 def test_every_word_of_the_language_that_works_has_a_field_that_says_so() -> None:
