@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
+from pathlib import Path
 
 from conftest import TinyGuest
-from driver import LIMIT_S, VMCTL, Vmctl
+from driver import LIMIT_S, VMCTL, Vmctl, ended, wait_for
 from first_screen import Gallery
 from vm_manager.guest.keys import generate_key_pair
 
@@ -123,6 +126,83 @@ def test_a_command_that_ends_with_255(running: Vmctl, gallery: Gallery) -> None:
     )
     gallery.fix(running, "vmctl log")
     gallery.works(running("ssh", "tiny", "--", "exit 0"))
+
+
+def test_a_session_whose_vm_is_stopped(running: Vmctl, gallery: Gallery) -> None:
+    """`vmctl stop` elsewhere, while `vmctl ssh` is in the guest."""
+    session = running.start("ssh", "tiny", "echo in; sleep 600")
+    assert session.stdout is not None
+    assert session.stdout.readline() == "in\n"
+    running("stop", "tiny")
+    gallery.shows(
+        ended(session),
+        "vm_manager::ssh::failed",
+        place=None,
+        says=("the SSH session ended because VM 'tiny' is stopped", "`vmctl start tiny`"),
+        never=("DHCP", "no address", "banner"),
+        status=255,
+    )
+    gallery.fix(running, "vmctl start")
+    gallery.works(running("ssh", "tiny", "id"))
+
+
+def test_a_session_in_which_the_guest_is_switched_off(running: Vmctl, gallery: Gallery) -> None:
+    """`vmctl ssh NAME poweroff`"""
+    gallery.shows(
+        running("ssh", "tiny", "poweroff; sleep 600", status=None),
+        "vm_manager::ssh::failed",
+        place=None,
+        says=("the SSH session ended because VM 'tiny' is stopped", "`vmctl start tiny`"),
+        never=("DHCP", "no address", "banner"),
+        status=255,
+    )
+    gallery.fix(running, "vmctl start")
+    gallery.works(running("ssh", "tiny", "id"))
+
+
+def test_a_private_key_that_is_gone(running: Vmctl, gallery: Gallery) -> None:
+    """The private key of the VMFile was deleted after the VM came up."""
+    key = running.record("tiny")["spec"]["ssh"]["private_key"]
+    moved = running.write(Path(key).read_text(), "key")
+    moved.chmod(0o600)
+    text = (running.directory / "VMFile.kdl").read_text()
+    running.write(text.replace(key, "key"))
+    running("down")
+    running("up")
+    moved.rename(running.directory / "elsewhere")
+    gallery.shows(
+        running("ssh", "tiny", "id", status=None),
+        "vm_manager::ssh::no_key",
+        place=None,
+        says=(f"the private key {moved} does not exist", "put it back"),
+        never=("the guest rejected", "accepted this key before"),
+    )
+    gallery.by_hand("put it back")
+    (running.directory / "elsewhere").rename(moved)
+    gallery.works(running("ssh", "tiny", "id"))
+
+
+def test_ssh_while_up_still_waits(vmctl: Vmctl, tiny: TinyGuest, gallery: Gallery) -> None:
+    """`vmctl ssh` while the first `vmctl up` waits for a guest that has a host key of its own."""
+    vmctl.write(tiny.vm())
+    waiting = vmctl.start("up")
+    log = vmctl.home("tiny") / "console.log"
+    wait_for(lambda: log.exists() and "Linux version" in log.read_text(errors="replace"), "the kernel")
+    # It goes no further for now, and the guest does.
+    os.kill(waiting.pid, signal.SIGSTOP)
+    try:
+        gallery.shows(
+            vmctl("ssh", "tiny", "id", status=None),
+            "vm_manager::ssh::failed",
+            place=None,
+            says=("`vmctl up` (pid", "is still waiting for VM 'tiny'", "try again when it is ready"),
+            never=("REMOTE HOST IDENTIFICATION", "NASTY"),
+        )
+    finally:
+        os.kill(waiting.pid, signal.SIGCONT)
+    gallery.by_hand("try again when it is ready")
+    assert ended(waiting).status == 0
+    gallery.works(vmctl("ssh", "tiny", "id"))
 
 
 def test_ssh_without_a_name_among_several_vms(vmctl: Vmctl, tiny: TinyGuest, gallery: Gallery) -> None:

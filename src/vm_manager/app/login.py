@@ -10,7 +10,7 @@ from pathlib import Path
 from vm_manager.app.looking import look
 from vm_manager.app.reach import credentials, open_session, require_endpoint, require_working
 from vm_manager.app.services import Services
-from vm_manager.diagnostics.errors import HostError, NoKey, SshFailed, Usage, VmError
+from vm_manager.diagnostics.errors import AuthFailed, HostError, HostKeyMismatch, NoKey, SshFailed, Usage, VmError
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
@@ -53,6 +53,8 @@ def login_command(
     who = credentials(services, instance.record, user=user, key=key)
     endpoint = require_endpoint(services, instance.record)
     _await_sshd(services, instance, endpoint)
+    if not instance.record.progress.host_key_verified:
+        _require_known_key(services, instance, user=user, key=key)
     return ssh_argv(
         program,
         alias=name,
@@ -62,6 +64,28 @@ def login_command(
         command=command,
         forwards=forwards,
     )
+
+
+def _require_known_key(services: Services, instance: Instance, *, user: str | None, key: Path | None) -> None:
+    """Before anybody has logged in the guest may show a key of its own, which `up` pins when it gets there.
+
+    OpenSSH would warn of an attack. Raises: `ssh::failed`, `ssh::host_key_mismatch`, `ssh::no_key`.
+    """
+    try:
+        open_session(services, instance.record, user=user, key=key).close()
+    except HostKeyMismatch as mismatch:
+        if busy := services.store.holder(instance.name):
+            pid, command = busy
+            raise SshFailed(
+                "the guest's SSH host key is not known yet: `{command}` (pid {pid}) is still waiting for VM '{name}'",
+                {"command": command, "pid": pid, "name": instance.name},
+                help=("try again when it is ready",),
+                subject=services.subject(instance.name),
+                retryable=True,
+            ) from None
+        raise mismatch.enrich(subject=services.subject(instance.name)) from mismatch.__cause__
+    except (SshFailed, AuthFailed):
+        return  # OpenSSH says so
 
 
 def check_login(services: Services, name: str, *, user: str | None = None, key: Path | None = None) -> None:

@@ -317,6 +317,13 @@ class Manager:
         with self._errors.boundary():
             check_login(self._services, name, user=user, key=path_of(key))
 
+    def why_ssh_failed(self, name: str, *, user: str | None = None, key: StrPath | None = None) -> VmError:
+        """Why OpenSSH, run by `login_command`, has ended with 255: what became of the VM, or what a new login says."""
+        from vm_manager.app.after_ssh import why_ssh_failed
+
+        with self._errors.boundary():
+            return why_ssh_failed(self._services, name, user=user, key=path_of(key))
+
     def pull_image(
         self, url: StrPath, *, name: str = "", sha256: str | None = None, sha512: str | None = None
     ) -> Pulled:

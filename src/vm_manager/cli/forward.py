@@ -15,8 +15,7 @@ import typer
 from vm_manager.app.manager import Manager
 from vm_manager.cli.session import VmArgument
 from vm_manager.cli.settings import current
-from vm_manager.diagnostics.errors import SshFailed, Usage, VmError
-from vm_manager.diagnostics.subject import Subject
+from vm_manager.diagnostics.errors import Usage
 from vm_manager.domain.network import Forward
 from vm_manager.host.environment import SSH, clean_environment
 from vm_manager.host.listeners import listener
@@ -53,7 +52,7 @@ def forward(
                     current.terminal.say(f"127.0.0.1:{it.host} -> {name}:{it.guest}")
                 current.terminal.tell("press Ctrl-C to end this")
             if program.wait() != 0:
-                raise _failure(name)
+                raise Manager().why_ssh_failed(name)
     finally:
         program.terminate()
         program.wait()
@@ -84,16 +83,3 @@ def _until_it_listens(program: subprocess.Popen[bytes], forwards: list[Forward])
 
     while program.poll() is None and any(is_free(it) for it in forwards):
         time.sleep(_POLL_S)
-
-
-def _failure(name: str) -> VmError:
-    """Why OpenSSH has ended, which is found by logging in once more."""
-    try:
-        Manager().check_login(name)
-    except VmError as error:
-        return error
-    return SshFailed(
-        "the SSH connection that carried the forwards has ended",
-        help=(f"run it again; `vmctl log {name}` shows whether the guest rebooted",),
-        subject=Subject(vm=name),
-    )

@@ -14,8 +14,6 @@ import typer
 from vm_manager.app.manager import Manager
 from vm_manager.cli.session import FileOption, load_project, manager
 from vm_manager.cli.settings import current
-from vm_manager.diagnostics.errors import SshFailed, VmError
-from vm_manager.diagnostics.subject import Subject
 from vm_manager.host.environment import SSH, clean_environment
 
 _log = logging.getLogger(__name__)
@@ -48,22 +46,9 @@ def ssh(
         argv = vms.login_command(vm, [*given, *(ctx.obj or ())], user=user, key=key)
     status = _run(argv)
     if status == _OPENSSH_FAILED:
-        current.terminal.show(_failure(vm, user, key).diagnostic)
-    raise typer.Exit(status)
-
-
-def _failure(vm: str, user: str | None, key: Path | None) -> VmError:
-    """Why OpenSSH failed, which is found by logging in once more."""
-    try:
         with manager() as vms:
-            vms.check_login(vm, user=user, key=key)
-    except VmError as error:
-        return error
-    return SshFailed(
-        "OpenSSH exited with 255, but a new login works: the command itself exited with 255, or the connection was lost",
-        help=(f"run it again; `vmctl log {vm}` shows whether the guest rebooted",),
-        subject=Subject(vm=vm),
-    )
+            current.terminal.show(vms.why_ssh_failed(vm, user=user, key=key).diagnostic)
+    raise typer.Exit(status)
 
 
 def _only_vm(vms: Manager, file: Path | None) -> str:

@@ -136,7 +136,7 @@ class InstanceStore:
         FAILED: it was being made when the command was killed. Raises: `vm::not_found`.
         """
         staging, leaving = self.data.staging(name), self.data.leaving(name)
-        making = VmState.PREPARING if holder(self.data.locks, name) else VmState.FAILED
+        making = VmState.PREPARING if self.holder(name) else VmState.FAILED
         for home, state in ((staging, making), (leaving, VmState.DESTROYED)):
             with suppress(OSError, VmError, *_UNREADABLE):
                 record = msgspec.json.decode(read_own(InstanceFiles(home).record, _RECORD_BYTES), type=InstanceRecord)
@@ -229,6 +229,11 @@ class InstanceStore:
             self.require(name)
         self.exists(name)  # or what is there is nothing to work on
         return locked(self.data.locks, name, command)
+
+    def holder(self, name: str) -> tuple[int, str] | None:
+        """Pid and command of who works on an instance now, as far as it can be told without touching the lock."""
+        found = holder(self.data.locks, name)
+        return found if found and Path(f"/proc/{found[0]}").exists() else None
 
     def console_lock(self, name: str, command: str) -> AbstractContextManager[None]:
         """Hold an instance's console, which serves one at a time. Raises: `state::locked`."""
