@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pexpect
@@ -144,6 +145,17 @@ def test_no_provision_leaves_the_steps_to_the_next_up(running: Vmctl, tiny: Tiny
     running.write(tiny.vm(body=step("shell", inline="true")))
     assert running("up", "--no-provision").stdout == "tiny: already running\n"
     assert running("up").stdout == "tiny: provisioned (1 step)\n"
+
+
+def test_the_clock_of_a_guest_that_stood_still_is_set(running: Vmctl) -> None:
+    running("ssh", "tiny", "date -s @1000000000")
+    for sleep in (("suspend", "tiny"), ("suspend", "--to-disk", "tiny")):
+        running(*sleep)
+        told = running("resume", "tiny").stderr
+        behind = re.search(r"tiny: set the guest's clock, which was (\d+) s behind", told)
+        # By now it is right already, but for the time that it was saved.
+        assert behind or sleep[1] == "--to-disk", told
+        assert abs(int(running("ssh", "tiny", "date +%s").stdout) - time.time()) < 300
 
 
 def test_a_wrong_key_is_told_from_a_guest_that_is_not_up(vmctl: Vmctl, tiny: TinyGuest) -> None:

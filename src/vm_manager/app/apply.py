@@ -103,7 +103,7 @@ class Run:
         self._services, self._name, self._held, self._options = services, name, vm, options
         self._done: list[Done] = []
         self._digest: Digesting | None = None
-        self._fetched = self._booted = False
+        self._fetched = self._booted = self._slept = False
 
     def apply(self, operations: Sequence[Operation]) -> tuple[Done, ...]:
         """Carry them out; returns what was done."""
@@ -284,6 +284,7 @@ class Run:
     def _resume(self) -> None:
         with self._step("resume", Done(Action.RESUME)):
             self._vm.machine.resume()
+            self._slept = True
 
     def _suspend(self) -> None:
         with self._step("suspend", Done(Action.SUSPEND)):
@@ -303,6 +304,7 @@ class Run:
             with suppress(VmError):
                 record_begun(vm.files.journal, "restore")
             data = services.machine(record).saved_state().restore(services.cancel, services.emit)
+            self._slept = True
             vm.write(replace(record, backend_data=data))
             current.done = replace(current.done, ssh=self._sshd())
 
@@ -319,7 +321,14 @@ class Run:
         with self._step("wait", Done(Action.WAIT, wait_for=goal)):
             try:
                 timeout_s = self._options.wait_timeout_s or spec.boot_timeout_s
-                wait = partial(wait_for_guest, services, timeout_s=timeout_s, on_error=on_error, login_only=not ready)
+                wait = partial(
+                    wait_for_guest,
+                    services,
+                    timeout_s=timeout_s,
+                    on_error=on_error,
+                    login_only=not ready,
+                    slept=self._slept,
+                )
                 try:
                     wait(vm.record, booting=self._booted)
                 except KvmUnusable as finding:

@@ -85,14 +85,14 @@ def open_session(
 
 def wait_for_guest(
     services: Services, record: InstanceRecord, timeout_s: float | None, *, on_error: OnError = OnError.FAIL,
-    login_only: bool = False, stall_limit_s: float | None = None, booting: bool = False,
+    login_only: bool = False, stall_limit_s: float | None = None, booting: bool = False, slept: bool = False,
 ) -> None:  # fmt: skip
     """Return when the guest is ready.
 
     timeout_s, stall_limit_s: altogether, and without any progress; None: as long as the accelerator makes reasonable, and at
     least `timeout_s` without progress.
     on_error: what a failure of cloud-init is. login_only: return when a login works. booting: whether it was started just now,
-    so that nothing would be lost by starting it once more.
+    so that nothing would be lost by starting it once more. slept: whether it was suspended or saved until now.
     Raises: see `wait_until_ready`.
     """
     machine, files = services.machine(record), services.store.files(record.name)
@@ -109,6 +109,7 @@ def wait_for_guest(
         needs_cloud_init=waits and (record.spec.cloud_init is not None or record.spec.access.private_key is None),
         host_key_verified=record.progress.host_key_verified,
         stall_limit_s=stall_limit_s or longest_stall_s(machine.stall_limit_s(), timeout_s),
+        slept=slept,
         accelerated=booting and acceleration is not None and acceleration.accelerator is Accelerator.KVM,
     )
     wait_until_ready(guest, deadline, services.emit)

@@ -24,9 +24,10 @@ from vm_manager.diagnostics.errors import (
 from vm_manager.diagnostics.model import Evidence, Subject
 from vm_manager.diagnostics.safe_text import safe_lines
 from vm_manager.domain.deadline import Deadline
-from vm_manager.domain.events import EventSink, GuestOutput, PhaseReached, Stream, Warned
+from vm_manager.domain.events import EventSink, GuestOutput, Noticed, PhaseReached, Stream, Warned
 from vm_manager.domain.instance import Endpoint
 from vm_manager.domain.machine import Machine
+from vm_manager.guest.clock import correct_clock
 from vm_manager.guest.cloud_init_watch import CloudInitWatch, await_cloud_init, seed_not_found
 from vm_manager.guest.credentials import Credentials
 from vm_manager.guest.doubt import kvm_failure, stopped_at_boot
@@ -135,7 +136,7 @@ class Guest:
     needs_cloud_init: whether nobody gets in without it.
     host_key_verified: whether a connection with the pinned key has been made before.
     stall_limit_s: how long it may go without any progress before there is a login.
-    accelerated: whether it runs under KVM, which may be what keeps it from booting.
+    accelerated: whether it runs under KVM, which may be what keeps it from booting. slept: whether it has stood still before.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Guest:
     host_key_verified: bool
     stall_limit_s: float
     accelerated: bool = False
+    slept: bool = False
     needs_cloud_init: bool = False
 
 
@@ -167,6 +169,8 @@ def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
         wait.require_progress()
         try:
             with wait.login() as session:
+                if guest.slept and (told := correct_clock(guest.name, session, deadline, wait.look)):
+                    emit(Noticed(guest.name, told))
                 if guest.cloud_init:
                     require_shell(session, guest.name, guest.credentials.user, deadline, wait.look)
                     wait.enter(Phase.CLOUD_INIT)
