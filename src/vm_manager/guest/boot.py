@@ -53,6 +53,8 @@ _AUTH_FINAL_S = 3.0
 # more often than busy. What comes up by itself, such as an sshd that makes its keys first, or cloud-init on a slow host, is at
 # work all the while.
 _SETTLED_LOOKS = 20
+# Between two logins with a key that was refused: on a host that is overloaded, a login alone keeps the guest at work for seconds.
+_LONGEST_PAUSE_S = 6.0
 # So long must nothing move before what stands at the end of the console is taken for the end.
 _SILENT_S = 5.0
 # Installers restart once or twice; one that does it so often and comes no further never will.
@@ -197,6 +199,7 @@ class _Wait:
         self._progress = Progress(guest.machine.vitals)
         self._examined_s = self._sampled_s = 0.0
         self._idle_looks = 0
+        self._login_pause_s = 1.0
         self._refused: tuple[float, AuthFailed] | None = None
         self._verified = guest.host_key_verified
         self.enter(Phase.BOOT)
@@ -279,6 +282,8 @@ class _Wait:
             execution = self.guest.machine.execution()
             idle = execution is not None and execution.idle
             self._idle_looks = max(0, self._idle_looks + (1 if idle else -1))
+            if not idle:
+                self._login_pause_s = min(self._login_pause_s * 1.5, _LONGEST_PAUSE_S)
         return self._idle_looks >= _SETTLED_LOOKS
 
     def _unreachable(self) -> VmError:
@@ -329,7 +334,7 @@ class _Wait:
             if self._is_final(refusal):
                 missing = self.guest.needs_cloud_init and lacks_cloud_init(self._console.text)
                 raise refusal.enrich(notes=(_NO_CLOUD_INIT,) if missing else ()) from None
-            self.deadline.pause(1.0)
+            self.deadline.pause(self._login_pause_s)
             raise SshFailed("the key is still rejected") from refusal
 
     def _is_final(self, refusal: AuthFailed) -> bool:
