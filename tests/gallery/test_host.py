@@ -86,6 +86,22 @@ def test_a_disk_that_is_smaller_than_its_image(vmctl: Vmctl, gallery: Gallery) -
     gallery.works(vmctl("up"))
 
 
+def test_a_disk_that_is_smaller_than_a_small_image(vmctl: Vmctl, gallery: Gallery) -> None:
+    """`vmctl validate`, and `disk` is smaller than an image of less than 1 GiB"""
+    blank_disk(vmctl.directory, "64M")
+    vmctl.write(BLANK.replace("memory 32", 'memory 32\n    disk "32MiB"'))
+    gallery.shows(
+        vmctl("validate"),
+        "vm_manager::vmfile::validation",
+        place="VMFile.kdl:4:10",
+        says=("smaller than its image, which has 64 MiB",),
+        status=0,
+    )
+    gallery.by_hand('write at least `disk "64MiB"`')
+    vmctl.write(BLANK.replace("memory 32", 'memory 32\n    disk "64MiB"'))
+    gallery.works(vmctl("up"))
+
+
 def test_up_with_a_disk_that_is_smaller_than_its_image(vmctl: Vmctl, gallery: Gallery) -> None:
     """`vmctl up`, and `disk` is smaller than the image"""
     blank_disk(vmctl.directory, "5G")

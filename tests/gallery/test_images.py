@@ -183,7 +183,7 @@ def test_a_pointer_of_git_lfs(blank: Vmctl, gallery: Gallery) -> None:
     """The image was checked out without Git LFS."""
     blank.write(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n", "disk.qcow2")
     gallery.shows(
-        _names(blank, "disk.qcow2")("up", status=None), _INVALID, place=_PLACE, says=("is a pointer of Git LFS",)
+        _names(blank, "disk.qcow2")("up", status=None), _INVALID, place=_PLACE, says=("is a Git LFS pointer",)
     )
     gallery.by_hand("lfs pull")
     _qcow2(blank)

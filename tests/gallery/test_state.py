@@ -395,7 +395,7 @@ def test_an_image_that_was_touched_below_a_vm_of_an_early_vmctl(stopped: Vmctl, 
         stopped("up", status=None),
         _CHANGED,
         place=None,
-        says=("was touched or replaced", "does not know what was in it", "if its content is the same"),
+        says=("the timestamp of the image", "does not know what was in it", "if its content is the same"),
         never=("destroy", "recreate", "is not the image"),
     )
     gallery.fix(stopped, "--accept-base")
@@ -425,7 +425,7 @@ def test_an_image_that_was_touched(stopped: Vmctl, gallery: Gallery) -> None:
     """The image of a VM was touched; its content is what it was."""
     os.utime(stopped.directory / "blank.qcow2")
     result = stopped("up")
-    gallery.shows(result, None, place=None, says=("was touched or replaced: comparing its content", "started"))
+    gallery.shows(result, None, place=None, says=("has changed: comparing its content", "started"))
     gallery.by_hand("comparing its content")
     gallery.works(result)
 
@@ -436,6 +436,6 @@ def test_an_image_that_was_put_back(stopped: Vmctl, gallery: Gallery) -> None:
     shutil.copyfile(base, base.with_name("backup"))
     base.with_name("backup").replace(base)
     result = stopped("start", "blank")
-    gallery.shows(result, None, place=None, says=("was touched or replaced: comparing its content", "started"))
+    gallery.shows(result, None, place=None, says=("has changed: comparing its content", "started"))
     gallery.by_hand("comparing its content")
     gallery.works(result)

@@ -73,6 +73,23 @@ def test_a_merge_conflict(elsewhere: Vmctl, gallery: Gallery) -> None:
     gallery.works(elsewhere("up"))
 
 
+def test_typographic_quotes(blank: Vmctl, gallery: Gallery) -> None:
+    """A line of the VMFile was pasted from a web page."""
+    good = (blank.directory / "VMFile.kdl").read_text()
+    line = 'provision "shell" { inline "sudo apt-get update" }'
+    _with(blank, line.replace('"sudo apt-get update"', "“sudo apt-get update”"))
+    gallery.shows(
+        blank("up", status=None),
+        _PARSE,
+        place="VMFile.kdl",
+        says=('“ is a typographic quotation mark; KDL uses "', line),
+        never=("one too many",),
+    )
+    gallery.by_hand("write it like this")
+    blank.write(good)
+    gallery.works(blank("up"))
+
+
 def test_a_pipe_in_its_place(elsewhere: Vmctl, gallery: Gallery) -> None:
     """VMFile.kdl is a named pipe."""
     os.mkfifo(elsewhere.directory / "VMFile.kdl")

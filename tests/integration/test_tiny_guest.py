@@ -197,6 +197,8 @@ def test_ctrl_c_leaves_a_vm_that_the_next_up_goes_on_with(running: Vmctl, tiny: 
     result = interrupted(process)
     assert result.status == 130, result.stderr
     assert "error[vmctl::interrupted]" in result.stderr
+    assert "step 1 of VM 'tiny' was still running: echo begun; sleep 600" in result.stderr
+    assert "nohup" not in result.stderr
     assert len(qemu_processes(running.data)) == 1
     running.write(tiny.vm(body=step("shell", inline="true")))
     assert running("up").stdout == "tiny: provisioned (1 step)\n"

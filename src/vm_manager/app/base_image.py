@@ -85,7 +85,7 @@ def _require_same_content(services: Services, record: InstanceRecord, status: os
         if not base.looks_like(status):
             raise _unknown(record, status)
         return
-    services.emit(Noticed(record.name, f"{base.path} was touched or replaced: comparing its content"))
+    services.emit(Noticed(record.name, f"the timestamp of {base.path} has changed: comparing its content"))
     try:
         found, mark = content_digest(Path(base.path), services.cancel.raise_if_cancelled)
     except OSError as error:
@@ -128,7 +128,7 @@ def _changed(services: Services, record: InstanceRecord, now: os.stat_result) ->
 
 def _unknown(record: InstanceRecord, now: os.stat_result) -> BaseChanged:
     return BaseChanged(
-        "the image {path} was touched or replaced, and vmctl does not know what was in it before",
+        "the timestamp of the image {path} has changed, and vmctl does not know what was in it before",
         {"path": record.base_image.path},
         help=(f"if its content is the same: `{_accepting(record)}`", f"else {_PUT_BACK}"),
         evidence=(_difference(record.base_image, now),),

@@ -70,8 +70,7 @@ def on_each(
                 services.cancel.cancel()
             except KeyboardInterrupt:  # pressed again, perhaps before the threads were told
                 services.cancel.cancel()
-            wait(running)
-            raise Interrupted("interrupted") from None
+            raise _interrupted(wait(running).done) from None
     services.cancel.raise_if_cancelled()
     return (*(outcomes[vm] for vm in vms), *(Outcome(vm, error=error) for vm, error in failures.items()))
 
@@ -80,6 +79,15 @@ def _completed(outcome: Outcome) -> Future[Outcome]:
     future: Future[Outcome] = Future()
     future.set_result(outcome)
     return future
+
+
+def _interrupted(ended: Iterable[Future[Outcome]]) -> Interrupted:
+    """The failure of all of them, with what each adds to it."""
+    outcomes = sorted((future.result() for future in ended if not future.exception()), key=lambda outcome: outcome.vm)
+    stopped = [outcome.error.diagnostic for outcome in outcomes if isinstance(outcome.error, Interrupted)]
+    whole = Interrupted("interrupted")
+    help = dict.fromkeys(text for each in stopped for text in each.help) or whole.diagnostic.help
+    return whole.enrich(notes=tuple(note for each in stopped for note in each.notes), help=tuple(help))
 
 
 def failure_of(outcomes: Sequence[Outcome]) -> VmError | None:

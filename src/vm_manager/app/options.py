@@ -192,7 +192,7 @@ def _check_file(path: Path | None, what: str, most_bytes: int, check: Callable[[
         if not flaw.warning:
             raise Usage(
                 "{what} {problem}",
-                {"what": what, "problem": flaw.problem},
+                {"what": "`--ssh-key`" if flaw.of_word else what, "problem": flaw.problem},
                 help=(flaw.help or f"check what is in {path}",),
                 labels=(flaw.place,) if flaw.place else (),
             )

@@ -39,6 +39,7 @@ ADVICE = {
     "version": "to see the version: `vmctl --version`",
     "help": "to see what a command does: `vmctl --help`, and for each one `vmctl up --help`",
     "ssh-config": "to see the command line that reaches a VM: `vmctl -v ssh NAME`",
+    "top": "to see which VMs run: `vmctl list`",
     "edit": "change the VMFile; `vmctl plan` shows what `vmctl up` or `vmctl reload` would do then",
 }  # fmt: skip
 
@@ -67,6 +68,9 @@ OPTIONS = {
         "-i": "did you mean `--key`?",
         **dict.fromkeys(("-c", "--command", "-e"), "write the command after `--`: `vmctl ssh NAME -- CMD`"),
         **dict.fromkeys(("-p", "--port"), _LEAVE_OUT + "vmctl knows the port; `vmctl port NAME` shows it"),
+        "-L": "to forward a port of this host into a VM: `vmctl forward NAME 8080:80`",
+        **dict.fromkeys(("-R", "-D", "-N", "-J", "-A", "-W", "-X", "-Y", "-F"),
+            "vmctl passes no options to OpenSSH: `vmctl -v ssh NAME` shows the command line"),
         **dict.fromkeys(("-t", "-it", "-tt"), _LEAVE_OUT + "without a command there is a terminal"),
     },
     "list": dict.fromkeys(("-a", "--all"), _LEAVE_OUT + "`vmctl list` shows all VMs"),

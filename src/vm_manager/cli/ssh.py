@@ -6,6 +6,7 @@ import logging
 import shlex
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ import typer
 from vm_manager.app.manager import Manager
 from vm_manager.cli.session import FileOption, load_project, manager
 from vm_manager.cli.settings import current
+from vm_manager.diagnostics.errors import VmNotFound
 from vm_manager.host.environment import SSH, clean_environment
 
 _log = logging.getLogger(__name__)
@@ -43,7 +45,12 @@ def ssh(
         vm = name or (given.pop(0) if given else _only_vm(vms, file))
         at, _, vm = vm.rpartition("@")
         user = user or at or None
-        argv = vms.login_command(vm, [*given, *(ctx.obj or ())], user=user, key=key)
+        try:
+            argv = vms.login_command(vm, [*given, *(ctx.obj or ())], user=user, key=key)
+        except VmNotFound as error:
+            if vm in (words or ()) and not name:
+                _as_a_command(error, vms, file, [*(words or ()), *(ctx.obj or ())])
+            raise
     status = _run(argv)
     if status == _OPENSSH_FAILED:
         with manager() as vms:
@@ -55,6 +62,17 @@ def _only_vm(vms: Manager, file: Path | None) -> str:
     from vm_manager.app.login import infer_vm
 
     return infer_vm(load_project(vms, file))
+
+
+def _as_a_command(error: VmNotFound, vms: Manager, file: Path | None, words: list[str]) -> None:
+    """Add how words are a command for the VMFile's only VM, if the first one is not just its name misspelt."""
+    from vm_manager.domain.names import closest
+
+    with suppress(VmError):
+        vm = _only_vm(vms, file)
+        if not closest(words[0], (vm,)):
+            help = f"to run a command in VM '{vm}': `vmctl ssh -- {shlex.join(words)}`"
+            error.enrich(help=(help, *error.diagnostic.help))
 
 
 def _run(argv: list[str]) -> int:

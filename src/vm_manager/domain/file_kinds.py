@@ -88,7 +88,7 @@ _USE = "use a disk image: qcow2, or raw with a partition table or file system"
 _UNPACK = "unpack it, and use the disk image in it: `{command}`"
 _TAR_HELP = _UNPACK.format(command="tar -xkf {path} -C {directory}")
 _KNOWN = (
-    (b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS, not the image itself",
+    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the image itself",
      "fetch the image: `git -C {directory} lfs pull`"),
     (b"PK\x03\x04", "a zip archive", _UNPACK.format(command="unzip -n {path} -d {directory}")),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it with 7z, and use the disk image in it"),

@@ -17,7 +17,7 @@ from vm_manager.diagnostics.errors import BootFailed, GuestPanicked, VmError
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.redact import redact_lines
 from vm_manager.guest.unreachable import boot_is_over, this_boot
-from vm_manager.host.console_log import panic_lines, reason_of_panic
+from vm_manager.host.console_log import MORE_MEMORY, panic_lines, reason_of_panic
 
 _QUOTED = 10
 _NO_SEED = re.compile(r"Cloud-init v\. \S{1,100} finished at .{1,200}Datasource DataSourceNone")
@@ -80,6 +80,8 @@ _ENDS = (
         in_kernel=True,
     ),
 )
+# Of GRUB, which says why it stopped before it does, and of Linux. Source: GRUB's grub-core/kern/mm.c; Linux's mm/oom_kill.c.
+_NO_MEMORY = re.compile(r"\bout of memory\b|System is deadlocked on memory", re.IGNORECASE)
 # systemd goes on to start what belongs to this mode, and what it has begun before: this is not the last that is said.
 _EMERGENCY = re.compile(r"You are in (?:emergency|rescue) mode")
 _FAILED_UNIT = re.compile(r"\[(?:FAILED| TIME |DEPEND)\]")
@@ -129,7 +131,10 @@ def _end(said: Sequence[str], kind: str) -> BootFailed | None:
     for end in _ENDS:
         lines = _without_kernel(said) if end.in_kernel else said
         if any(end.said.search(line) for line in lines[-end.last :]):
-            return BootFailed(end.message, help=(_root(said) or end.help,), evidence=(_quote(said, kind),))
+            lacks = any(_NO_MEMORY.search(line) for line in said[-4 * _QUOTED :])
+            message = f"the guest ran out of memory: {end.message}" if lacks else end.message
+            help = MORE_MEMORY if lacks else _root(said) or end.help
+            return BootFailed(message, help=(help,), evidence=(_quote(said, kind),))
     return None
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vm_manager.diagnostics.errors import ProvisionFailed, VmError
+from vm_manager.diagnostics.errors import Interrupted, ProvisionFailed, VmError
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
@@ -43,6 +44,11 @@ _COMMAND_CHARS = 200
 _SAVE_S, _REMOVE_S = 600.0, 60.0
 # A busy guest was seen to answer after half a minute.
 _UNANSWERED_S = 40.0
+# Longer than what most steps take: a step that is given up then may be a server, which never ends.
+_SERVER_S = 60.0
+# A question without a line's end behind it, or apt's, which answers it itself; `read` without anything to read from.
+_QUESTION = re.compile(r"[?:\]][ \t]*\Z|\[[Yy]/[Nn]\][^\n]*\n?\Z")
+_READ = re.compile(r"(?:^|[;&]|\bthen\b|\bdo\b)\s*read\b[^<|\n;&]*(?:$|[|;&])", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +113,8 @@ class _Step:
                 ended = self._remote(RUN, [inline_script(step.inline or "", step.env).encode()])
         except VmError as error:
             log.line(f"=== step {self._number}: {self._secrets.hidden_in(str(error))}")
+            if isinstance(error, Interrupted):
+                raise self._stopped(error) from error.__cause__
             raise error.enrich(
                 notes=(f"during provisioning step {self._number}: {self._command}",)
             ) from error.__cause__
@@ -204,6 +212,14 @@ class _Step:
         text = " ".join(self._secrets.hidden_in(step.script or step.inline or "").split())
         return text if len(text) <= _COMMAND_CHARS else f"{text[:_COMMAND_CHARS]}…"
 
+    def _stopped(self, error: Interrupted) -> Interrupted:
+        """Add what was given up, and what to do about a step that may never have ended."""
+        error.enrich(notes=(f"step {self._number} of VM '{self._run.name}' was still running: {self._command}",))
+        if self._step.kind is ProvisionerKind.FILE or time.monotonic() - self._started <= _SERVER_S:
+            return error
+        server = "a step ends when its command does: to leave a server running, use `nohup … &` or a systemd unit"
+        return error.enrich(help=(server, *error.diagnostic.help))
+
     def _failure(self, ended: CommandResult) -> ProvisionFailed:
         finding = self._finding(ended.status, self._output.tail)
         notes = () if finding or ended.signal else _meaning(ended.status)
@@ -212,6 +228,8 @@ class _Step:
                 *notes,
                 "the script has Windows line endings, which shells do not understand: save it with Unix ones",
             )
+        if _asks(self._step.inline or "", self._output.tail, ended.status):
+            notes = (*notes, "steps have no standard input to answer from")
         how, args = self._how(ended)
         error = self._failed(how, args, finding, notes=(f"command: {self._command}", *notes))
         error.enrich(evidence=(self._output.evidence(), *(finding.evidence if finding else ())))
@@ -265,6 +283,11 @@ def _not_saved(*said: str, notes: tuple[str, ...] = ()) -> ProvisionFailed:
         notes=notes,
         evidence=(Evidence("guest", "the guest's output", said),) if said else (),
     )
+
+
+def _asks(script: str, said: str, status: int) -> bool:
+    """Whether a step seems to have failed of a question. said: the end of what it printed."""
+    return bool(_QUESTION.search(said[-_COMMAND_CHARS:]) or (status == 1 and _READ.search(script)))
 
 
 def _meaning(status: int) -> tuple[str, ...]:

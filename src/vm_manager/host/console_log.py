@@ -14,6 +14,8 @@ _READ_BYTES = 256 * 1024
 _LINE_LENGTH = 500
 _BEFORE, _AFTER = 3, 14
 _PANIC = re.compile(r"Kernel panic - not syncing")
+MORE_MEMORY = 'raise `memory` in the VMFile, where a number is MiB: `memory "2GiB"`'
+
 # What a kernel says of the reason, what that is in words, and what to do. Source: Linux's init/do_mounts.c, init/main.c,
 # kernel/exit.c, mm/oom_kill.c.
 _REASONS = (
@@ -35,7 +37,7 @@ _REASONS = (
     (
         re.compile(r"out of memory|System is deadlocked on memory|killable processes", re.IGNORECASE),
         ": it ran out of memory",
-        "raise `memory` in the VMFile",
+        MORE_MEMORY,
     ),
     (
         re.compile(r"Attempted to kill init"),

@@ -27,6 +27,7 @@ from vm_manager.domain.bounded_json import Unreadable, parse
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.instance import SandboxKind
 from vm_manager.domain.path_text import require_utf8
+from vm_manager.domain.sizes import shown_disk, written_disk
 from vm_manager.host.disk_space import Spare, probe_space
 from vm_manager.host.image_header import CONVERTIBLE, QCOW2, RAW, ImageHeader, read_header
 from vm_manager.host.process import Limits, ProcessFailed, run
@@ -293,11 +294,11 @@ def create_overlay(overlay: Path, base: Path, size_bytes: int | None, base_forma
     info = image_info(base)
     require_format(base, info, base_format)
     if size_bytes is not None and size_bytes < info.virtual_size_bytes:
-        least = -(-info.virtual_size_bytes // 1024**3)
+        least = info.virtual_size_bytes
         raise OverlayCreationFailed(
-            "a disk of {size} GiB is smaller than its image, which has {least} GiB",
-            {"size": f"{size_bytes / 1024**3:.3g}", "least": f"{info.virtual_size_bytes / 1024**3:.3g}"},
-            help=(f"write at least `disk {least}` in the VMFile, or leave it out: an image cannot be shrunk",),
+            "a disk of {size} is smaller than its image, which has {least}",
+            {"size": shown_disk(size_bytes), "least": shown_disk(least)},
+            help=(f"write at least `{written_disk(least)}` in the VMFile, or leave it out: an image cannot be shrunk",),
         )
     # -u: the base is not opened.
     argv = [

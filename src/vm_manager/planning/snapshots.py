@@ -10,7 +10,7 @@ from vm_manager.diagnostics.model import Subject
 from vm_manager.domain.instance import Instance, Snapshot
 from vm_manager.domain.names import closest
 from vm_manager.planning.situations import WAYS_OUT, Situation
-from vm_manager.planning.table import Verb, cell
+from vm_manager.planning.table import Verb, cell, predicate
 
 # Begins with a letter: qemu-img and QEMU take a number for the id of another snapshot.
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}")
@@ -52,7 +52,7 @@ def require_fitting(verb: Verb, instance: Instance, snapshots: Sequence[Snapshot
     if verb is Verb.SNAPSHOT_RESTORE and instance.alive and not known[tag].memory_bytes:
         raise _refused(
             instance,
-            "snapshot '{tag}' of VM '{name}' has no memory, and the VM is {state}",
+            "snapshot '{tag}' of VM '{name}' has no memory, and the VM {is}",
             tag,
             WAYS_OUT[Situation.RUNNING].format(name=name),
         )
@@ -61,7 +61,7 @@ def require_fitting(verb: Verb, instance: Instance, snapshots: Sequence[Snapshot
 def _refused(instance: Instance, template: str, tag: str, *help: str) -> InvalidState:
     return InvalidState(
         template,
-        {"name": instance.name, "state": instance.state, "tag": tag},
+        {"name": instance.name, "state": instance.state, "tag": tag, "is": predicate(instance.state)},
         help=help,
         subject=Subject(vm=instance.name),
     )

@@ -7,7 +7,7 @@ from enum import StrEnum
 from vm_manager.diagnostics.errors import InvalidState
 from vm_manager.diagnostics.model import Subject
 from vm_manager.domain.capabilities import Feature
-from vm_manager.domain.instance import Instance
+from vm_manager.domain.instance import Instance, VmState
 from vm_manager.domain.machine import lacking
 from vm_manager.domain.plan import Action
 from vm_manager.planning.situations import WAYS_OUT, Situation, situation
@@ -129,6 +129,11 @@ def cell(verb: Verb, instance: Instance) -> Cell:
     return found
 
 
+def predicate(state: VmState) -> str:
+    """What is said of a VM in this state."""
+    return "has failed" if state is VmState.FAILED else f"is {state}"
+
+
 def refusal(verb: Verb, instance: Instance) -> InvalidState:
     """That a command can do nothing with an instance where it is, and what can be done first."""
     needs, where = verb in _NEED_IT_RUNNING, situation(instance)
@@ -138,7 +143,7 @@ def refusal(verb: Verb, instance: Instance) -> InvalidState:
             "name": instance.name,
             "state": instance.state,
             "command": f"`vmctl {verb}`",
-            "is": _IS.get(where, f"is {instance.state}"),
+            "is": _IS.get(where) or predicate(instance.state),
         },
         help=(WAYS_OUT[where].format(name=instance.name),),
         subject=Subject(vm=instance.name),

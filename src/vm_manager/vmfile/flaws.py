@@ -12,10 +12,12 @@ class Flaw:
     """One thing that is wrong with a file.
 
     problem: a predicate, such as "is not valid YAML". help: what to do; None: the general advice about paths.
-    place: where in that file. warning: whether it is no more than that.
+    place: where in that file. warning: whether it is no more than that. of_word: whether the word that names the file is
+    what the problem is said of.
     """
 
     problem: str
     help: str | None = None
     place: Label | None = None
     warning: bool = False
+    of_word: bool = False

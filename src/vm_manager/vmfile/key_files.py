@@ -21,7 +21,11 @@ def check_public_key(content: bytes, name: str) -> list[Flaw]:
     """What is wrong with the file of a public key."""
     if b"PRIVATE KEY" in content:
         return [
-            Flaw(problem="is a private key", help="use the .pub file next to it; a private key must stay on the host")
+            Flaw(
+                problem="names a private key",
+                help="use the .pub file next to it; a private key must stay on the host",
+                of_word=True,
+            )
         ]
     lines = [line.strip() for line in content.splitlines()]
     keys = [line for line in lines if line and not line.startswith(b"#")]
@@ -39,7 +43,7 @@ def check_private_key(content: bytes, name: str) -> list[Flaw]:
         help = f"leave it out, and vmctl generates a key pair; or name {without_passphrase(name)}"
         return [Flaw(problem="has a passphrase, which vmctl cannot ask for", help=help)]
     if _PUBLIC.search(content):
-        return [Flaw(problem="is a public key", help="use the file next to it, without .pub")]
+        return [Flaw(problem="names a public key", help="use the file next to it, without .pub", of_word=True)]
     return [Flaw(problem="is not in OpenSSH or PEM format", help="use a file created by `ssh-keygen`")]
 
 

@@ -26,6 +26,7 @@ from vm_manager.vmfile.resolve import resolve
 from vm_manager.vmfile.rules import check
 from vm_manager.vmfile.rules.setting import Setting
 from vm_manager.vmfile.secrets import quotable
+from vm_manager.vmfile.typography import foreign_mark
 
 _MAX_BYTES = 1024 * 1024
 # Source: the Unicode standard, section 23.8; the longer one first, as it begins with the other.
@@ -117,8 +118,10 @@ def load(file: Path | None = None, *, directory: Path | None = None, platform: P
         vms = decode(parse(whole, source), problems)
         check(vms, Setting(problems, real.parent, platform))
         problems.raise_if_any()
-    except VmFileError:
+    except VmFileError as error:
         _require_merged(source)
+        if typographic := foreign_mark(error, whole, source):
+            raise typographic from None
         raise
     return Project(
         path=real,

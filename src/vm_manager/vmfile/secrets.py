@@ -39,9 +39,10 @@ _LINE = re.compile(r"[^\n\r]*")
 _COMMENT_MARK = re.compile(r"/\*|\*/")
 # Wherever it stands, also in what is swallowed by a string that lacks a quote.
 _ENV_ANYWHERE = re.compile(
-    r"""(?:^|[\s;{}"/-])"?env"?[^\S\n\r]+"?\w+"?[^\S\n\r]+"""
+    # Also where quotes are a word processor's.
+    r"""(?:^|[\s;{}"/-])"?env"?[^\S\n\r]+["“”„«»‘’]?\w+["“”„«»‘’]?[^\S\n\r]+"""
     # A ; with something right behind it stands in a value that lacks its quotes.
-    r"""(?P<hidden>(?:"(?:[^"\\\n\r]++|\\[^\n\r])*+"?|[^\n\r;}"]++|;(?=[^\s}]))++)"""
+    r"""(?P<hidden>(?:[“„«»‘][^\n\r]*|"(?:[^"\\\n\r]++|\\[^\n\r])*+"?|[^\n\r;}"]++|;(?=[^\s}]))++)"""
 )
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:(?:\\?/){2}(?P<rest>[^\s\"]++)")
 # In texts that are shown: a query, password=…; in comments what follows `env` as well.

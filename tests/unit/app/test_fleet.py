@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,6 +75,34 @@ def test_what_was_cancelled_is_interrupted_and_not_failed(services: Services) ->
 
     with pytest.raises(Interrupted):
         on_each(services, ["a", "b"], work)
+
+
+def test_what_each_vm_says_of_its_interruption_is_told(services: Services) -> None:
+    def work(vm: str) -> tuple[Done, ...]:
+        begun.wait(60)
+        try:
+            services.cancel.wait(60)
+            services.cancel.raise_if_cancelled()
+        except Interrupted as error:
+            raise error.enrich(notes=(f"{vm} was at work",), help=("wait", *error.diagnostic.help)) from None
+        return _done("never")
+
+    def ctrl_c() -> None:
+        begun.wait(60)
+        time.sleep(0.5)  # a signal right before the main thread falls asleep would not wake it
+        os.kill(os.getpid(), signal.SIGINT)
+
+    begun = threading.Barrier(3)
+    press = threading.Thread(target=ctrl_c)
+    press.start()
+    with pytest.raises(Interrupted) as caught:
+        on_each(services, ["b", "a"], work)
+    press.join()
+    diagnostic = caught.value.diagnostic
+    assert (diagnostic.notes, diagnostic.help) == (
+        ("a was at work", "b was at work"),
+        ("wait", Interrupted.entry.help),
+    )
 
 
 class _PressedAgain(CancelToken):

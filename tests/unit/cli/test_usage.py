@@ -39,6 +39,13 @@ def vmctl(tmp_path: Path) -> Vmctl:
         ("status -f web", "no such option: -f", None),
         ("ssh -i key web", "no such option: -i", "did you mean `--key`?"),
         ("ssh -t web", "no such option: -t", "leave out `-t`: without a command there is a terminal"),
+        (
+            "ssh -L 8080:localhost:80 web",
+            "no such option: -L",
+            "to forward a port of this host into a VM: `vmctl forward NAME 8080:80`",
+        ),
+        ("ssh -A web", "no such option: -A", "vmctl passes no options to OpenSSH: `vmctl -v ssh NAME` shows the command line"),
+        ("top", "no such command: 'top'", "to see which VMs run: `vmctl list`"),
         ("list -o yaml", "no such option: -o", "did you mean `--json`?"),
         ("log -o x web", "no such option: -o", None),
         ("up --paralel 2", "no such option: --paralel", "did you mean `--parallel`?"),
@@ -56,6 +63,14 @@ def test_what_was_meant_is_said(vmctl: Vmctl, line: str, problem: str, meant: st
     assert said[0] == f"error[vmctl::usage]: {problem}"
     assert said[1:-1] == ([f"  = help: {meant}"] if meant else [])
     assert command == "  = help: run "
+
+
+def test_a_command_in_place_of_the_vms_name_is_seen_where_there_is_one_vm(vmctl: Vmctl) -> None:
+    (vmctl.directory / "disk.img").write_bytes(b"disk")
+    said = vmctl("ssh", "ls", "/etc", "-l", status=4).stderr
+    assert "  = help: to run a command in VM 'web': `vmctl ssh -- ls /etc -l`\n" in said
+    for line in ("ssh wbe", "ssh --name uname", "ssh root@uname"):
+        assert "to run a command" not in vmctl(*line.split(), status=4).stderr
 
 
 def test_each_word_for_a_command_has_one_that_vmctl_has() -> None:

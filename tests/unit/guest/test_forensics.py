@@ -98,6 +98,16 @@ def test_an_end_is_seen_on_the_console_and_on_the_screen_and_is_quoted(text: str
         assert evidence.lines[-1].strip() == [line for line in lines if line.strip()][-1].strip()
 
 
+@pytest.mark.parametrize(
+    "said", ["error: out of memory.\n\nPress any key to continue...", f"error: out of memory.\n{_PROMPT}"]
+)
+def test_a_guest_without_enough_memory_is_told_of_as_such(said: str) -> None:
+    found = boot_failure(safe_lines(said), ())
+    assert str(found) == "the guest ran out of memory: the boot loader stopped at its prompt"
+    assert isinstance(found, BootFailed)
+    assert found.diagnostic.help == ('raise `memory` in the VMFile, where a number is MiB: `memory "2GiB"`',)
+
+
 def test_the_emergency_mode_of_a_cloud_image_is_seen_behind_whatever_goes_on_in_it() -> None:
     for text in (_EMERGENCY, "[    0.0] Linux version 6.1\n" + _EMERGENCY):
         found = boot_failure(safe_lines(text), ())
@@ -151,7 +161,8 @@ def test_a_panic_whose_beginning_has_scrolled_off_is_known_by_its_end() -> None:
         ('VFS: Cannot open root device "" or unknown-block(0,0)', "was given no root file system", "no `root=`"),
         ('VFS: Cannot open root device "vda9" or unknown-block(0,0)', "could not mount its root", "check `root=`"),
         ("Kernel panic - not syncing: No working init found.", "found no init program", "`init=`"),
-        ("Kernel panic - not syncing: Out of memory: compulsory panic_on_oom", "ran out of memory", "raise `memory`"),
+        ("Kernel panic - not syncing: Out of memory: compulsory panic_on_oom", "ran out of memory", '`memory "2GiB"`'),
+        ("Kernel panic - not syncing: System is deadlocked on memory", "ran out of memory", "raise `memory`"),
         (
             "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100",
             "its init program ended",

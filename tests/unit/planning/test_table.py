@@ -193,7 +193,10 @@ def test_every_cell(verb: str, where: str, expected: tuple[Action, ...] | str) -
     with pytest.raises(InvalidState) as refused:
         _planned(Verb(verb), _INSTANCES[where])
     diagnostic = refused.value.diagnostic
-    how = {"io-error": "is paused by an error", "panicked": "has crashed"}.get(where, f"is {_INSTANCES[where].state}")
+    failed = dict.fromkeys(("failed to start", "held"), "has failed")
+    how = {"io-error": "is paused by an error", "panicked": "has crashed", **failed}.get(
+        where, f"is {_INSTANCES[where].state}"
+    )
     assert diagnostic.message.split(";")[0] == f"VM 'web' {how}"
     assert f"`{expected[1:-1]}`" in diagnostic.help[0]
     assert (diagnostic.subject.vm, len(diagnostic.help)) == ("web", 1)

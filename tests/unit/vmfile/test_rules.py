@@ -204,11 +204,11 @@ _PATHS = "check the path; relative paths start at "
     [
         ('ssh { private-key "missing" }', "the private key does not exist", _PATHS),
         ('ssh { private-key "." }', "the private key is a directory", _PATHS),
-        ('ssh { private-key "id.pub" }', "the private key is a public key", "use the file next to it, without .pub"),
+        ('ssh { private-key "id.pub" }', "`private-key` names a public key", "use the file next to it, without .pub"),
         ('ssh { private-key "nginx.conf" }', "the private key is not in", "use a file created by `ssh-keygen`"),
         (
             'cloud-init { ssh-key "id" }',
-            "the public key is a private key",
+            "`ssh-key` names a private key",
             "use the .pub file next to it; a private key must stay on the host",
         ),
         ('cloud-init { ssh-key "setup.sh" }', "the public key is not in", "use a file with a single line"),

@@ -82,7 +82,7 @@ class FileRule:
                 _report_text(setting, self, found, what)
             elif found:
                 for flaw, path in self._flaws(found.value, setting):
-                    _report(setting, self.what, found, flaw, path)
+                    _report(setting, f"`{self.name}`" if flaw.of_word else self.what, found, flaw, path)
 
     def _flaws(self, text: str, setting: Setting) -> list[tuple[Flaw, Path]]:
         try:

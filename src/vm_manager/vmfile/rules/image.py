@@ -9,13 +9,12 @@ from pathlib import Path
 from vm_manager.diagnostics.spans import Span
 from vm_manager.domain.file_kinds import HEAD_BYTES, NoDisk, no_disk
 from vm_manager.domain.oci_reference import NotAReference, is_oci, parse_reference
+from vm_manager.domain.sizes import shown_disk, written_disk
 from vm_manager.vmfile.blocks import Block
 from vm_manager.vmfile.forms import SCHEMES, host_of, scheme_of
 from vm_manager.vmfile.input_files import UnfitFile, read_head
 from vm_manager.vmfile.paths import absolute
 from vm_manager.vmfile.rules.setting import Setting
-
-_GIB = 1024**3
 
 
 def _known_scheme(vm: Block, setting: Setting) -> None:
@@ -90,8 +89,8 @@ def _fits_the_disk(vm: Block, setting: Setting) -> None:
         return  # the home directory of nobody, which is told with the image
     if least and disk.value < least:
         setting.problems.warn(
-            disk.span, f"a disk smaller than its image, which has {least / _GIB:.3g} GiB", "too small to create the VM",
-            f"write at least `disk {-(-least // _GIB)}`, or leave it out: an image cannot be shrunk",
+            disk.span, f"a disk smaller than its image, which has {shown_disk(least)}", "too small to create the VM",
+            f"write at least `{written_disk(least)}`, or leave it out: an image cannot be shrunk",
         )  # fmt: skip
 
 
