@@ -75,11 +75,68 @@ def test_a_drive_grows_and_never_shrinks_and_a_new_one_comes_with_the_next_start
     project("up")
     assert (_size(project), _size(project, "more")) == (2 * _GIB, _GIB // 2)
     _off(project)
-    project.write(_with('"data" size=1'))
+    project.write(_with('"data" size=2'))
     project("up")
     assert (_size(project), _is_written(project)) == (2 * _GIB, True)
     # Left out, it is kept, and may come back.
     assert (project.home("blank") / "drives" / "more.qcow2").exists()
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+@pytest.mark.parametrize("words", [("plan",), ("up",), ("reload", "--timeout", "0")], ids=lambda words: words[0])
+def test_a_drive_that_would_be_smaller_is_refused_before_anything_is_done(
+    project: Vmctl, words: tuple[str, ...], running: bool
+) -> None:
+    project("up")
+    if not running:
+        _off(project)
+    before = project("status", "blank", "--json").json["vm"]
+    project.write(_with('"data" size="20MiB"', '"more" size=1'))
+    refused = project(*words, status=3)
+    assert refused.code == "vm_manager::vmfile::validation"
+    assert "drive 'data' has 1 GiB and cannot be made smaller" in refused.stderr
+    assert '"20MiB"' in refused.stderr
+    assert 'write `size="1GiB"`, or give the new drive another name' in refused.stderr
+    assert project("status", "blank", "--json").json["vm"] == before
+    project.write(_with('"data" size="1GiB"', '"more" size=1'))
+    assert project("plan").stdout
+
+
+def test_a_drive_that_was_left_out_and_comes_back_smaller_is_refused(project: Vmctl) -> None:
+    project("up")
+    _off(project)
+    project.write(BLANK)
+    project("up")
+    project.write(_with('"data" size="512MiB"'))
+    assert "drive 'data' has 1 GiB and cannot be made smaller" in project("up", status=3).stderr
+
+
+def test_a_size_that_is_no_whole_number_of_sectors_is_that_of_its_disk(project: Vmctl) -> None:
+    project.write(_with('"odd" size="50MB"'))
+    project("up")
+    assert "drive changed" not in project("up").stdout
+    _off(project)
+    project("up")
+    assert "odd 50 MB" in project("status", "blank").stdout
+    project.write(_with('"odd" size="49MB"'))
+    assert 'write `size="50MB"`' in project("plan", status=3).stderr
+    _off(project)
+    project.write(_with('"odd" size="61MB"'))
+    assert "drive 'odd' grows from 50 MB to 61 MB" in project("plan").stdout
+    project("up")
+    assert "odd 61 MB" in project("status", "blank").stdout
+
+
+def test_status_shows_the_size_that_the_disk_of_a_drive_has(project: Vmctl) -> None:
+    project("up")
+    _off(project)
+    drive = project.home("blank") / "drives" / "data.qcow2"
+    subprocess.run(["qemu-img", "resize", "-q", str(drive), "3G"], check=True)
+    assert "data 3 GiB" in project("status", "blank").stdout
+    assert project("status", "blank", "--json").json["vm"]["drives"] == [{"name": "data", "size_bytes": 3 * _GIB}]
+    drive.rename(drive.with_name("elsewhere"))
+    assert "data (no readable disk)" in project("status", "blank").stdout
+    assert project("status", "blank", "--json").json["vm"]["drives"] == [{"name": "data", "size_bytes": None}]
 
 
 def test_a_drive_that_is_gone_is_not_made_anew(project: Vmctl) -> None:

@@ -233,6 +233,7 @@ class Instance:
     """An instance as a look at it shows: its record, what its backend sees, and its last failure.
 
     features: what its backend has; see `Capabilities`.
+    drives: the sizes in bytes of the disks that there are for drives, attached or not, by the drives' names.
     """
 
     record: InstanceRecord
@@ -242,6 +243,7 @@ class Instance:
     acceleration: Acceleration | None = None
     confinement: Confinement | None = None
     features: frozenset[Feature] = frozenset(Feature)
+    drives: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -155,6 +155,12 @@ class Machine(Remnant, Protocol):
     def evidence(self) -> tuple[Evidence, ...]:
         """What the hypervisor can show for a failure: log and console tails. Never fails."""
 
+    def drives(self) -> Mapping[str, int]:
+        """The sizes in bytes of the disks that there are for drives, attached or not, by the drives' names.
+
+        One that cannot be read is left out. Looks only. Never fails.
+        """
+
     def acceleration(self) -> Acceleration | None:
         """What executes the machine's code since its last start; None where there is no such choice. Never fails."""
 

@@ -57,7 +57,7 @@ def status_item(instance: Instance) -> dict[str, object]:
         "isolated": record.spec.isolated,
         "disk_bytes": record.spec.disk_bytes,
         "firmware": record.spec.firmware.value,
-        "drives": [vars(drive) for drive in record.spec.drives],
+        "drives": [{"name": it.name, "size_bytes": instance.drives.get(it.name)} for it in record.spec.drives],
         "ready": instance.ready,
         "provisioned_steps": len(record.progress.done),
         "provisioners": len(record.spec.provisioners),
