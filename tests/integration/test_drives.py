@@ -180,6 +180,71 @@ def test_snapshots_have_all_drives(project: Vmctl) -> None:
     project("snapshot", "delete", "blank", "with-memory")
 
 
+def _snapshots(vmctl: Vmctl) -> dict[str, list[str]]:
+    """The tags that are listed, with what each is without."""
+    return {kept["tag"]: kept["without"] for kept in vmctl("snapshot", "list", "blank", "--json").json["snapshots"]}
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+def test_a_snapshot_that_is_older_than_a_drive_is_known_and_comes_back_without_the_drive(
+    project: Vmctl, running: bool
+) -> None:
+    project.write(BLANK)
+    project("up")
+    project("snapshot", "create", "blank", "before")
+    _off(project)
+    project.write(_with('"data" size="50MiB"'))
+    project("up")
+    if not running:
+        _off(project)
+    assert _snapshots(project) == {"before": ["drive 'data'"]}
+    header, line, _, note = project("snapshot", "list", "blank").stdout.splitlines()
+    assert (header.split()[0], line.split()[0]) == ("TAG", "before!")
+    assert note == "! 'before' was taken without drive 'data'"
+    refused = project("snapshot", "restore", "blank", "before", status=5)
+    assert refused.code == "vm_manager::vm::invalid_state"
+    assert "snapshot 'before' was taken without drive 'data'" in refused.stderr
+    assert "remove drive 'data' from the VMFile" in refused.stderr
+    taken = project("snapshot", "create", "blank", "before", status=5)
+    assert "already has a snapshot 'before'" in taken.stderr
+    # The way that the help shows.
+    project.write(BLANK)
+    project("down", "blank", "--timeout", "0")
+    project("up", "blank")
+    assert _snapshots(project) == {"before": []}
+    project("snapshot", "restore", "blank", "before")
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+def test_a_snapshot_is_deleted_from_the_disks_that_are_in_it_attached_or_not(project: Vmctl, running: bool) -> None:
+    project("up")
+    project("snapshot", "create", "blank", "before")
+    _off(project)
+    project.write(_with('"archive" size="50MiB"'))  # another name, another drive
+    project("up")
+    project("snapshot", "create", "blank", "after")
+    if not running:
+        _off(project)
+    project("snapshot", "delete", "blank", "before")
+    assert _snapshots(project) == {"after": []}
+    for disk in ("overlay.qcow2", "drives/data.qcow2"):
+        argv = ["qemu-img", "snapshot", "-U", "-l", str(project.home("blank") / disk)]
+        assert "before" not in subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    project("snapshot", "create", "blank", "before")
+    assert _snapshots(project) == {"after": [], "before": []}
+
+
+def test_a_snapshot_of_a_root_disk_that_was_replaced_is_only_deleted(project: Vmctl) -> None:
+    project("up")
+    project("snapshot", "create", "blank", "before")
+    project("reload", "--timeout", "0")
+    assert _snapshots(project) == {"before": ["the present root disk"]}
+    refused = project("snapshot", "restore", "blank", "before", status=5)
+    assert "`vmctl snapshot delete blank before`" in refused.stderr
+    project("snapshot", "delete", "blank", "before")
+    assert _snapshots(project) == {}
+
+
 def test_a_vm_with_drives_is_not_moved(project: Vmctl) -> None:
     project("up")
     (project.data.parent / "there" / "vmctl").mkdir(parents=True)

@@ -23,6 +23,9 @@ RECORD_SCHEMA = 4
 #: The "operation" of failures that came while no command was at work: the guest ran.
 INCIDENT = "run"
 
+#: What `Snapshot.without` calls the disks that are no drives.
+ROOT_DISK, UEFI_VARIABLES = "the present root disk", "the UEFI variables"
+
 #: The origin of a VM that was made by `vmctl create`; others have the path of their VMFile.
 CREATED_BY_HAND = "create"
 
@@ -293,8 +296,15 @@ class Snapshot:
 
     created_at: UTC, ISO 8601.
     memory_bytes: the size of the machine's memory and devices in it; 0: it holds the disks only.
+    without: the disks of the VM that are not in it, in words, such as `drive 'data'`; with any, it cannot be gone back to.
     """
 
     tag: str
     created_at: str
     memory_bytes: int
+    without: tuple[str, ...] = ()
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot be gone back to, as a clause; empty when it can."""
+        return f"was taken without {' and '.join(self.without)}" if self.without else ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from vm_manager.diagnostics.errors import InvalidState, Usage
 from vm_manager.diagnostics.model import Subject
-from vm_manager.domain.instance import Instance, Snapshot
+from vm_manager.domain.instance import ROOT_DISK, UEFI_VARIABLES, Instance, Snapshot
 from vm_manager.domain.names import closest
 from vm_manager.planning.situations import WAYS_OUT, Situation
 from vm_manager.planning.table import Verb, cell
@@ -49,6 +49,14 @@ def require_fitting(verb: Verb, instance: Instance, snapshots: Sequence[Snapshot
             f"`vmctl snapshot list {name}` lists its snapshots",
         )
     cell(verb, instance)
+    if verb is Verb.SNAPSHOT_RESTORE and known[tag].without:
+        raise _refused(
+            instance,
+            "snapshot '{tag}' {trouble}",
+            tag,
+            *_ways_back(name, known[tag]),
+            trouble=known[tag].trouble,
+        )
     if verb is Verb.SNAPSHOT_RESTORE and instance.alive and not known[tag].memory_bytes:
         raise _refused(
             instance,
@@ -58,10 +66,23 @@ def require_fitting(verb: Verb, instance: Instance, snapshots: Sequence[Snapshot
         )
 
 
-def _refused(instance: Instance, template: str, tag: str, *help: str) -> InvalidState:
+def _ways_back(name: str, snapshot: Snapshot) -> tuple[str, ...]:
+    """How a VM gets the disks again that are in a snapshot."""
+    if ROOT_DISK in snapshot.without:
+        return (
+            f"the disk that it was taken with was replaced; delete it: `vmctl snapshot delete {name} {snapshot.tag}`",
+        )
+    drives = [word for word in snapshot.without if word != UEFI_VARIABLES]
+    edits = [f"remove {' and '.join(drives)} from the VMFile, which keeps the disk"] if drives else []
+    if UEFI_VARIABLES in snapshot.without:
+        edits.append('write `firmware "bios"` in the VMFile')
+    return (f"{', '.join(edits)}; run `vmctl down {name}` and `vmctl up {name}`, then restore it",)
+
+
+def _refused(instance: Instance, template: str, tag: str, *help: str, **more: str) -> InvalidState:
     return InvalidState(
         template,
-        {"name": instance.name, "state": instance.state, "tag": tag},
+        {"name": instance.name, "state": instance.state, "tag": tag, **more},
         help=help,
         subject=Subject(vm=instance.name),
     )

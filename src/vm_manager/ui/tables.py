@@ -33,14 +33,20 @@ def port_lines(instance: Instance) -> list[str]:
 
 
 def snapshot_lines(snapshots: Sequence[Snapshot]) -> list[str]:
-    """The table of `vmctl snapshot list`."""
+    """The table of `vmctl snapshot list`; a snapshot that the VM cannot go back to as it is now is marked with `!`."""
     rows = [("TAG", "CREATED", "MEMORY")]
     rows += [
-        (kept.tag, kept.created_at, f"{kept.memory_bytes // 1024**2} MiB" if kept.memory_bytes else "-")
+        (
+            f"{kept.tag}{'!' if kept.without else ''}",
+            kept.created_at,
+            f"{kept.memory_bytes // 1024**2} MiB" if kept.memory_bytes else "-",
+        )
         for kept in snapshots
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    notes = [f"! '{kept.tag}' {kept.trouble}" for kept in snapshots if kept.without]
+    return [*lines, "", *notes] if notes else lines
 
 
 def status_lines(instance: Instance) -> list[str]:
