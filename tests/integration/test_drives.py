@@ -234,6 +234,25 @@ def test_a_snapshot_is_deleted_from_the_disks_that_are_in_it_attached_or_not(pro
     assert _snapshots(project) == {"after": [], "before": []}
 
 
+def test_a_snapshot_with_a_drive_that_is_not_attached_is_refused_and_comes_back_with_it(project: Vmctl) -> None:
+    project("up")
+    project("snapshot", "create", "blank", "before")
+    _off(project)
+    project.write(BLANK)
+    project("up")
+    (kept,) = project("snapshot", "list", "blank", "--json").json["snapshots"]
+    assert (kept["without"], kept["detached"]) == ([], ["drive 'data'"])
+    assert "before! " in project("snapshot", "list", "blank").stdout
+    # QEMU would have put back the root disk before it found that the memory does not fit, and the guest would have run on.
+    refused = project("snapshot", "restore", "blank", "before", status=5)
+    assert "snapshot 'before' was taken with drive 'data', not attached now" in refused.stderr
+    assert "define drive 'data' in the VMFile again" in refused.stderr
+    _off(project)
+    project.write(_with('"data" size=1'))
+    project("up")
+    project("snapshot", "restore", "blank", "before")
+
+
 def test_a_snapshot_of_a_root_disk_that_was_replaced_is_only_deleted(project: Vmctl) -> None:
     project("up")
     project("snapshot", "create", "blank", "before")

@@ -296,15 +296,20 @@ class Snapshot:
 
     created_at: UTC, ISO 8601.
     memory_bytes: the size of the machine's memory and devices in it; 0: it holds the disks only.
-    without: the disks of the VM that are not in it, in words, such as `drive 'data'`; with any, it cannot be gone back to.
+    without: the disks of the VM that are not in it, in words, such as `drive 'data'`. detached: those that are in it, and are not
+    attached now. With any of them, it cannot be gone back to.
     """
 
     tag: str
     created_at: str
     memory_bytes: int
     without: tuple[str, ...] = ()
+    detached: tuple[str, ...] = ()
 
     @property
     def trouble(self) -> str:
         """Why it cannot be gone back to, as a clause; empty when it can."""
-        return f"was taken without {' and '.join(self.without)}" if self.without else ""
+        parts = [f"without {' and '.join(self.without)}"] if self.without else []
+        if self.detached:
+            parts.append(f"with {' and '.join(self.detached)}, not attached now")
+        return f"was taken {' and '.join(parts)}" if parts else ""

@@ -9,6 +9,7 @@ from vm_manager.diagnostics.errors import InvalidState, Usage
 from vm_manager.diagnostics.model import Subject
 from vm_manager.domain.instance import ROOT_DISK, UEFI_VARIABLES, Instance, Snapshot
 from vm_manager.domain.names import closest
+from vm_manager.domain.spec import Firmware
 from vm_manager.planning.situations import WAYS_OUT, Situation
 from vm_manager.planning.table import Verb, cell
 
@@ -49,7 +50,7 @@ def require_fitting(verb: Verb, instance: Instance, snapshots: Sequence[Snapshot
             f"`vmctl snapshot list {name}` lists its snapshots",
         )
     cell(verb, instance)
-    if verb is Verb.SNAPSHOT_RESTORE and known[tag].without:
+    if verb is Verb.SNAPSHOT_RESTORE and known[tag].trouble:
         raise _refused(
             instance,
             "snapshot '{tag}' {trouble}",
@@ -72,10 +73,15 @@ def _ways_back(name: str, snapshot: Snapshot) -> tuple[str, ...]:
         return (
             f"the disk that it was taken with was replaced; delete it: `vmctl snapshot delete {name} {snapshot.tag}`",
         )
-    drives = [word for word in snapshot.without if word != UEFI_VARIABLES]
-    edits = [f"remove {' and '.join(drives)} from the VMFile, which keeps the disk"] if drives else []
-    if UEFI_VARIABLES in snapshot.without:
-        edits.append('write `firmware "bios"` in the VMFile')
+    extra = [word for word in snapshot.without if word != UEFI_VARIABLES]
+    gone = [word for word in snapshot.detached if word != UEFI_VARIABLES]
+    edits = [f"remove {' and '.join(extra)} from the VMFile, which keeps the disk"] if extra else []
+    if gone:
+        edits.append(f"define {' and '.join(gone)} in the VMFile again")
+    if UEFI_VARIABLES in (*snapshot.without, *snapshot.detached):
+        edits.append(
+            f'write `firmware "{Firmware.BIOS if UEFI_VARIABLES in snapshot.without else Firmware.UEFI}"` in the VMFile'
+        )
     return (f"{', '.join(edits)}; run `vmctl down {name}` and `vmctl up {name}`, then restore it",)
 
 

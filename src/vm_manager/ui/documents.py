@@ -74,7 +74,7 @@ def port_items(instance: Instance) -> list[dict[str, object]]:
 
 def snapshot_item(vm: str, snapshot: Snapshot) -> dict[str, object]:
     """A snapshot in `vmctl snapshot list --json`."""
-    return {"vm": vm, **vars(snapshot), "without": list(snapshot.without)}
+    return {"vm": vm, **vars(snapshot), "without": list(snapshot.without), "detached": list(snapshot.detached)}
 
 
 def outcome_item(outcome: Outcome, phases: Iterable[dict[str, object]]) -> dict[str, object]:

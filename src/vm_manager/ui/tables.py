@@ -37,7 +37,7 @@ def snapshot_lines(snapshots: Sequence[Snapshot]) -> list[str]:
     rows = [("TAG", "CREATED", "MEMORY")]
     rows += [
         (
-            f"{kept.tag}{'!' if kept.without else ''}",
+            f"{kept.tag}{'!' if kept.trouble else ''}",
             kept.created_at,
             f"{kept.memory_bytes // 1024**2} MiB" if kept.memory_bytes else "-",
         )
@@ -45,7 +45,7 @@ def snapshot_lines(snapshots: Sequence[Snapshot]) -> list[str]:
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    notes = [f"! '{kept.tag}' {kept.trouble}" for kept in snapshots if kept.without]
+    notes = [f"! '{kept.tag}' {kept.trouble}" for kept in snapshots if kept.trouble]
     return [*lines, "", *notes] if notes else lines
 
 

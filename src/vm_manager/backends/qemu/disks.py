@@ -129,12 +129,13 @@ def writable_disks(spec: VmSpec, files: InstanceFiles) -> dict[str, Path]:
     return {ROOT_DISK: files.overlay, **variables, **drives}
 
 
-def detached_disks(spec: VmSpec, files: InstanceFiles) -> tuple[Path, ...]:
-    """The disks that the guest wrote to before its VMFile left them out. Raises: `io`."""
+def detached_disks(spec: VmSpec, files: InstanceFiles) -> dict[str, Path]:
+    """The disks that the guest wrote to before its VMFile left them out, by what people call them. Raises: `io`."""
     with os_errors(files.home):
-        variables = {files.efi_variables} if files.efi_variables.exists() else set()
-        there = {*variables, *files.drives.glob("*.qcow2")}
-    return tuple(sorted(there.difference(writable_disks(spec, files).values())))
+        variables = {UEFI_VARIABLES: files.efi_variables} if files.efi_variables.exists() else {}
+        drives = {f"drive '{path.stem}'": path for path in sorted(files.drives.glob("*.qcow2"))}
+    attached = writable_disks(spec, files)
+    return {name: path for name, path in {**variables, **drives}.items() if name not in attached}
 
 
 def new_identity() -> QemuData:

@@ -30,8 +30,9 @@ _ROOT = "root"
 def snapshots(record: InstanceRecord, files: QemuFiles) -> tuple[Snapshot, ...]:
     """What any disk of the VM has a part of, attached or not, oldest first: the others were not attached when it was made."""
     attached = {name: kept_snapshots(path) for name, path in writable_disks(record.spec, files).items()}
+    detached = {name: kept_snapshots(path) for name, path in detached_disks(record.spec, files).items()}
     found: dict[str, Kept] = {}
-    for disk in (*attached.values(), *(kept_snapshots(path) for path in detached_disks(record.spec, files))):
+    for disk in (*attached.values(), *detached.values()):
         for kept in disk:
             found.setdefault(kept.tag, kept)
     return tuple(
@@ -40,6 +41,7 @@ def snapshots(record: InstanceRecord, files: QemuFiles) -> tuple[Snapshot, ...]:
             created_at=datetime.fromtimestamp(kept.created_s, UTC).isoformat(timespec="seconds"),
             memory_bytes=kept.memory_bytes,
             without=tuple(name for name, disk in attached.items() if all(it.tag != kept.tag for it in disk)),
+            detached=tuple(name for name, disk in detached.items() if any(it.tag == kept.tag for it in disk)),
         )
         for kept in sorted(found.values(), key=lambda kept: kept.created_s)
     )
@@ -80,7 +82,7 @@ def restore(record: InstanceRecord, files: QemuFiles, tag: str, cancel: CancelTo
 def delete(record: InstanceRecord, files: QemuFiles, tag: str, cancel: CancelToken) -> None:
     """See `Backend.delete_snapshot`."""
     cancel.raise_if_cancelled()
-    closed = detached_disks(record.spec, files)
+    closed = tuple(detached_disks(record.spec, files).values())
     if lock_owner(files.pid) is None:
         closed = (*writable_disks(record.spec, files).values(), *closed)
     else:
