@@ -75,11 +75,68 @@ def test_a_drive_grows_and_never_shrinks_and_a_new_one_comes_with_the_next_start
     project("up")
     assert (_size(project), _size(project, "more")) == (2 * _GIB, _GIB // 2)
     _off(project)
-    project.write(_with('"data" size=1'))
+    project.write(_with('"data" size=2'))
     project("up")
     assert (_size(project), _is_written(project)) == (2 * _GIB, True)
     # Left out, it is kept, and may come back.
     assert (project.home("blank") / "drives" / "more.qcow2").exists()
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+@pytest.mark.parametrize("words", [("plan",), ("up",), ("reload", "--timeout", "0")], ids=lambda words: words[0])
+def test_a_drive_that_would_be_smaller_is_refused_before_anything_is_done(
+    project: Vmctl, words: tuple[str, ...], running: bool
+) -> None:
+    project("up")
+    if not running:
+        _off(project)
+    before = project("status", "blank", "--json").json["vm"]
+    project.write(_with('"data" size="20MiB"', '"more" size=1'))
+    refused = project(*words, status=3)
+    assert refused.code == "vm_manager::vmfile::validation"
+    assert "drive 'data' has 1 GiB and cannot be made smaller" in refused.stderr
+    assert '"20MiB"' in refused.stderr
+    assert 'write `size="1GiB"`, or give the new drive another name' in refused.stderr
+    assert project("status", "blank", "--json").json["vm"] == before
+    project.write(_with('"data" size="1GiB"', '"more" size=1'))
+    assert project("plan").stdout
+
+
+def test_a_drive_that_was_left_out_and_comes_back_smaller_is_refused(project: Vmctl) -> None:
+    project("up")
+    _off(project)
+    project.write(BLANK)
+    project("up")
+    project.write(_with('"data" size="512MiB"'))
+    assert "drive 'data' has 1 GiB and cannot be made smaller" in project("up", status=3).stderr
+
+
+def test_a_size_that_is_no_whole_number_of_sectors_is_that_of_its_disk(project: Vmctl) -> None:
+    project.write(_with('"odd" size="50MB"'))
+    project("up")
+    assert "drive changed" not in project("up").stdout
+    _off(project)
+    project("up")
+    assert "odd 50 MB" in project("status", "blank").stdout
+    project.write(_with('"odd" size="49MB"'))
+    assert 'write `size="50MB"`' in project("plan", status=3).stderr
+    _off(project)
+    project.write(_with('"odd" size="61MB"'))
+    assert "drive 'odd' grows from 50 MB to 61 MB" in project("plan").stdout
+    project("up")
+    assert "odd 61 MB" in project("status", "blank").stdout
+
+
+def test_status_shows_the_size_that_the_disk_of_a_drive_has(project: Vmctl) -> None:
+    project("up")
+    _off(project)
+    drive = project.home("blank") / "drives" / "data.qcow2"
+    subprocess.run(["qemu-img", "resize", "-q", str(drive), "3G"], check=True)
+    assert "data 3 GiB" in project("status", "blank").stdout
+    assert project("status", "blank", "--json").json["vm"]["drives"] == [{"name": "data", "size_bytes": 3 * _GIB}]
+    drive.rename(drive.with_name("elsewhere"))
+    assert "data (no readable disk)" in project("status", "blank").stdout
+    assert project("status", "blank", "--json").json["vm"]["drives"] == [{"name": "data", "size_bytes": None}]
 
 
 def test_a_drive_that_is_gone_is_not_made_anew(project: Vmctl) -> None:
@@ -121,6 +178,90 @@ def test_snapshots_have_all_drives(project: Vmctl) -> None:
     assert tags == ["before", "with-memory"]
     project("snapshot", "restore", "blank", "with-memory")
     project("snapshot", "delete", "blank", "with-memory")
+
+
+def _snapshots(vmctl: Vmctl) -> dict[str, list[str]]:
+    """The tags that are listed, with what each is without."""
+    return {kept["tag"]: kept["without"] for kept in vmctl("snapshot", "list", "blank", "--json").json["snapshots"]}
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+def test_a_snapshot_that_is_older_than_a_drive_is_known_and_comes_back_without_the_drive(
+    project: Vmctl, running: bool
+) -> None:
+    project.write(BLANK)
+    project("up")
+    project("snapshot", "create", "blank", "before")
+    _off(project)
+    project.write(_with('"data" size="50MiB"'))
+    project("up")
+    if not running:
+        _off(project)
+    assert _snapshots(project) == {"before": ["drive 'data'"]}
+    header, line, _, note = project("snapshot", "list", "blank").stdout.splitlines()
+    assert (header.split()[0], line.split()[0]) == ("TAG", "before!")
+    assert note == "! 'before' was taken without drive 'data'"
+    refused = project("snapshot", "restore", "blank", "before", status=5)
+    assert refused.code == "vm_manager::vm::invalid_state"
+    assert "snapshot 'before' was taken without drive 'data'" in refused.stderr
+    assert "remove drive 'data' from the VMFile" in refused.stderr
+    taken = project("snapshot", "create", "blank", "before", status=5)
+    assert "already has a snapshot 'before'" in taken.stderr
+    # The way that the help shows.
+    project.write(BLANK)
+    project("down", "blank", "--timeout", "0")
+    project("up", "blank")
+    assert _snapshots(project) == {"before": []}
+    project("snapshot", "restore", "blank", "before")
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+def test_a_snapshot_is_deleted_from_the_disks_that_are_in_it_attached_or_not(project: Vmctl, running: bool) -> None:
+    project("up")
+    project("snapshot", "create", "blank", "before")
+    _off(project)
+    project.write(_with('"archive" size="50MiB"'))  # another name, another drive
+    project("up")
+    project("snapshot", "create", "blank", "after")
+    if not running:
+        _off(project)
+    project("snapshot", "delete", "blank", "before")
+    assert _snapshots(project) == {"after": []}
+    for disk in ("overlay.qcow2", "drives/data.qcow2"):
+        argv = ["qemu-img", "snapshot", "-U", "-l", str(project.home("blank") / disk)]
+        assert "before" not in subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    project("snapshot", "create", "blank", "before")
+    assert _snapshots(project) == {"after": [], "before": []}
+
+
+def test_a_snapshot_with_a_drive_that_is_not_attached_is_refused_and_comes_back_with_it(project: Vmctl) -> None:
+    project("up")
+    project("snapshot", "create", "blank", "before")
+    _off(project)
+    project.write(BLANK)
+    project("up")
+    (kept,) = project("snapshot", "list", "blank", "--json").json["snapshots"]
+    assert (kept["without"], kept["detached"]) == ([], ["drive 'data'"])
+    assert "before! " in project("snapshot", "list", "blank").stdout
+    # QEMU would have put back the root disk before it found that the memory does not fit, and the guest would have run on.
+    refused = project("snapshot", "restore", "blank", "before", status=5)
+    assert "snapshot 'before' was taken with drive 'data', not attached now" in refused.stderr
+    assert "define drive 'data' in the VMFile again" in refused.stderr
+    _off(project)
+    project.write(_with('"data" size=1'))
+    project("up")
+    project("snapshot", "restore", "blank", "before")
+
+
+def test_a_snapshot_of_a_root_disk_that_was_replaced_is_only_deleted(project: Vmctl) -> None:
+    project("up")
+    project("snapshot", "create", "blank", "before")
+    project("reload", "--timeout", "0")
+    assert _snapshots(project) == {"before": ["the present root disk"]}
+    refused = project("snapshot", "restore", "blank", "before", status=5)
+    assert "`vmctl snapshot delete blank before`" in refused.stderr
+    project("snapshot", "delete", "blank", "before")
+    assert _snapshots(project) == {}
 
 
 def test_a_vm_with_drives_is_not_moved(project: Vmctl) -> None:

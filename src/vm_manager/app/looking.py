@@ -56,6 +56,7 @@ def look_at_record(services: Services, record: InstanceRecord) -> Instance:
         machine.acceleration(),
         machine.confinement(),
         backend.capabilities().features,
+        machine.drives(),
     )
 
 

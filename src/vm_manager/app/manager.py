@@ -124,7 +124,7 @@ class Manager:
         """Create, start, wait and provision, in the order of what depends on what.
 
         Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmctl::usage` for provisioners and dependants that would not
-        be waited for, `vmfile::validation` for what cannot be run yet.
+        be waited for, `vmfile::validation` for what cannot be run yet and drives that would be made smaller.
         """
         from vm_manager.app.up import UpOptions, up
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from vm_manager.app.apply import Run, RunOptions, check_host
 from vm_manager.app.create import cached_urls
+from vm_manager.app.drives import require_no_smaller_drives
 from vm_manager.app.fleet import on_each
 from vm_manager.app.holding import Held, hold, vms
 from vm_manager.app.inputs import edited, with_contents
@@ -55,13 +56,15 @@ def up(services: Services, project: Project, names: Sequence[str], options: UpOp
     """Make VMs of a VMFile, and those that they depend on, exist, run, be ready and be provisioned, several at a time.
 
     Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmctl::usage` for provisioners and dependants that would not be
-    waited for, `vmfile::validation` for what cannot be run yet; what fails for one VM is in its outcome.
+    waited for, `vmfile::validation` for what cannot be run yet and drives that would be made smaller; what fails for one VM is in
+    its outcome.
     """
     specs = _wanted(project, names, options)
     with hold(services, [spec.name for spec in specs], "vmctl up") as held:
         if options.adopting:
             adopt(services, held, project.path)
         require_own(held.instances.values(), project.path)
+        require_no_smaller_drives(project, specs, held.instances)
         note_orphans(services, project, names)
         held.failures.update(_unusable(services, held.instances, require_answering))
         plan = _plan(services, specs, held, _up_planner(held.instances, specs, options), options)
@@ -71,13 +74,14 @@ def up(services: Services, project: Project, names: Sequence[str], options: UpOp
 def reload(services: Services, project: Project, names: Sequence[str], options: UpOptions) -> tuple[Outcome, ...]:
     """Replace VMs of a VMFile by new ones, each prepared beside the old one before that is ended, and bring them up.
 
-    Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmfile::validation` for what cannot be run yet; what fails for one
-    VM is in its outcome.
+    Raises: `vm::not_found`, `vm::foreign`, `state::locked`, `vmfile::validation` as `up`; what fails for one VM is in
+    its outcome.
     """
     project.require_runnable(names)
     specs = tuple(map(with_contents, project.select(names)))
     with hold(services, [spec.name for spec in specs], "vmctl reload") as held:
         require_own(held.instances.values(), project.path)
+        require_no_smaller_drives(project, specs, held.instances)
         note_orphans(services, project, names)
         plan = _plan(services, specs, held, plan_reload, options)
         return _apply(services, project, specs, held, plan, options)
@@ -96,6 +100,7 @@ def plan(services: Services, project: Project, names: Sequence[str], options: Up
         raise failure
     if not options.adopting:
         require_own(instances.values(), project.path)
+    require_no_smaller_drives(project, specs, instances)
     note_orphans(services, project, names)
     found = _plan(services, specs, Held(instances), _up_planner(instances, specs, options), options)
     try:

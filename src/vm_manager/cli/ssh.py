@@ -15,7 +15,7 @@ import typer
 from vm_manager.app.manager import Manager
 from vm_manager.cli.session import FileOption, load_project, manager
 from vm_manager.cli.settings import current
-from vm_manager.diagnostics.errors import VmNotFound
+from vm_manager.diagnostics.errors import VmError, VmNotFound
 from vm_manager.host.environment import SSH, clean_environment
 
 _log = logging.getLogger(__name__)

@@ -23,6 +23,9 @@ RECORD_SCHEMA = 4
 #: The "operation" of failures that came while no command was at work: the guest ran.
 INCIDENT = "run"
 
+#: What `Snapshot.without` calls the disks that are no drives.
+ROOT_DISK, UEFI_VARIABLES = "the present root disk", "the UEFI variables"
+
 #: The origin of a VM that was made by `vmctl create`; others have the path of their VMFile.
 CREATED_BY_HAND = "create"
 
@@ -233,6 +236,7 @@ class Instance:
     """An instance as a look at it shows: its record, what its backend sees, and its last failure.
 
     features: what its backend has; see `Capabilities`.
+    drives: the sizes in bytes of the disks that there are for drives, attached or not, by the drives' names.
     """
 
     record: InstanceRecord
@@ -242,6 +246,7 @@ class Instance:
     acceleration: Acceleration | None = None
     confinement: Confinement | None = None
     features: frozenset[Feature] = frozenset(Feature)
+    drives: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -291,8 +296,20 @@ class Snapshot:
 
     created_at: UTC, ISO 8601.
     memory_bytes: the size of the machine's memory and devices in it; 0: it holds the disks only.
+    without: the disks of the VM that are not in it, in words, such as `drive 'data'`. detached: those that are in it, and are not
+    attached now. With any of them, it cannot be gone back to.
     """
 
     tag: str
     created_at: str
     memory_bytes: int
+    without: tuple[str, ...] = ()
+    detached: tuple[str, ...] = ()
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot be gone back to, as a clause; empty when it can."""
+        parts = [f"without {' and '.join(self.without)}"] if self.without else []
+        if self.detached:
+            parts.append(f"with {' and '.join(self.detached)}, not attached now")
+        return f"was taken {' and '.join(parts)}" if parts else ""

@@ -155,6 +155,12 @@ class Machine(Remnant, Protocol):
     def evidence(self) -> tuple[Evidence, ...]:
         """What the hypervisor can show for a failure: log and console tails. Never fails."""
 
+    def drives(self) -> Mapping[str, int]:
+        """The sizes in bytes of the disks that there are for drives, attached or not, by the drives' names.
+
+        One that cannot be read is left out. Looks only. Never fails.
+        """
+
     def acceleration(self) -> Acceleration | None:
         """What executes the machine's code since its last start; None where there is no such choice. Never fails."""
 
@@ -233,7 +239,10 @@ class Snapshots(Protocol):
     """States of a machine that it can go back to."""
 
     def all(self) -> tuple[Snapshot, ...]:
-        """The snapshots there are, oldest first, in any state. Raises: `image::format_detection_failed`."""
+        """The snapshots there are, oldest first, in any state, also those that disks attached since are not in.
+
+        Raises: `image::format_detection_failed`, `io`.
+        """
 
     def create(self, tag: str, cancel: CancelToken) -> None:
         """Keep the disks, and while powered on the memory, under a new tag. The machine then runs or stands as before.
@@ -242,13 +251,14 @@ class Snapshots(Protocol):
         """
 
     def restore(self, tag: str, cancel: CancelToken) -> BackendData:
-        """Go back to a snapshot: one with memory runs on from there, powered on if need be; the disks alone need it powered off.
+        """Go back to a snapshot that all disks are in: one with memory runs on from there, powered on if need be.
 
+        The disks alone need it powered off.
         Raises: `qemu::job_failed`, `qemu::qmp_connect_failed`, and as `Machine.start`.
         """
 
     def delete(self, tag: str, cancel: CancelToken) -> None:
-        """Remove a snapshot from all disks. Raises: `qemu::job_failed`, `qemu::qmp_connect_failed`."""
+        """Remove a snapshot from all disks that are in it. Raises: `qemu::job_failed`, `qemu::qmp_connect_failed`."""
 
 
 class Migration(Protocol):

@@ -30,10 +30,14 @@ BOOT_TIMEOUT_S = {Accelerator.KVM: 600, Accelerator.TCG: 1800}
 
 @dataclass(frozen=True, kw_only=True)
 class Drive:
-    """A disk beside the root disk. name: unique in the VM; the guest finds it by that, as its serial number."""
+    """A disk beside the root disk. name: unique in the VM; the guest finds it by that, as its serial number.
+
+    span: of the size in the VMFile.
+    """
 
     name: str
     size_bytes: int
+    span: Span | None = field(default=None, compare=False)
 
 
 class ProvisionerKind(StrEnum):

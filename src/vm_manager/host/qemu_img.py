@@ -27,7 +27,7 @@ from vm_manager.domain.bounded_json import Unreadable, parse
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.instance import SandboxKind
 from vm_manager.domain.path_text import require_utf8
-from vm_manager.domain.sizes import shown_disk, written_disk
+from vm_manager.domain.sizes import shown_disk, whole_sectors, written_disk
 from vm_manager.host.disk_space import Spare, probe_space
 from vm_manager.host.image_header import CONVERTIBLE, QCOW2, RAW, ImageHeader, read_header
 from vm_manager.host.process import Limits, ProcessFailed, run
@@ -396,6 +396,7 @@ def grow_disk(path: Path, size_bytes: int) -> None:
 
     Raises: `image::format_detection_failed`, `image::overlay_creation_failed`, `host::disk_full`.
     """
+    size_bytes = whole_sectors(size_bytes)  # which `create` does by itself, and `resize` does not
     if image_info(path).virtual_size_bytes >= size_bytes:
         return
     argv = [str(require_qemu_img()), "resize", "-q", disk_json(path, QCOW2), str(size_bytes)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from vm_manager.domain.spec import Effect, SshAccess, VmSpec
+from vm_manager.domain.instance import Instance
+from vm_manager.domain.sizes import exact_size, whole_sectors
+from vm_manager.domain.spec import Drive, Effect, SshAccess, VmSpec
 
 
 def startable(old: VmSpec, new: VmSpec) -> VmSpec:
@@ -34,15 +36,29 @@ def _with_key_of(new: VmSpec, old: VmSpec) -> SshAccess | None:
     return old.ssh
 
 
-def changed_drives(old: VmSpec, new: VmSpec) -> tuple[str, ...]:
-    """What becomes of drives when a VM made from `old` is started as `new`, in words: one that was renamed is another drive."""
-    before, after = ({drive.name for drive in spec.drives} for spec in (old, new))
+def changed_drives(old: Instance, new: VmSpec) -> tuple[str, ...]:
+    """What becomes of drives when a VM is started as `new`, in words: one that was renamed is another drive."""
+    before, after = ({drive.name for drive in spec.drives} for spec in (old.record.spec, new))
     return (
         *(f"drive '{name}' is no longer attached; its disk is kept" for name in sorted(before - after)),
         *(
             f"drive '{name}' is attached, with a new empty disk unless it had one before"
             for name in sorted(after - before)
         ),
+        *(
+            f"drive '{drive.name}' grows from {exact_size(old.drives[drive.name])} to {exact_size(drive.size_bytes)}"
+            for drive in new.drives
+            if whole_sectors(drive.size_bytes) > old.drives.get(drive.name, drive.size_bytes)
+        ),
+    )
+
+
+def smaller_drives(old: Instance, new: VmSpec) -> tuple[tuple[Drive, int], ...]:
+    """The drives of `new` whose disks are larger, attached until now or not, each with the size in bytes that its disk has."""
+    return tuple(
+        (drive, old.drives[drive.name])
+        for drive in new.drives
+        if whole_sectors(drive.size_bytes) < old.drives.get(drive.name, 0)
     )
 
 

@@ -34,5 +34,5 @@ def _replacing(operation: Operation, instances: Mapping[str, Instance]) -> Opera
             cause = str(old.state)
             return replace(operation, action=Action.REPLACE, cause=cause, stops=old.alive, saved_state=old.saved)
         case Action.START if operation.spec:
-            return replace(operation, notices=changed_drives(old.record.spec, operation.spec))
+            return replace(operation, notices=changed_drives(old, operation.spec))
     return operation

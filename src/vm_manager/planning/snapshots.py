@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from vm_manager.diagnostics.errors import InvalidState, Usage
 from vm_manager.diagnostics.model import Subject
-from vm_manager.domain.instance import Instance, Snapshot
+from vm_manager.domain.instance import ROOT_DISK, UEFI_VARIABLES, Instance, Snapshot
 from vm_manager.domain.names import closest
+from vm_manager.domain.spec import Firmware
 from vm_manager.planning.situations import WAYS_OUT, Situation
 from vm_manager.planning.table import Verb, cell, predicate
 
@@ -49,6 +50,14 @@ def require_fitting(verb: Verb, instance: Instance, snapshots: Sequence[Snapshot
             f"`vmctl snapshot list {name}` lists its snapshots",
         )
     cell(verb, instance)
+    if verb is Verb.SNAPSHOT_RESTORE and known[tag].trouble:
+        raise _refused(
+            instance,
+            "snapshot '{tag}' {trouble}",
+            tag,
+            *_ways_back(name, known[tag]),
+            trouble=known[tag].trouble,
+        )
     if verb is Verb.SNAPSHOT_RESTORE and instance.alive and not known[tag].memory_bytes:
         raise _refused(
             instance,
@@ -58,10 +67,28 @@ def require_fitting(verb: Verb, instance: Instance, snapshots: Sequence[Snapshot
         )
 
 
-def _refused(instance: Instance, template: str, tag: str, *help: str) -> InvalidState:
+def _ways_back(name: str, snapshot: Snapshot) -> tuple[str, ...]:
+    """How a VM gets the disks again that are in a snapshot."""
+    if ROOT_DISK in snapshot.without:
+        return (
+            f"the disk that it was taken with was replaced; delete it: `vmctl snapshot delete {name} {snapshot.tag}`",
+        )
+    extra = [word for word in snapshot.without if word != UEFI_VARIABLES]
+    gone = [word for word in snapshot.detached if word != UEFI_VARIABLES]
+    edits = [f"remove {' and '.join(extra)} from the VMFile, which keeps the disk"] if extra else []
+    if gone:
+        edits.append(f"define {' and '.join(gone)} in the VMFile again")
+    if UEFI_VARIABLES in (*snapshot.without, *snapshot.detached):
+        edits.append(
+            f'write `firmware "{Firmware.BIOS if UEFI_VARIABLES in snapshot.without else Firmware.UEFI}"` in the VMFile'
+        )
+    return (f"{', '.join(edits)}; run `vmctl down {name}` and `vmctl up {name}`, then restore it",)
+
+
+def _refused(instance: Instance, template: str, tag: str, *help: str, **more: str) -> InvalidState:
     return InvalidState(
         template,
-        {"name": instance.name, "state": instance.state, "tag": tag, "is": predicate(instance.state)},
+        {"name": instance.name, "state": instance.state, "tag": tag, "is": predicate(instance.state), **more},
         help=help,
         subject=Subject(vm=instance.name),
     )

@@ -65,7 +65,7 @@ def _run(spec: VmSpec, instance: Instance | None, edited: _Edited) -> Iterable[O
             case Action.RESTORE:
                 yield _operation(spec, action, f"saved to disk{_changed(spec, instance, edited)}")
             case Action.START:
-                notices = changed_drives(instance.record.spec, spec)
+                notices = changed_drives(instance, spec)
                 cause = f"{'; '.join((_why_start(instance), *notices))}{_kept(spec, instance, edited)}"
                 yield replace(_operation(spec, action, cause), notices=notices)
             case Action.RESUME:

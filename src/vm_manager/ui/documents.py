@@ -57,7 +57,7 @@ def status_item(instance: Instance) -> dict[str, object]:
         "isolated": record.spec.isolated,
         "disk_bytes": record.spec.disk_bytes,
         "firmware": record.spec.firmware.value,
-        "drives": [vars(drive) for drive in record.spec.drives],
+        "drives": [{"name": it.name, "size_bytes": instance.drives.get(it.name)} for it in record.spec.drives],
         "ready": instance.ready,
         "provisioned_steps": len(record.progress.done),
         "provisioners": len(record.spec.provisioners),
@@ -74,7 +74,7 @@ def port_items(instance: Instance) -> list[dict[str, object]]:
 
 def snapshot_item(vm: str, snapshot: Snapshot) -> dict[str, object]:
     """A snapshot in `vmctl snapshot list --json`."""
-    return {"vm": vm, **vars(snapshot)}
+    return {"vm": vm, **vars(snapshot), "without": list(snapshot.without), "detached": list(snapshot.detached)}
 
 
 def outcome_item(outcome: Outcome, phases: Iterable[dict[str, object]]) -> dict[str, object]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vm_manager.domain.instance import INCIDENT, Instance, Snapshot, VmState
+from vm_manager.domain.sizes import exact_size
 
 if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Evidence
@@ -32,14 +33,20 @@ def port_lines(instance: Instance) -> list[str]:
 
 
 def snapshot_lines(snapshots: Sequence[Snapshot]) -> list[str]:
-    """The table of `vmctl snapshot list`."""
+    """The table of `vmctl snapshot list`; a snapshot that the VM cannot go back to as it is now is marked with `!`."""
     rows = [("TAG", "CREATED", "MEMORY")]
     rows += [
-        (kept.tag, kept.created_at, f"{kept.memory_bytes // 1024**2} MiB" if kept.memory_bytes else "-")
+        (
+            f"{kept.tag}{'!' if kept.trouble else ''}",
+            kept.created_at,
+            f"{kept.memory_bytes // 1024**2} MiB" if kept.memory_bytes else "-",
+        )
         for kept in snapshots
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    notes = [f"! '{kept.tag}' {kept.trouble}" for kept in snapshots if kept.trouble]
+    return [*lines, "", *notes] if notes else lines
 
 
 def status_lines(instance: Instance) -> list[str]:
@@ -56,9 +63,9 @@ def status_lines(instance: Instance) -> list[str]:
         ("Sandbox", _sandbox(instance)),
         ("VCPUs", str(spec.vcpus)),
         ("Memory", f"{spec.memory_mib} MiB"),
-        ("Disk", _exact_size(spec.disk_bytes) if spec.disk_bytes else "size of the image"),
+        ("Disk", exact_size(spec.disk_bytes) if spec.disk_bytes else "size of the image"),
         ("Firmware", str(spec.firmware)),
-        ("Drives", ", ".join(f"{it.name} {_exact_size(it.size_bytes)}" for it in spec.drives) or "-"),
+        ("Drives", ", ".join(f"{it.name} {_drive_size(instance, it.name)}" for it in spec.drives) or "-"),
         ("Image", record.base_image.path),
         ("Network", f"{spec.network_words}, isolated" if spec.isolated else spec.network_words),
         ("Forwards", ", ".join(map(str, observation.forwards or spec.forwards)) or "-"),
@@ -99,11 +106,9 @@ def _cell(column: str, text: str, width: int) -> str:
     return f"{text:>{width}}" if column in _NUMBERS else f"{text:<{width}}"
 
 
-def _exact_size(size_bytes: int) -> str:
-    """A size as somebody may have written it: in the largest unit of which it is a whole number."""
-    units = (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024))
-    name, unit = next(((name, unit) for name, unit in units if size_bytes % unit == 0), ("bytes", 1))
-    return f"{size_bytes // unit} {name}"
+def _drive_size(instance: Instance, name: str) -> str:
+    """Of its disk, whatever the VMFile asked for."""
+    return exact_size(instance.drives[name]) if name in instance.drives else "(no readable disk)"
 
 
 def _readiness(instance: Instance) -> str:

@@ -51,7 +51,7 @@ class _Resolver:
             forwards=tuple(map(_forward, user.all("forward"))) if user else VmSpec.forwards,
             isolated=user.value("isolated", bool, VmSpec.isolated) if user else VmSpec.isolated,
             firmware=Firmware(vm.value("firmware", str, VmSpec.firmware)),
-            drives=tuple(Drive(name=it.text, size_bytes=it.value("size", int, 0)) for it in vm.all("drive")),
+            drives=tuple(map(_drive, vm.all("drive"))),
             cloud_init=self._cloud_init(cloud_init, vm.text) if cloud_init else None,
             ssh=self._ssh(ssh) if ssh else None,
             provisioners=tuple(map(self._provisioner, vm.all("provision"))),
@@ -130,6 +130,11 @@ def _forward(block: Block) -> Forward:
         address=block.value("address", str, Forward.address),
         span=key.span if key else block.span,
     )
+
+
+def _drive(block: Block) -> Drive:
+    size = block.get("size", int)
+    return Drive(name=block.text, size_bytes=size.value if size else 0, span=size.span if size else block.span)
 
 
 def _dependencies(vm: Block) -> tuple[str, ...]:

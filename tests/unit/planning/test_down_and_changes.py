@@ -10,12 +10,13 @@ import pytest
 from unit.samples import SHELL, full_spec, instance, spec
 from vm_manager.domain.instance import Instance, Observation, VmState
 from vm_manager.domain.plan import Action
-from vm_manager.domain.spec import Effect, ImageSource, SshAccess, VmSpec
-from vm_manager.planning.changes import changed_at_creation, changed_at_start, startable
+from vm_manager.domain.spec import Drive, Effect, ImageSource, SshAccess, VmSpec
+from vm_manager.planning.changes import changed_at_creation, changed_at_start, changed_drives, smaller_drives, startable
 from vm_manager.planning.down import plan_down
 from vm_manager.planning.reload import plan_reload
 from vm_manager.vmfile.language import VM
 
+_MIB = 1024**2
 _RUNNING = {"web": instance()}
 _STOPPED = {"web": instance(observed=VmState.STOPPED)}
 _SAVED = {"web": instance(observed=Observation(VmState.SUSPENDED, saved=True))}
@@ -65,6 +66,16 @@ def test_a_plan_says_what_ends_with_a_vm_that_is_replaced_or_destroyed(
 def test_an_unchanged_vm_has_no_changes() -> None:
     assert changed_at_start(full_spec(), full_spec()) == ()
     assert changed_at_creation(full_spec(), full_spec()) == ()
+
+
+def test_a_drive_is_never_made_smaller_and_told_when_it_grows() -> None:
+    old = replace(instance(observed=VmState.STOPPED), drives={"data": 50 * _MIB, "odd": 50_000_384})
+    wanted = {"data": 20 * _MIB, "odd": 50_000_000, "new": _MIB}
+    new = spec(drives=tuple(Drive(name=name, size_bytes=size) for name, size in wanted.items()))
+    assert smaller_drives(old, new) == ((new.drives[0], 50 * _MIB),)
+    grown = spec(drives=(Drive(name="data", size_bytes=1024 * _MIB), Drive(name="odd", size_bytes=50_000_000)))
+    assert smaller_drives(old, grown) == ()
+    assert changed_drives(old, grown)[-1] == "drive 'data' grows from 50 MiB to 1 GiB"
 
 
 def test_other_provisioners_are_no_change_of_the_machine() -> None:

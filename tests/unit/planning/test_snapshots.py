@@ -6,7 +6,7 @@ import pytest
 
 from unit.samples import instance
 from vm_manager.diagnostics.errors import InvalidState, Usage
-from vm_manager.domain.instance import Observation, Snapshot, VmState
+from vm_manager.domain.instance import ROOT_DISK, UEFI_VARIABLES, Observation, Snapshot, VmState
 from vm_manager.planning.snapshots import require_fitting, require_tag
 from vm_manager.planning.table import Verb
 
@@ -56,6 +56,55 @@ def test_every_cell(verb: str, where: str, tag: str) -> None:
 def test_a_tag_is_given_once() -> None:
     with pytest.raises(InvalidState, match="already has a snapshot 'disks'"):
         require_fitting(Verb.SNAPSHOT_CREATE, _INSTANCES["running"], _KEPT, "disks")
+
+
+@pytest.mark.parametrize(
+    ("without", "detached", "message", "help"),
+    [
+        (
+            ("drive 'data'",),
+            ("drive 'db'",),
+            "snapshot 'old' was taken without drive 'data' and with drive 'db', not attached now",
+            "remove drive 'data' from the VMFile, which keeps the disk, define drive 'db' in the VMFile again; "
+            "run `vmctl down web` and `vmctl up web`, then restore it",
+        ),
+        (
+            (),
+            (UEFI_VARIABLES,),
+            "snapshot 'old' was taken with the UEFI variables, not attached now",
+            'write `firmware "uefi"` in the VMFile; run `vmctl down web` and `vmctl up web`, then restore it',
+        ),
+        (
+            ("drive 'data'", "drive 'logs'"),
+            (),
+            "snapshot 'old' was taken without drive 'data' and drive 'logs'",
+            "remove drive 'data' and drive 'logs' from the VMFile, which keeps the disk; run `vmctl down web` and "
+            "`vmctl up web`, then restore it",
+        ),
+        (
+            (UEFI_VARIABLES,),
+            (),
+            "snapshot 'old' was taken without the UEFI variables",
+            'write `firmware "bios"` in the VMFile; run `vmctl down web` and `vmctl up web`, then restore it',
+        ),
+        (
+            (ROOT_DISK, "drive 'data'"),
+            (),
+            "snapshot 'old' was taken without the present root disk and drive 'data'",
+            "the disk that it was taken with was replaced; delete it: `vmctl snapshot delete web old`",
+        ),
+    ],
+)
+def test_a_snapshot_that_not_all_disks_are_in_is_not_gone_back_to_and_can_be_deleted(
+    without: tuple[str, ...], detached: tuple[str, ...], message: str, help: str
+) -> None:
+    kept = (Snapshot(tag="old", created_at=_WHEN, memory_bytes=0, without=without, detached=detached),)
+    with pytest.raises(InvalidState) as caught:
+        require_fitting(Verb.SNAPSHOT_RESTORE, _INSTANCES["stopped"], kept, "old")
+    assert (caught.value.diagnostic.message, caught.value.diagnostic.help) == (message, (help,))
+    with pytest.raises(InvalidState, match="already has a snapshot 'old'"):
+        require_fitting(Verb.SNAPSHOT_CREATE, _INSTANCES["stopped"], kept, "old")
+    require_fitting(Verb.SNAPSHOT_DELETE, _INSTANCES["stopped"], kept, "old")
 
 
 @pytest.mark.parametrize("verb", [Verb.SNAPSHOT_RESTORE, Verb.SNAPSHOT_DELETE])

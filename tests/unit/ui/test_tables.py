@@ -6,9 +6,9 @@ import pytest
 
 from unit.golden import assert_golden
 from unit.samples import full_spec, instance, spec
-from vm_manager.domain.instance import Acceleration, Endpoint, LastFailure, Observation, Progress, VmState
+from vm_manager.domain.instance import Acceleration, Endpoint, LastFailure, Observation, Progress, Snapshot, VmState
 from vm_manager.domain.spec import Accelerator
-from vm_manager.ui.tables import list_lines, status_lines
+from vm_manager.ui.tables import list_lines, snapshot_lines, status_lines
 
 _FAILURE = LastFailure("2026-01-02T03:04:05+00:00", "wait", "vm_manager::guest::boot_timeout", "too slow", ("a", "b"))
 _BUSY = instance(
@@ -42,6 +42,20 @@ def test_status_tells_everything() -> None:
 
 def test_status_of_a_vm_that_has_never_run() -> None:
     assert_golden("status-prepared.txt", "\n".join(status_lines(instance(observed=VmState.PREPARED))) + "\n")
+
+
+def test_a_snapshot_that_cannot_be_gone_back_to_is_marked_and_says_why() -> None:
+    when = "2026-01-02T03:04:05+00:00"
+    whole = Snapshot(tag="new", created_at=when, memory_bytes=9 * 1024**2)
+    old = Snapshot(tag="old", created_at=when, memory_bytes=0, without=("drive 'data'",))
+    assert snapshot_lines([old, whole]) == [
+        "TAG   CREATED                    MEMORY",
+        f"old!  {when}  -",
+        f"new   {when}  9 MiB",
+        "",
+        "! 'old' was taken without drive 'data'",
+    ]
+    assert len(snapshot_lines([whole])) == 2
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from vm_manager.state.layout import InstanceFiles
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from vm_manager.diagnostics.errors import KvmUnusable
     from vm_manager.diagnostics.model import Diagnostic, Evidence
@@ -136,6 +136,9 @@ class _Machine(_Remnant):
 
     def evidence(self) -> tuple[Evidence, ...]:
         return ()
+
+    def drives(self) -> Mapping[str, int]:
+        return {drive.name: drive.size_bytes for drive in self._record.spec.drives}
 
     def acceleration(self) -> Acceleration | None:
         return None

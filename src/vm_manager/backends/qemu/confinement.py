@@ -37,7 +37,7 @@ def qemu_sandbox(
     return Sandbox(
         read=(Path(record.base_image.path), files.seed, *(_name_servers() if online else ())),
         pinned={Path(record.base_image.path): base} if base else {},
-        write=(*writable_disks(record.spec, files), files.pid, *files.machine_logs),
+        write=(*writable_disks(record.spec, files).values(), files.pid, *files.machine_logs),
         sockets_in=(files.home,),
         devices=(KVM_DEVICE,),
         ports=(_ANY_PORT, *ports) if reached else (),

@@ -14,7 +14,7 @@ from vm_manager.backends.qemu.firmware import find_firmware
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.diagnostics.errors import BaseChanged, IoFailed
 from vm_manager.diagnostics.os_errors import os_errors
-from vm_manager.domain.instance import BaseImage, InstanceRecord
+from vm_manager.domain.instance import ROOT_DISK, UEFI_VARIABLES, BaseImage, InstanceRecord
 from vm_manager.domain.spec import Drive, Firmware, VmSpec
 from vm_manager.host.image_header import QCOW2
 from vm_manager.host.landlock import FileId
@@ -122,10 +122,20 @@ def base_disk(base: BaseImage) -> BaseDisk:
     return BaseDisk(str(path.absolute()), info.format, (status.st_dev, status.st_ino))
 
 
-def writable_disks(spec: VmSpec, files: InstanceFiles) -> tuple[Path, ...]:
-    """The disks that the guest writes to; the root disk first."""
-    variables = (files.efi_variables,) if spec.firmware is Firmware.UEFI else ()
-    return (files.overlay, *variables, *(files.drive(drive.name) for drive in spec.drives))
+def writable_disks(spec: VmSpec, files: InstanceFiles) -> dict[str, Path]:
+    """The disks that the guest writes to, by what people call them; the root disk first."""
+    variables = {UEFI_VARIABLES: files.efi_variables} if spec.firmware is Firmware.UEFI else {}
+    drives = {f"drive '{drive.name}'": files.drive(drive.name) for drive in spec.drives}
+    return {ROOT_DISK: files.overlay, **variables, **drives}
+
+
+def detached_disks(spec: VmSpec, files: InstanceFiles) -> dict[str, Path]:
+    """The disks that the guest wrote to before its VMFile left them out, by what people call them. Raises: `io`."""
+    with os_errors(files.home):
+        variables = {UEFI_VARIABLES: files.efi_variables} if files.efi_variables.exists() else {}
+        drives = {f"drive '{path.stem}'": path for path in sorted(files.drives.glob("*.qcow2"))}
+    attached = writable_disks(spec, files)
+    return {name: path for name, path in {**variables, **drives}.items() if name not in attached}
 
 
 def new_identity() -> QemuData:

@@ -12,6 +12,7 @@ from vm_manager.domain.spec import BOOT_TIMEOUT_S, Accelerator
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Mapping
     from pathlib import Path
 
     from vm_manager.backends.qemu.children import Children
@@ -226,6 +227,14 @@ class QemuMachine(QemuRemnant):
         from vm_manager.backends.qemu.incidents import log_evidence
 
         return log_evidence(self._files)
+
+    def drives(self) -> Mapping[str, int]:
+        if not self._files.drives.is_dir():
+            return {}
+
+        from vm_manager.backends.qemu.drive_sizes import drive_sizes
+
+        return drive_sizes(self._files)
 
     def acceleration(self) -> Acceleration | None:
         # For every line of `list`, also where the section is damaged.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from vm_manager.backends.qemu.agent import correct_clock
 from vm_manager.backends.qemu.answers import mapping, mappings
-from vm_manager.backends.qemu.disks import writable_disks
+from vm_manager.backends.qemu.disks import detached_disks, writable_disks
 from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.jobs import run_job
 from vm_manager.backends.qemu.launch import Keep, compose_as_before, launch
@@ -19,24 +21,29 @@ from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.instance import InstanceRecord, Snapshot
 from vm_manager.host.disk_space import raise_if_full
 from vm_manager.host.process import ProcessFailed
-from vm_manager.host.qemu_img import change_snapshot, kept_snapshots
+from vm_manager.host.qemu_img import Kept, change_snapshot, kept_snapshots
 
 # The state of memory and devices is kept in the root disk.
 _ROOT = "root"
 
 
 def snapshots(record: InstanceRecord, files: QemuFiles) -> tuple[Snapshot, ...]:
-    """What every disk of the VM has a part of, oldest first."""
-    first, *others = (kept_snapshots(path) for path in writable_disks(record.spec, files))
-    everywhere = {kept.tag for kept in first}.intersection(*({kept.tag for kept in disk} for disk in others))
+    """What any disk of the VM has a part of, attached or not, oldest first: the others were not attached when it was made."""
+    attached = {name: kept_snapshots(path) for name, path in writable_disks(record.spec, files).items()}
+    detached = {name: kept_snapshots(path) for name, path in detached_disks(record.spec, files).items()}
+    found: dict[str, Kept] = {}
+    for disk in (*attached.values(), *detached.values()):
+        for kept in disk:
+            found.setdefault(kept.tag, kept)
     return tuple(
         Snapshot(
             tag=kept.tag,
             created_at=datetime.fromtimestamp(kept.created_s, UTC).isoformat(timespec="seconds"),
             memory_bytes=kept.memory_bytes,
+            without=tuple(name for name, disk in attached.items() if all(it.tag != kept.tag for it in disk)),
+            detached=tuple(name for name, disk in detached.items() if any(it.tag == kept.tag for it in disk)),
         )
-        for kept in sorted(first, key=lambda kept: kept.created_s)
-        if kept.tag in everywhere
+        for kept in sorted(found.values(), key=lambda kept: kept.created_s)
     )
 
 
@@ -75,11 +82,15 @@ def restore(record: InstanceRecord, files: QemuFiles, tag: str, cancel: CancelTo
 def delete(record: InstanceRecord, files: QemuFiles, tag: str, cancel: CancelToken) -> None:
     """See `Backend.delete_snapshot`."""
     cancel.raise_if_cancelled()
+    closed = tuple(detached_disks(record.spec, files).values())
     if lock_owner(files.pid) is None:
-        _on_all_disks(record, files, "-d", tag)
-        return
-    with Monitor(files.home) as monitor:
-        run_job(monitor, files, "snapshot-delete", {"tag": tag, "devices": _nodes(monitor)})
+        closed = (*writable_disks(record.spec, files).values(), *closed)
+    else:
+        with Monitor(files.home) as monitor:
+            # It passes over disks that do not have it.
+            run_job(monitor, files, "snapshot-delete", {"tag": tag, "devices": _nodes(monitor)})
+    having = [path for path in closed for kept in kept_snapshots(path) if kept.tag == tag]
+    _on_disks(having, files, "-d", tag)
 
 
 def _load(files: QemuFiles, tag: str) -> None:
@@ -111,10 +122,14 @@ def _let_run(monitor: Monitor, wanted: bool) -> None:
 
 
 def _on_all_disks(record: InstanceRecord, files: QemuFiles, option: str, tag: str) -> None:
-    """Change every disk, or, when one cannot be, none."""
+    _on_disks(tuple(writable_disks(record.spec, files).values()), files, option, tag)
+
+
+def _on_disks(paths: Sequence[Path], files: QemuFiles, option: str, tag: str) -> None:
+    """Change every disk, or, when one cannot be given a snapshot, none."""
     done = []
     try:
-        for path in writable_disks(record.spec, files):
+        for path in paths:
             change_snapshot(path, option, tag)
             done.append(path)
     except ProcessFailed as error:
