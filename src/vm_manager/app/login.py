@@ -44,7 +44,7 @@ def login_command(
     Raises: `vm::not_found`, `vm::invalid_state`, `ssh::failed`.
     """
     instance = look(services, name)
-    require_working(services, instance, Verb.SSH)
+    require_working(services, instance, Verb.FORWARD if forwards else Verb.SSH)
     try:
         program = find_tool("ssh")
     except HostError as error:

@@ -28,6 +28,7 @@ class Verb(StrEnum):
     RESUME = "resume"
     DESTROY = "destroy"
     SSH = "ssh"
+    FORWARD = "forward"
     CONSOLE = "console"
     SCREENSHOT = "screenshot"
     VNC = "vnc"
@@ -86,6 +87,7 @@ TABLE: dict[Verb, dict[Situation, Cell]] = {
     Verb.DESTROY: _REMOVING,
     # Of a guest that stands still nobody gets an answer.
     Verb.SSH: {_RUNNING: _POSSIBLE},
+    Verb.FORWARD: {_RUNNING: _POSSIBLE},
     Verb.CONSOLE: _LOOKING,
     Verb.SCREENSHOT: _LOOKING,
     Verb.VNC: _LOOKING,
@@ -112,7 +114,7 @@ FEATURES = {
 }
 # Where the state, which is "failed", does not say which of the two it is.
 _IS = {_BLOCKED: "is paused by an error", _CRASHED: "has crashed"}
-_NEED_IT_RUNNING = (Verb.SSH, Verb.CONSOLE, Verb.SCREENSHOT, Verb.VNC, Verb.PROVISION, Verb.MIGRATE)
+_NEED_IT_RUNNING = (Verb.SSH, Verb.FORWARD, Verb.CONSOLE, Verb.SCREENSHOT, Verb.VNC, Verb.PROVISION, Verb.MIGRATE)
 
 
 def cell(verb: Verb, instance: Instance) -> Cell:

@@ -149,7 +149,7 @@ _CELLS: dict[str, dict[str, tuple[Action, ...] | str]] = {
 }
 _CELLS["down"] = _CELLS["stop"]
 _CELLS["screenshot"] = _CELLS["vnc"] = _CELLS["console"]
-for _verb in ("ssh", "provision", "migrate"):
+for _verb in ("ssh", "forward", "provision", "migrate"):
     _CELLS[_verb] = {
         **dict.fromkeys(("prepared", "stopped", "failed to start"), "[vmctl start web]"),
         "running": (),
@@ -169,7 +169,7 @@ def _planned(verb: Verb, found: Instance) -> tuple[Action, ...] | str:
         case Verb.MIGRATE:
             require_movable(found, ())
             return ()
-        case Verb.SSH | Verb.CONSOLE | Verb.SCREENSHOT | Verb.VNC | Verb.PROVISION:
+        case Verb.SSH | Verb.FORWARD | Verb.CONSOLE | Verb.SCREENSHOT | Verb.VNC | Verb.PROVISION:
             return cell(verb, found)
         case Verb.SNAPSHOT_CREATE | Verb.SNAPSHOT_RESTORE | Verb.SNAPSHOT_DELETE:
             kept = Snapshot(tag="one", created_at="2026-01-02T03:04:05+00:00", memory_bytes=1)
