@@ -385,11 +385,11 @@ def test_a_port_that_is_reserved_for_root(nobody: Vmctl, gallery: Gallery) -> No
 def test_a_forward_on_an_address_that_this_host_does_not_have(blank: Vmctl, gallery: Gallery) -> None:
     """`forward … address="192.0.2.1"`"""
     gallery.shows(
-        _with_forward(blank, 'host=8097 guest=80 address="192.0.2.1"')("up", status=None),
+        _with_forward(blank, 'host=8098 guest=80 address="192.0.2.1"')("up", status=None),
         _UNAVAILABLE,
         place="VMFile.kdl:5:30",
         says=("this host does not have the address 192.0.2.1", "`ip -brief address` lists them"),
         never=("QEMU's own message",),
     )
     gallery.fix(blank, "ip -brief")
-    gallery.works(_with_forward(blank, "host=8097 guest=80")("up"))
+    gallery.works(_with_forward(blank, "host=8098 guest=80")("up"))

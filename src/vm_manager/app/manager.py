@@ -318,7 +318,10 @@ class Manager:
             check_login(self._services, name, user=user, key=path_of(key))
 
     def why_ssh_failed(self, name: str, *, user: str | None = None, key: StrPath | None = None) -> VmError:
-        """Why OpenSSH, run by `login_command`, has ended with 255: what became of the VM, or what a new login says."""
+        """Why OpenSSH, run by `login_command`, has ended with 255: what became of the VM, or what a new login says.
+
+        Raises: `vmctl::interrupted`.
+        """
         from vm_manager.app.after_ssh import why_ssh_failed
 
         with self._errors.boundary():
