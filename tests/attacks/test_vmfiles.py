@@ -297,11 +297,17 @@ _ABOVE = 'vm "web" { image "disk.qcow2" }\n'
         ('vm "', "\\n"),
         ("/- kdl-version 1\n", "a\n"),
         ("/- kdl-version 1\n", "vm {"),
+        # Marks of a word processor, each of which might end anywhere in the line.
+        ("vm ", "‘a "),
+        ("vm ", "“a "),
+        ("vm ", '"“'),
+        ("vm ", "\u200b"),
     ],
 )
 def test_a_megabyte_of_anything_is_refused_soon_and_in_few_words(bounded: Vmctl, head: str, piece: str) -> None:
     text = f"{head}{_ABOVE if head.startswith('/-') or not head else ''}"
-    bounded.write((text + piece * (_LENGTH // len(piece)))[: _LENGTH - 1])
+    whole = (text + piece * (_LENGTH // len(piece))).encode()[: _LENGTH - 1]
+    bounded.write(whole.decode(errors="ignore"))
     before = _children_s()
     refused = bounded("--error-format", "json", "validate", status=3)
     assert _children_s() - before < _CPU_S

@@ -26,13 +26,17 @@ _NEXT = re.compile(
 _BRACE = re.compile(r"[{}]")
 _LINE = re.compile(r"[^\n\r]*")
 _STRING = re.compile(r'"(?:[^"\\\n\r]++|\\[^\n\r])*+"')
-_CLOSED_OTHERWISE = re.compile(rf'"[^"{_DOUBLE}\n\r]*([{_DOUBLE}])(?=[\s;{{}}]|\Z)')
+# What is longer is not looked at for its end: else every mark of a long line would be looked for to the end of that.
+_IN_QUOTES = 300
+_CLOSED_OTHERWISE = re.compile(rf'"[^"{_DOUBLE}\n\r]{{0,{_IN_QUOTES}}}([{_DOUBLE}])(?=[\s;{{}}]|\Z)')
 _TO_DOUBLE = re.compile(
-    rf'[^{_DOUBLE}\n\r]*([{_DOUBLE}])(?=[\s;{{}}]|\Z)|[^{_DOUBLE}"\n\r]*(")(?=[\s;{{}}]|\Z)',
+    rf"[^{_DOUBLE}\n\r]{{0,{_IN_QUOTES}}}([{_DOUBLE}])(?=[\s;{{}}]|\Z)"
+    rf'|[^{_DOUBLE}"\n\r]{{0,{_IN_QUOTES}}}(")(?=[\s;{{}}]|\Z)',
 )
-_TO_SINGLE = re.compile(rf"[^\n\r]*?([{_SINGLE}'])(?=[\s;{{}}]|\Z)")
+_TO_SINGLE = re.compile(rf"[^\n\r]{{0,{_IN_QUOTES}}}?([{_SINGLE}'])(?=[\s;{{}}]|\Z)")
 # A thousand VMs have some 30,000 nodes and values.
-_MOST_STEPS = 100_000
+_MOST_STEPS = 30_000
+_MOST_EDITS = 100
 _LONGEST_SHOWN = 100
 _EVERYWHERE = "replace such characters throughout the file: a web page or a word processor has put them there"
 
@@ -60,7 +64,7 @@ def foreign_mark(error: VmFileError, whole: Source, shown: Source) -> VmFilePars
     first = marks[0]
     message, instead = _named(whole.text[first.span.start])
     help = _help(marks, whole, shown)
-    edits = tuple(Edit(shown, span, text) for mark in marks for span, text in mark.edits)
+    edits = tuple(Edit(shown, span, text) for mark in marks[:_MOST_EDITS] for span, text in mark.edits)
     return VmFileParseFailed(
         "{problem}",
         {"problem": message},
