@@ -16,6 +16,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 # Written into the copy that stands in: a QEMU does not get to see the caller's environment.
 _HOST: dict[str, str] = {}
@@ -129,25 +130,34 @@ def _stand_between(qemu: int) -> None:
     while Path(f"/proc/{qemu}").exists():
         time.sleep(0.05)
         if not stopped.is_set() and (at_once or os.path.exists("stop-it")) and os.path.exists("real-query.sock"):
-            _stop(qemu, stopped)
+            with suppress(OSError):  # and once more, where QEMU did not serve us
+                _stop(qemu, stopped)
 
 
 def _stop(qemu: int, stopped: threading.Event) -> None:
     # No vCPU runs any more, and QEMU says why, as it does by itself.
     with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
         connection.connect("real-query.sock")
         file = connection.makefile("rwb")
-        file.readline()
+        _line(file)
         for command in (b"qmp_capabilities", b"stop"):
             file.write(b'{"execute": "%s"}\n' % command)
             file.flush()
-            while b'"return"' not in file.readline():
+            while b'"return"' not in _line(file):
                 pass
     with open("qemu.log", "a") as log:
         log.write(_INTERNAL_ERROR)
     with open("events.log", "a") as events:
         events.write(f"{qemu}@{time.time():.6f}:{_STATE}\n")
     stopped.set()
+
+
+def _line(file: IO[bytes]) -> bytes:
+    line = file.readline()
+    if not line:
+        raise ConnectionAbortedError
+    return line
 
 
 def _serve(server: socket.socket, stopped: threading.Event) -> None:
