@@ -16,7 +16,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 # Written into the copy that stands in: a QEMU does not get to see the caller's environment.
 _HOST: dict[str, str] = {}
@@ -153,8 +153,8 @@ def _stop(qemu: int, stopped: threading.Event) -> None:
     stopped.set()
 
 
-def _line(file: IO[bytes]) -> bytes:
-    line = file.readline()
+def _line(file: Any) -> bytes:
+    line: bytes = file.readline()
     if not line:
         raise ConnectionAbortedError
     return line
