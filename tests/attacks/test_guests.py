@@ -79,6 +79,11 @@ def test_errors_without_end_are_cut_as_well(tmp_path: Path) -> None:
     assert (said.cut, len(said.stderr)) == (True, 1000)
 
 
+def test_a_connection_survives_commands_that_are_ended_in_the_middle_of_what_they_say(tmp_path: Path) -> None:
+    with hostile_sshd(tmp_path, _flood) as sshd, within(60), _connect(sshd) as session:
+        assert all(session.capture("true", Deadline(60), most_chars=1000).cut for _ in range(60))
+
+
 def test_a_command_that_never_ends_is_ended_at_the_deadline(tmp_path: Path) -> None:
     with hostile_sshd(tmp_path, _dribble) as sshd, within(12), _connect(sshd) as session, pytest.raises(TimeoutError):
         session.capture("true", Deadline(1))

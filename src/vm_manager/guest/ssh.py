@@ -5,9 +5,9 @@ from __future__ import annotations
 import codecs
 import logging
 import re
-import select
 import shlex
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -369,6 +369,31 @@ _SIGNAL_NUMBERS = {
 }  # fmt: skip
 
 
+class _Bell:
+    """Rung by paramiko when something has come, or no more will.
+
+    `select` on a channel would make paramiko write to a pipe that `close` may have closed meanwhile, and its number may be
+    another file's by then (its issues 1700 and 2271).
+    """
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._rung = threading.Event()
+        for buffer in (channel.in_buffer, channel.in_stderr_buffer):
+            buffer.set_event(self)  # type: ignore[arg-type]
+
+    def set(self) -> None:
+        """Called by paramiko's thread."""
+        self._rung.set()
+
+    def clear(self) -> None:
+        """Called by paramiko when one of the buffers is empty, which says nothing of the other."""
+
+    def wait(self, seconds: float) -> None:
+        """Until it is rung, or has been since the last wait."""
+        self._rung.wait(seconds)
+        self._rung.clear()
+
+
 class _Conversation:
     """Talks to a running command: gives it its input and reads both outputs as they come."""
 
@@ -382,7 +407,7 @@ class _Conversation:
         self._heard_bytes = 0
         # paramiko does not hold a server to the window that it was given; and whoever takes what we read may be slow.
         _wary(channel).watch(self._unread)
-        self._silence = silence
+        self._silence, self._bell = silence, _Bell(channel)
 
     def feed(self, chunks: Iterable[bytes]) -> None:
         """Send all of the input and its end, as long as the command wants it."""
@@ -444,11 +469,10 @@ class _Conversation:
 
     def _listen(self) -> None:
         if self._channel.eof_received:
-            # The descriptor stays readable from then on; the exit status is all that is still to come.
+            # The exit status is all that is still to come.
             self._channel.status_event.wait(_POLL_S)
-        else:
-            # Readable when either stream has data or has ended.
-            select.select([self._channel], [], [], _POLL_S)
+        elif not self._unread():
+            self._bell.wait(_POLL_S)
         self._drain()
 
     def _drain(self) -> None:
