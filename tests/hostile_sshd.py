@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
-from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
+from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED, cMSG_CHANNEL_SUCCESS
 
 from vm_manager.domain.instance import Endpoint
 from vm_manager.guest.credentials import Credentials
@@ -33,6 +33,7 @@ class Sshd:
 class _Server(paramiko.ServerInterface):
     def __init__(self, behave: Behaviour, ended: threading.Event, lets_in: bool, methods: str) -> None:
         self._behave, self._ended, self._lets_in, self._methods = behave, ended, lets_in, methods
+        self._commands: list[paramiko.Channel] = []
 
     def get_allowed_auths(self, username: str) -> str:
         return self._methods
@@ -48,8 +49,13 @@ class _Server(paramiko.ServerInterface):
         return OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        threading.Thread(target=self._run, args=(channel,), daemon=True).start()
+        self._commands.append(channel)
         return True
+
+    def answered(self) -> None:
+        """The client has been told that its command runs. Before, nothing may be said of it, least of all that it ended."""
+        while self._commands:
+            threading.Thread(target=self._run, args=(self._commands.pop(),), daemon=True).start()
 
     def _run(self, channel: paramiko.Channel) -> None:
         with suppress(OSError, EOFError, paramiko.SSHException):
@@ -57,8 +63,19 @@ class _Server(paramiko.ServerInterface):
             channel.close()
 
 
+class _Transport(paramiko.Transport):
+    def __init__(self, connection: socket.socket, server: _Server) -> None:
+        super().__init__(connection)
+        self._server = server
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        super()._send_user_message(data)  # type: ignore[misc]
+        if data.asbytes().startswith(cMSG_CHANNEL_SUCCESS):
+            self._server.answered()
+
+
 def _speak(connection: socket.socket, key: paramiko.PKey, server: _Server) -> paramiko.Transport:
-    transport = paramiko.Transport(connection)
+    transport = _Transport(connection, server)
     transport.add_server_key(key)
     transport.start_server(event=threading.Event(), server=server)
     return transport
