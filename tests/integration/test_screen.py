@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import stat
 import struct
 import subprocess
 import zlib
@@ -59,11 +61,12 @@ def test_a_screenshot_is_a_picture_of_what_the_firmware_says(up: Vmctl) -> None:
     wait_for(shows_text, "a screen with text")
     up("suspend", "blank")
     up("screenshot", "blank", "as it is.png")
-    assert _picture((up.directory / "as it is.png").read_bytes())[2] > {0}
+    as_it_is = _picture((up.directory / "as it is.png").read_bytes())
+    assert as_it_is[2] > {0}
     with (up.directory / "piped").open("wb") as piped:
         command = [str(VMCTL), "screenshot", "blank", "-"]
         subprocess.run(command, stdout=piped, cwd=up.directory, env=up.environment(), check=True, timeout=LIMIT_S)
-    assert _picture((up.directory / "piped").read_bytes())[:2] == _picture(file.read_bytes())[:2]
+    assert _picture((up.directory / "piped").read_bytes()) == as_it_is
 
 
 def test_a_picture_is_not_for_a_terminal(up: Vmctl) -> None:
@@ -95,7 +98,28 @@ def test_what_has_no_screen_has_no_picture(blank: Vmctl) -> None:
     assert blank("screenshot", "of", status=4).code == "vm_manager::vm::not_found"
 
 
+def test_nothing_but_an_older_picture_is_replaced(up: Vmctl) -> None:
+    link, fifo = up.directory / "link.png", up.directory / "fifo"
+    link.symlink_to("VMFile.kdl")
+    os.mkfifo(fifo)
+    text = (up.directory / "VMFile.kdl").read_text()
+    for name in ("VMFile.kdl", "link.png", "fifo", ".", "/dev/null", "blank.qcow2"):
+        refused = up("screenshot", "blank", name, status=2)
+        assert f"{name} already exists" in refused.stderr
+        assert "choose another file name" in refused.stderr
+    assert (up.directory / "VMFile.kdl").read_text() == text
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    up("screenshot", "blank", "new.png")
+    up("screenshot", "blank", "new.png")
+
+
 def test_a_picture_that_cannot_be_written_is_told(up: Vmctl) -> None:
+    with open("/dev/full", "wb") as full:
+        command = [str(VMCTL), "screenshot", "blank", "-"]
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, cwd=up.directory, env=up.environment(), check=False
+        )
+    assert (done.returncode, b"host::disk_full" in done.stderr) == (6, True), done.stderr
     told = up("screenshot", "blank", "missing/screen.png", status=None)
     assert told.code == "vmctl::usage"
     assert "the directory missing does not exist" in told.stderr

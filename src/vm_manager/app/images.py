@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vm_manager.app.base_image import require_base
-from vm_manager.app.output_file import require_directory_of
+from vm_manager.app.output_file import require_place
 from vm_manager.app.progress import download_progress
 from vm_manager.app.services import Services
 from vm_manager.app.steps import told
@@ -119,7 +119,7 @@ def convert_image(services: Services, reference: str, target: Path, *, format: s
     """
     if compress and format != "qcow2":
         raise Usage("only qcow2 can be compressed, not {format}", {"format": format}, help=("remove `--compress`",))
-    _require_place(target)
+    require_place(target)
     cache = ImageCache(services.store.data.images)
     with cache.using(services.cancel):
         cached = _in_cache(services, reference)
@@ -144,14 +144,6 @@ def convert_image(services: Services, reference: str, target: Path, *, format: s
             with suppress(OSError):  # where it could not be made it cannot be removed
                 part.unlink(missing_ok=True)
     return ImageReport(path=str(target.absolute()), format=format, size_bytes=taken, virtual_size_bytes=size)
-
-
-def _require_place(target: Path) -> None:
-    """Make sure that a new file can be made. Raises: `vmctl::usage`, `host::permission_denied`."""
-    if os.path.lexists(target):
-        help = "choose another file name, or remove that file"
-        raise Usage("{path} already exists", {"path": str(target)}, help=(help,))
-    require_directory_of(target)
 
 
 def _below(services: Services, disk: Path) -> tuple[Path, str] | None:

@@ -11,14 +11,13 @@ from typing import Annotated
 import typer
 
 from vm_manager.app.manager import Manager
-from vm_manager.app.output_file import require_directory_of
+from vm_manager.app.output_file import require_place
 from vm_manager.cli.session import VmArgument
 from vm_manager.cli.settings import current
 from vm_manager.diagnostics.errors import Usage
-from vm_manager.diagnostics.os_errors import diagnosed, os_errors
-from vm_manager.ui.terminal import OutputClosed
 
 _STDOUT = "-"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def screenshot(
@@ -30,7 +29,8 @@ def screenshot(
 ) -> None:
     """Save a picture of a VM's screen.
 
-    This also works while the VM boots, and when it has crashed.
+    This also works while the VM boots, and when it has crashed. An older
+    picture is replaced, any other file is not.
     """
     from vm_manager.state.files import write_atomically
 
@@ -39,26 +39,17 @@ def screenshot(
             "a picture cannot be shown on a terminal",
             help=(f"name a file, `vmctl screenshot {name} {name}.png`, or redirect standard output",),
         )
+    path = None if file == _STDOUT else Path(file or f"{name}.png")
+    if path:
+        # Nothing but an older picture is replaced: a mistyped name may be that of the VMFile.
+        require_place(path, over=PNG_SIGNATURE)
     picture = Manager().picture(name)
-    if file == _STDOUT:
-        _put_out(picture)
+    if path is None:
+        current.terminal.say_bytes(picture)
         return
-    path = Path(file or f"{name}.png")
-    require_directory_of(path)
-    with os_errors(path):
-        write_atomically(path, picture, durable=False)
+    write_atomically(path, picture, durable=False)
     if not current.quiet:
         current.terminal.say(f"{name}: wrote {path}")
-
-
-def _put_out(picture: bytes) -> None:
-    try:
-        sys.stdout.buffer.write(picture)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError as error:
-        raise OutputClosed from error
-    except OSError as error:
-        raise diagnosed(error, "standard output") from error
 
 
 def vnc(

@@ -80,6 +80,16 @@ class Terminal:
         except OSError as error:
             raise _unwritten(error) from error
 
+    def say_bytes(self, data: bytes) -> None:
+        """A file's content on standard output. Raises: `OutputClosed`, `host::disk_full`."""
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError as error:
+            raise OutputClosed from error
+        except OSError as error:
+            raise _unwritten(error) from error
+
     def tell(self, line: str) -> None:
         """A line for people on standard error; for programs it is a log record."""
         if self.format is ErrorFormat.JSON:
