@@ -162,5 +162,7 @@ def test_ports_are_forwarded_into_a_running_guest_until_ctrl_c(running: Vmctl) -
     assert interrupted(forwarding).status == 0
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 10)
+    twice = running("forward", "tiny", f"{port}:80", f"{port}:81", status=6)
+    assert twice.code == "vm_manager::network::port_unavailable"
     wrong = running("forward", "tiny", "80/udp", status=2)
     assert "'80/udp' is not a forward" in wrong.stderr

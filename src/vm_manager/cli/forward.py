@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import shlex
+import socket
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -19,6 +21,7 @@ from vm_manager.diagnostics.errors import Usage
 from vm_manager.domain.network import Forward
 from vm_manager.host.environment import SSH, clean_environment
 from vm_manager.host.listeners import listener
+from vm_manager.host.ports import is_listened_on
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +43,7 @@ def forward(
     guest, by SSH and until Ctrl-C. For a port that is to stay, or one of UDP,
     write `forward` in the VMFile.
     """
-    forwards = [_free(name, it) for it in (_parsed(word) for word in ports)]
+    forwards = _with_free_ports(name, [_parsed(word) for word in ports])
     argv = Manager().login_command(name, forwards=forwards)
     _log.info("$ %s", shlex.join(argv))
     program = subprocess.Popen(argv, env=clean_environment(SSH), stdin=subprocess.DEVNULL)
@@ -72,14 +75,20 @@ def _parsed(word: str) -> Forward:
     return Forward(host=host, guest=guest)
 
 
-def _free(name: str, wanted: Forward) -> Forward:
-    """With a port that can be listened on now. Raises: `network::port_unavailable`."""
-    with listener(wanted.host or 0, f"vmctl forward {name} {wanted.guest}") as found:
-        return Forward(host=int(found.getsockname()[1]), guest=wanted.guest)
+def _with_free_ports(name: str, wanted: list[Forward]) -> list[Forward]:
+    """Each with a port of its own that can be listened on now. Raises: `network::port_unavailable`."""
+    with ExitStack() as taken:
+        return [
+            replace(it, host=taken.enter_context(_listener(name, it)).getsockname()[1])
+            # Those that are named first: a free one shall be none of them.
+            for it in sorted(wanted, key=lambda it: it.host is None)
+        ]
+
+
+def _listener(name: str, wanted: Forward) -> socket.socket:
+    return listener(wanted.host or 0, f"vmctl forward {name} {wanted.guest}")
 
 
 def _until_it_listens(program: subprocess.Popen[bytes], forwards: list[Forward]) -> None:
-    from vm_manager.host.ports import is_free
-
-    while program.poll() is None and any(is_free(it) for it in forwards):
+    while program.poll() is None and not all(map(is_listened_on, forwards)):
         time.sleep(_POLL_S)

@@ -109,6 +109,12 @@ def _finder(forward: Forward) -> str:
     return f"ss -lnp{'t' if forward.transport is Transport.TCP else 'u'} 'sport = :{forward.host}'"
 
 
+def is_listened_on(forward: Forward) -> bool:
+    """Whether somebody listens on a forward's port, found out without taking it, which would be in their way."""
+    assert forward.host is not None, "there is no port to look at"
+    return any(_sockets(forward.transport, forward.host))
+
+
 def holder(forward: Forward) -> str | None:
     """The process that listens on a forward's port: `nginx (pid 4711)`; None when it is another user's, or gone."""
     pid = holder_pid(forward)
