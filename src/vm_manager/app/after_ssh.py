@@ -13,6 +13,7 @@ from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Instance
 from vm_manager.planning.situations import WAYS_OUT, Situation, situation
+from vm_manager.planning.table import predicate
 
 # The connection is gone as soon as a guest begins to shut down; its machine, some seconds later.
 _SETTLES_S = 15.0
@@ -53,7 +54,7 @@ def _is_down(instance: Instance) -> SshFailed | None:
     where = situation(instance)
     if where is Situation.RUNNING:
         return None
-    is_now = "is saved to disk" if where is Situation.SAVED else f"is {instance.state}"
+    is_now = "is saved to disk" if where is Situation.SAVED else predicate(instance.state)
     return _ended(instance.name, is_now, WAYS_OUT[where].format(name=instance.name))
 
 

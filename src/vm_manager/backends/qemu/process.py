@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vm_manager.backends.qemu.files import HOME_VARIABLE, QemuFiles
@@ -163,12 +163,13 @@ def kill(handle: int, signal_number: signal.Signals) -> None:
         _log.debug("the process had already exited")
     except PermissionError:
         pid = _pid_of(handle)
-        owner = user_name(Path(f"/proc/{pid}").stat().st_uid)
-        raise PermissionDenied(
-            "QEMU (process {pid}) runs as {owner}: {caller} may not stop it",
-            {"pid": pid, "owner": owner, "caller": user_name(os.geteuid())},
-            help=(f"as {owner}, run this command again or `kill {pid}`",),
-        ) from None
+        with suppress(FileNotFoundError):  # it has ended by itself meanwhile
+            owner = user_name(Path(f"/proc/{pid}").stat().st_uid)
+            raise PermissionDenied(
+                "QEMU (process {pid}) runs as {owner}: {caller} may not stop it",
+                {"pid": pid, "owner": owner, "caller": user_name(os.geteuid())},
+                help=(f"as {owner}, run this command again or `kill {pid}`",),
+            ) from None
 
 
 def _pid_of(handle: int) -> int:
