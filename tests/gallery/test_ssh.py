@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from conftest import TinyGuest
-from driver import LIMIT_S, VMCTL, Vmctl, ended, wait_for
+from driver import LIMIT_S, VMCTL, Result, Vmctl, ended, wait_for
 from first_screen import Gallery
 from vm_manager.guest.keys import generate_key_pair
 
@@ -128,36 +128,31 @@ def test_a_command_that_ends_with_255(running: Vmctl, gallery: Gallery) -> None:
     gallery.works(running("ssh", "tiny", "--", "exit 0"))
 
 
+def _says_that_it_is_stopped(running: Vmctl, result: Result, gallery: Gallery) -> None:
+    gallery.shows(
+        result,
+        "vm_manager::ssh::failed",
+        place=None,
+        says=("the SSH session ended because VM 'tiny' is stopped", "`vmctl start tiny`"),
+        never=("DHCP", "no address", "banner"),
+        status=255,
+    )
+    gallery.fix(running, "vmctl start")
+    gallery.works(running("ssh", "tiny", "id"))
+
+
 def test_a_session_whose_vm_is_stopped(running: Vmctl, gallery: Gallery) -> None:
     """`vmctl stop` elsewhere, while `vmctl ssh` is in the guest."""
     session = running.start("ssh", "tiny", "echo in; sleep 600")
     assert session.stdout is not None
     assert session.stdout.readline() == "in\n"
     running("stop", "tiny")
-    gallery.shows(
-        ended(session),
-        "vm_manager::ssh::failed",
-        place=None,
-        says=("the SSH session ended because VM 'tiny' is stopped", "`vmctl start tiny`"),
-        never=("DHCP", "no address", "banner"),
-        status=255,
-    )
-    gallery.fix(running, "vmctl start")
-    gallery.works(running("ssh", "tiny", "id"))
+    _says_that_it_is_stopped(running, ended(session), gallery)
 
 
 def test_a_session_in_which_the_guest_is_switched_off(running: Vmctl, gallery: Gallery) -> None:
     """`vmctl ssh NAME poweroff`"""
-    gallery.shows(
-        running("ssh", "tiny", "poweroff; sleep 600", status=None),
-        "vm_manager::ssh::failed",
-        place=None,
-        says=("the SSH session ended because VM 'tiny' is stopped", "`vmctl start tiny`"),
-        never=("DHCP", "no address", "banner"),
-        status=255,
-    )
-    gallery.fix(running, "vmctl start")
-    gallery.works(running("ssh", "tiny", "id"))
+    _says_that_it_is_stopped(running, running("ssh", "tiny", "poweroff; sleep 600", status=None), gallery)
 
 
 def test_a_private_key_that_is_gone(running: Vmctl, gallery: Gallery) -> None:

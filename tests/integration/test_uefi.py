@@ -42,26 +42,26 @@ def test_a_machine_has_variables_of_its_own_and_keeps_them(uefi: Vmctl) -> None:
     uefi("reload", "--timeout", "0")
 
 
+def _start_as(vmctl: Vmctl, text: str) -> None:
+    vmctl("down", "--timeout", "0")
+    vmctl.write(text)
+    vmctl("up")
+
+
 def test_a_snapshot_of_other_firmware_says_so_and_is_deleted_from_the_variables_too(uefi: Vmctl) -> None:
     with_uefi = (uefi.directory / "VMFile.kdl").read_text()
     with_bios = with_uefi.replace('"uefi"', '"bios"')
     uefi.write(with_bios)
     uefi("up")
     uefi("snapshot", "create", "blank", "bios")
-    uefi("down", "--timeout", "0")
-    uefi.write(with_uefi)
-    uefi("up")
+    _start_as(uefi, with_uefi)
     refused = uefi("snapshot", "restore", "blank", "bios", status=5)
     assert "snapshot 'bios' was taken without the UEFI variables" in refused.stderr
     assert 'write `firmware "bios"` in the VMFile' in refused.stderr
     uefi("snapshot", "create", "blank", "uefi")
-    uefi("down", "--timeout", "0")
-    uefi.write(with_bios)
-    uefi("up")
+    _start_as(uefi, with_bios)
     uefi("snapshot", "delete", "blank", "uefi")
-    uefi("down", "--timeout", "0")
-    uefi.write(with_uefi)
-    uefi("up")
+    _start_as(uefi, with_uefi)
     kept = uefi("snapshot", "list", "blank", "--json").json["snapshots"]
     assert [(it["tag"], it["without"]) for it in kept] == [("bios", ["the UEFI variables"])]
 

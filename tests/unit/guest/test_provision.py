@@ -12,11 +12,25 @@ import pytest
 from hostile_sshd import hostile_sshd
 from vm_manager.diagnostics.errors import Interrupted, SshFailed
 from vm_manager.domain.deadline import CancelToken, Deadline
-from vm_manager.domain.events import Event, Noticed
+from vm_manager.domain.events import Event, EventSink, Noticed
 from vm_manager.domain.spec import Provisioner, ProvisionerKind
 from vm_manager.guest import provision
 from vm_manager.guest.provision import Provisioning, _asks
 from vm_manager.guest.ssh import SshSession
+
+
+def _run(
+    session: SshSession, directory: Path, deadline: Deadline, emit: EventSink = lambda event: None
+) -> Provisioning:
+    return Provisioning(
+        name="web",
+        session=session,
+        log=directory / "provision.log",
+        emit=emit,
+        deadline=deadline,
+        require_alive=lambda: None,
+        require_shell=lambda: None,
+    )
 
 
 def test_a_guest_that_falls_silent_under_a_step_is_told_once_before_it_is_given_up(
@@ -37,15 +51,7 @@ def test_a_guest_that_falls_silent_under_a_step_is_told_once_before_it_is_given_
             sshd.endpoint, alias="web", credentials=sshd.credentials, known_hosts=sshd.known_hosts, silence_s=4
         ) as session,
     ):
-        run = Provisioning(
-            name="web",
-            session=session,
-            log=tmp_path / "provision.log",
-            emit=events.append,
-            deadline=Deadline(60),
-            require_alive=lambda: None,
-            require_shell=lambda: None,
-        )
+        run = _run(session, tmp_path, Deadline(60), events.append)
         step = Provisioner(kind=ProvisionerKind.SHELL, inline="ip link set eth0 down; sleep 60")
         with pytest.raises(SshFailed, match="has said nothing for 4 s"):
             run.run([step], [0], lambda index: None)
@@ -94,15 +100,7 @@ def test_a_step_that_is_given_up_is_named_and_may_be_a_server(
             sshd.endpoint, alias="web", credentials=sshd.credentials, known_hosts=sshd.known_hosts
         ) as session,
     ):
-        run = Provisioning(
-            name="web",
-            session=session,
-            log=tmp_path / "provision.log",
-            emit=lambda event: None,
-            deadline=Deadline(60, cancel),
-            require_alive=lambda: None,
-            require_shell=lambda: None,
-        )
+        run = _run(session, tmp_path, Deadline(60, cancel))
         step = Provisioner(kind=ProvisionerKind.SHELL, inline="./serve", env=(("TOKEN", "hunter2"),))
         with pytest.raises(Interrupted) as caught:
             run.run([step], [0], lambda index: None)
