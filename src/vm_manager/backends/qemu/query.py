@@ -1,22 +1,15 @@
-"""A quick question to a running QEMU, for readers: connect, ask, leave, within half a second.
-
-Blocking and small on purpose: `vmctl list` must not pay for asyncio. Source: QEMU's docs/interop/qmp-spec.
-"""
+"""A quick question to a running QEMU, for readers: connect, ask, leave, within half a second."""
 
 from __future__ import annotations
 
-import json
 import re
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from vm_manager.backends.qemu.answers import chardev, run_state
-from vm_manager.backends.qemu.bounded_lines import BoundedLines
-from vm_manager.backends.qemu.sockets import QUERY_SOCKET, socket_path
-from vm_manager.domain.bounded_json import parse
+from vm_manager.backends.qemu.short_session import ShortSession, short_session
 from vm_manager.domain.network import ANY_ADDRESS, Forward, Transport
 
 _T = TypeVar("_T")
@@ -46,9 +39,9 @@ class Answer:
 def ask(home: Path) -> Answer | None:
     """Ask the QEMU in `home`; None when it does not answer in time, because it hangs or another reader is being served."""
 
-    def read(channel: _Channel) -> Answer:
-        state = run_state(channel.execute("query-status"))
-        forwards = channel.execute(_HMP, {"command-line": "info usernet"})
+    def read(session: ShortSession) -> Answer:
+        state = run_state(session.execute("query-status"))
+        forwards = session.execute(_HMP, {"command-line": "info usernet"})
         return Answer(state, forwards_in(str(forwards)))
 
     return _in_session(home, read)
@@ -56,7 +49,7 @@ def ask(home: Path) -> Answer | None:
 
 def look_up(home: Path, command: str) -> object | None:
     """What QEMU answers to a command that only looks; None when it does not answer in time."""
-    return _in_session(home, lambda channel: channel.execute(command))
+    return _in_session(home, lambda session: session.execute(command))
 
 
 def disk_operations(home: Path) -> tuple[int, int] | None:
@@ -65,8 +58,8 @@ def disk_operations(home: Path) -> tuple[int, int] | None:
     None when QEMU does not answer in time.
     """
 
-    def read(channel: _Channel) -> tuple[int, int] | None:
-        devices = channel.execute("query-blockstats")
+    def read(session: ShortSession) -> tuple[int, int] | None:
+        devices = session.execute("query-blockstats")
         if not isinstance(devices, list):
             return None
         every = [device["stats"] for device in devices]
@@ -78,7 +71,7 @@ def disk_operations(home: Path) -> tuple[int, int] | None:
 
 def registers(home: Path) -> str | None:
     """The registers of all vCPUs, as QEMU prints them; None when it does not answer in time."""
-    return _in_session(home, lambda channel: str(channel.execute(_HMP, {"command-line": "info registers -a"})))
+    return _in_session(home, lambda session: str(session.execute(_HMP, {"command-line": "info registers -a"})))
 
 
 def vga_text(home: Path, *, columns: int, rows: int, rows_before: int) -> bytes | None:
@@ -87,37 +80,37 @@ def vga_text(home: Path, *, columns: int, rows: int, rows_before: int) -> bytes 
     columns, rows: what the screen holds; rows_before: how many to read of those that have scrolled off its top, at most.
     """
 
-    def read(channel: _Channel) -> bytes:
-        origin = _vga_origin(channel)
+    def read(session: ShortSession) -> bytes:
+        origin = _vga_origin(session)
         if origin + columns * rows > _VGA_CHARACTERS:
             origin = 0  # it wraps, or is no text mode
         above = min(rows_before, origin // columns)
-        return _memory(channel, _VGA_TEXT + 2 * (origin - above * columns), (above + rows) * columns)
+        return _memory(session, _VGA_TEXT + 2 * (origin - above * columns), (above + rows) * columns)
 
     return _in_session(home, read)
 
 
-def _vga_origin(channel: _Channel) -> int:
+def _vga_origin(session: ShortSession) -> int:
     """The first character that is shown.
 
     QEMU selects the register and reads it in one step, and so do Linux and SeaBIOS write one: with a 16-bit access.
     """
-    selected = _port(channel, f"{_CRTC:#x}")
-    high, low = (_port(channel, f"{_CRTC:#x}.{register:#x}") for register in (_ORIGIN_HIGH, _ORIGIN_LOW))
-    channel.execute(_HMP, {"command-line": f"o /b {_CRTC:#x} {selected:#x}"})
+    selected = _port(session, f"{_CRTC:#x}")
+    high, low = (_port(session, f"{_CRTC:#x}.{register:#x}") for register in (_ORIGIN_HIGH, _ORIGIN_LOW))
+    session.execute(_HMP, {"command-line": f"o /b {_CRTC:#x} {selected:#x}"})
     return high << 8 | low
 
 
-def _port(channel: _Channel, address: str) -> int:
-    found = _PORT.search(str(channel.execute(_HMP, {"command-line": f"i /b {address}"})))
+def _port(session: ShortSession, address: str) -> int:
+    found = _PORT.search(str(session.execute(_HMP, {"command-line": f"i /b {address}"})))
     if found is None:
         raise ValueError("not the value of a port")
     return int(found[1], 16)
 
 
-def _memory(channel: _Channel, start: int, halfwords: int) -> bytes:
+def _memory(session: ShortSession, start: int, halfwords: int) -> bytes:
     """Guest memory by physical address."""
-    dump = str(channel.execute(_HMP, {"command-line": f"xp /{halfwords}hx {start:#x}"}))
+    dump = str(session.execute(_HMP, {"command-line": f"xp /{halfwords}hx {start:#x}"}))
     # `00000000000b8000: 0x0753 0x0765 …`
     words = [word for line in dump.splitlines() for word in line.partition(":")[2].split()]
     return b"".join(int(word, 16).to_bytes(2, "little") for word in words)
@@ -147,36 +140,10 @@ def host_port(forwards: Sequence[Forward], wanted: Forward) -> int | None:
     return next((forward.host for forward in forwards if forward.leads_as(wanted)), None)
 
 
-class _Channel:
-    def __init__(self, connection: socket.socket) -> None:
-        self._lines = BoundedLines(connection, _TIMEOUT_S, _MOST_BYTES)
-
-    def send(self, message: dict[str, object]) -> None:
-        self._lines.send(json.dumps(message).encode() + b"\n")
-
-    def receive(self) -> dict[str, object]:
-        message = parse(self._lines.next_line(), most_bytes=_MOST_BYTES)
-        if not isinstance(message, dict):
-            raise TypeError("not a QMP message")
-        return message
-
-    def execute(self, command: str, arguments: dict[str, object] | None = None) -> object:
-        self.send({"execute": command, "arguments": arguments or {}})
-        while "return" not in (message := self.receive()):
-            if "error" in message:
-                raise ValueError(message["error"])
-        return message["return"]
-
-
-def _in_session(home: Path, read: Callable[[_Channel], _T]) -> _T | None:
+def _in_session(home: Path, read: Callable[[ShortSession], _T]) -> _T | None:
     """What is read from QEMU; None when it does not answer in time, or not as it should."""
     try:
-        with socket_path(home, QUERY_SOCKET) as path, socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(_TIMEOUT_S)
-            connection.connect(path)
-            channel = _Channel(connection)
-            channel.receive()  # the greeting
-            channel.execute("qmp_capabilities")
-            return read(channel)
+        with short_session(home, timeout_s=_TIMEOUT_S, most_bytes=_MOST_BYTES) as session:
+            return read(session)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
