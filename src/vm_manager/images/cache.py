@@ -39,6 +39,7 @@ from vm_manager.images.accept import make_runnable, require_acceptable
 from vm_manager.images.download import Fetched, ProgressSink, Source, fetch, local_path
 from vm_manager.images.http import Limits, redacted
 from vm_manager.images.sources import source_of
+from vm_manager.state.decoding import decode
 from vm_manager.state.files import make_dir, sync_directory, write_atomically
 from vm_manager.state.layout import ImageFiles
 from vm_manager.state.lock import if_unlocked, wait_locked
@@ -347,7 +348,7 @@ def _address(fetched: Fetched, source: Source) -> str:
 def _read(path: Path, kind: type[_T]) -> _T | None:
     """A file of the cache's own; None when it is missing or unreadable: what it says can be found out again."""
     try:
-        return msgspec.json.decode(read_own(path, _META_BYTES), type=kind)
+        return decode(read_own(path, _META_BYTES), kind)
     except (OSError, StateUntrusted, msgspec.MsgspecError, ValueError, RecursionError):
         return None
 

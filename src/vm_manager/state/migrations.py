@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from vm_manager.domain.instance import RECORD_SCHEMA
 from vm_manager.domain.spec import Provisioner
+from vm_manager.state.decoding import convert
 
 Plain = dict[str, Any]
 
@@ -35,8 +34,8 @@ def _from_2(record: Plain) -> Plain:
     progress, spec = record.get("progress", {}), record.get("spec", {})
     if not isinstance(progress, dict) or not isinstance(spec, dict):
         raise ValueError("`progress` or `spec` is not an object")
-    steps = msgspec.convert(spec.get("provisioners", ()), tuple[Provisioner, ...])
-    count = msgspec.convert(progress.get("steps_done", 0), int)
+    steps = convert(spec.get("provisioners", ()), tuple[Provisioner, ...])
+    count = convert(progress.get("steps_done", 0), int)
     return {**record, "progress": {**progress, "done": [step.identity for step in steps[: max(0, count)]]}}
 
 

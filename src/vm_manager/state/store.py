@@ -22,6 +22,7 @@ from vm_manager.domain.instance import RECORD_SCHEMA, InstanceRecord, VmState
 from vm_manager.domain.names import closest, is_vm_name
 from vm_manager.domain.owners import read_own, require_own_directory, require_own_place, require_plain
 from vm_manager.domain.path_text import not_utf8
+from vm_manager.state.decoding import convert, decode
 from vm_manager.state.files import TEMPORARY, exchange, make_dir, sync_directory, write_atomically
 from vm_manager.state.layout import LEAVING, PREPARING, DataDir, InstanceFiles
 from vm_manager.state.lock import holder, locked
@@ -139,7 +140,7 @@ class InstanceStore:
         making = VmState.PREPARING if self.holder(name) else VmState.FAILED
         for home, state in ((staging, making), (leaving, VmState.DESTROYED)):
             with suppress(OSError, VmError, *_UNREADABLE):
-                record = msgspec.json.decode(read_own(InstanceFiles(home).record, _RECORD_BYTES), type=InstanceRecord)
+                record = decode(read_own(InstanceFiles(home).record, _RECORD_BYTES), InstanceRecord)
                 return record, home, state
         raise self._not_found(name)
 
@@ -181,12 +182,12 @@ class InstanceStore:
     def _decode(self, name: str, content: bytes) -> InstanceRecord:
         if _NUL.search(content):
             raise ValueError("a string in it contains NUL, which paths and command lines cannot")
-        schema = msgspec.json.decode(content, type=_Version).schema
+        schema = decode(content, _Version).schema
         if schema > RECORD_SCHEMA:
             raise self._newer(name)
         if schema == RECORD_SCHEMA:
-            return msgspec.json.decode(content, type=InstanceRecord)
-        return msgspec.convert(migrate(msgspec.json.decode(content, type=dict)), InstanceRecord)
+            return decode(content, InstanceRecord)
+        return convert(migrate(decode(content, dict)), InstanceRecord)
 
     def read_backup(self, name: str) -> InstanceRecord | None:
         """The record as it was written last, where the record itself is damaged; None when that is no better."""

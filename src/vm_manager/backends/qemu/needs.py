@@ -22,6 +22,7 @@ from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.bounded_json import Unreadable, parse
 from vm_manager.domain.owners import read_own
+from vm_manager.state.decoding import decode
 from vm_manager.state.files import write_atomically
 
 _READ_BYTES = 1024 * 1024
@@ -96,7 +97,7 @@ def read_needs(files: QemuFiles) -> Needs:
     """Raises: `state::corrupt`."""
     path = files.saved_state_needs
     try:
-        return msgspec.json.decode(read_own(path, _READ_BYTES), type=Needs)
+        return decode(read_own(path, _READ_BYTES), Needs)
     except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise StateCorrupt(
             "{path}, which says what the saved state needs, is not readable",

@@ -11,6 +11,7 @@ from vm_manager.domain.capabilities import BackendData
 from vm_manager.domain.instance import InstanceRecord, SandboxKind
 from vm_manager.domain.network import Forward
 from vm_manager.domain.spec import Accelerator, VmSpec
+from vm_manager.state.decoding import convert
 
 _Uuid = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
 _Mac = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")]
@@ -43,7 +44,7 @@ class QemuData:
     def of(cls, record: InstanceRecord) -> QemuData:
         """The section of a record. Raises: `ValueError` where it is damaged."""
         try:
-            return msgspec.convert(record.backend_data, cls)
+            return convert(record.backend_data, cls)
         except msgspec.ValidationError as error:
             raise ValueError(f"backend_data: {error}") from error
 

@@ -23,6 +23,7 @@ from vm_manager.domain.bounded_json import Unreadable, parse
 from vm_manager.domain.owners import read_own, require_own_place
 from vm_manager.host.paths import cache_home
 from vm_manager.host.sandbox import confinement
+from vm_manager.state.decoding import convert
 from vm_manager.state.files import make_dir, private, write_atomically
 
 _log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def _wait(descriptor: int, ends: float) -> None:
 def recall(about: str) -> Verdict | None:
     """The verdict, unless there is none that still counts."""
     try:
-        verdict = msgspec.convert(_read().get(about), Verdict)
+        verdict = convert(_read().get(about), Verdict)
     except msgspec.ValidationError:
         return None
     counts = verdict.lasts_s is None or 0 <= time.time() - verdict.at < verdict.lasts_s

@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from vm_manager.domain.bounded_json import Unreadable, require_bounded
+from vm_manager.state.decoding import decode
 
 _T = TypeVar("_T")
 
@@ -18,6 +19,6 @@ def decoded(document: bytes | str, type: type[_T]) -> _T:
     """A document as a value of that type. Raises: `Unreadable`, with what is wrong with it but nothing that stands in it."""
     text = require_bounded(document, most_bytes=MAX_BYTES)
     try:
-        return msgspec.json.decode(text, type=type)
+        return decode(text, type)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise Unreadable(str(error)[:200]) from None
