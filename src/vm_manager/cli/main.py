@@ -21,6 +21,7 @@ from vm_manager.ui.terminal import OutputClosed
 
 _PATH_OPTIONS = frozenset({"--file", "--image", "--cloud-init", "--ssh-key", "--key"})
 _CLOSED_PIPE = 128 + signal.SIGPIPE
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class CommandLine(VmctlGroup):
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     _mend_streams()
     status = _status(argv)
     # Nothing is left that could be interrupted: a signal during Python's own end would make another status of it.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)
     if not _flushed(sys.stdout):
         status = status or _CLOSED_PIPE
@@ -101,6 +102,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _status(argv: Sequence[str] | None) -> int:
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         _require_paths(sys.argv[1:] if argv is None else argv)
         result = app(args=argv, prog_name="vmctl", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -111,6 +113,7 @@ def _status(argv: Sequence[str] | None) -> int:
     except EscapedError as escaped:
         return _escaped(escaped.__cause__)
     except KeyboardInterrupt:
+        _read_error_format(sys.argv[1:] if argv is None else argv)
         return _fail(Interrupted("interrupted"))
     except typer.TyperException as error:
         _read_error_format(sys.argv[1:] if argv is None else argv)

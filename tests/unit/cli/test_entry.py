@@ -135,3 +135,36 @@ def test_a_signal_ends_the_command_with_130(number: signal.Signals) -> None:
     assert process.returncode == 130
     assert stderr.startswith("error[vmctl::interrupted]: ")
     assert _crashes() == []
+
+
+def test_a_signal_that_comes_as_early_as_it_can_ends_the_command_with_130() -> None:
+    start = "import os, signal; os.kill(os.getpid(), signal.SIGINT); from vm_manager.__main__ import main; main()"
+    blocked = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]); " + start
+    done = subprocess.run(
+        [sys.executable, "-c", blocked, "list", "--error-format", "json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert '"vmctl::interrupted"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_crash_below_python_says_where() -> None:
+    code = """
+import ctypes
+from vm_manager import __main__ as entry
+from vm_manager.cli import main as command_line
+
+command_line.main = lambda: ctypes.string_at(0)
+entry.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGSEGV
+    assert "Fatal Python error: Segmentation fault" in done.stderr
+    assert "in main" in done.stderr
+
+
+def test_it_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vm_manager", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split()[0]) == (0, "vmctl")
