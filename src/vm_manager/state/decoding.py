@@ -30,11 +30,11 @@ def convert(value: object, kind: type[_T]) -> _T:
     return msgspec.convert(value, kind)
 
 
-def _decoder(kind: type[Any]) -> msgspec.json.Decoder[Any]:
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     with _gathering:
         return _gathered(kind)
 
 
 @cache
-def _gathered(kind: type[Any]) -> msgspec.json.Decoder[Any]:
+def _gathered(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
