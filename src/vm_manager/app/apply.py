@@ -96,14 +96,17 @@ def _demanded_by(services: Services, spec: VmSpec, project: Project | None) -> t
 class Run:
     """Applies the operations on one VM, in order.
 
-    vm: the VM as it is held; None: there is none yet.
+    vm: the VM as it is held; None: there is none yet. slept: whether its guest has stood still before.
     """
 
-    def __init__(self, services: Services, name: str, vm: Vm | None, options: RunOptions) -> None:
+    def __init__(
+        self, services: Services, name: str, vm: Vm | None, options: RunOptions, *, slept: bool = False
+    ) -> None:
         self._services, self._name, self._held, self._options = services, name, vm, options
         self._done: list[Done] = []
         self._digest: Digesting | None = None
-        self._fetched = self._booted = self._slept = False
+        self._fetched = self._booted = False
+        self._slept = slept
 
     def apply(self, operations: Sequence[Operation]) -> tuple[Done, ...]:
         """Carry them out; returns what was done."""

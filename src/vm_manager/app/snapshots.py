@@ -58,7 +58,7 @@ def _change(services: Services, verb: Verb, instance: Instance, tag: str) -> tup
     runs_on = verb is Verb.SNAPSHOT_RESTORE and any(kept.tag == tag and kept.memory_bytes for kept in known)
     if runs_on and _can_get_ready(services, vm.record):
         wait = Operation(vm.name, Action.WAIT, "was restored to a snapshot", spec=vm.record.spec)
-        return (current.done, *Run(services, vm.name, vm, RunOptions()).apply((wait,)))
+        return (current.done, *Run(services, vm.name, vm, RunOptions(), slept=True).apply((wait,)))
     return (current.done,)
 
 

@@ -83,7 +83,7 @@ def _reach(spec: VmSpec, instance: Instance | None, provision: bool, wait: WaitF
     progress = instance.record.progress if instance and (instance.alive or instance.saved) else None
     seeded = instance.record.seeded if instance else spec.has_seed
     can_log_in = seeded or spec.ssh or spec.provisioners
-    if can_log_in and not (progress and progress.ready and instance and instance.alive):
+    if can_log_in and not (progress and progress.ready and instance and instance.alive and not _sleeps(instance)):
         yield replace(_operation(spec, Action.WAIT, _why_wait(instance)), wait_for=wait)
     # A machine that is started anew may have lost what its steps had done, but for those that run once.
     reached = instance.record.progress if instance else Progress()
@@ -93,9 +93,16 @@ def _reach(spec: VmSpec, instance: Instance | None, provision: bool, wait: WaitF
         yield _operation(spec, Action.PROVISION, why_steps(spec, before, steps), steps)
 
 
+def _sleeps(instance: Instance) -> bool:
+    """Whether it has stood still, and may have to be told the time."""
+    return instance.state is VmState.SUSPENDED
+
+
 def _why_wait(instance: Instance | None) -> str:
     if instance and instance.saved:
         return "resuming from disk"
+    if instance and _sleeps(instance):
+        return "resuming"
     return "not ready yet" if instance and instance.alive else "starting"
 
 

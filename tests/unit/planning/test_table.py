@@ -124,7 +124,7 @@ _CELLS: dict[str, dict[str, tuple[Action, ...] | str]] = {
         "stopped": _BOOT,
         "failed to start": _BOOT,
         "running": "already running",
-        "suspended": (_RESUME,),
+        "suspended": _GO_ON,
         "saved": (_RESTORE, _WAIT),
         "io-error": "[vmctl resume web]",
         "panicked": "[vmctl restart web]",

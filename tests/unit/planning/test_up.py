@@ -151,16 +151,10 @@ def test_with_less_to_wait_for_less_is_done() -> None:
     assert _plan(wanted, there)[0] == "web: wait (not ready yet)"
 
 
-def test_a_suspended_vm_is_resumed() -> None:
-    assert _plan(spec(), instance(observed=VmState.SUSPENDED)) == ["web: resume (suspended)"]
-
-
-def test_a_vm_that_was_suspended_before_it_was_ready_is_resumed_and_waited_for() -> None:
-    there = instance(observed=VmState.SUSPENDED, progress=Progress(started=True))
-    assert _plan(spec(), there) == [
-        "web: resume (suspended)",
-        "web: wait (not ready yet)",
-    ]
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_suspended_vm_is_resumed_and_asked_for_the_time(ready: bool) -> None:
+    there = instance(observed=VmState.SUSPENDED, progress=Progress(started=True, ready=ready))
+    assert _plan(spec(), there) == ["web: resume (suspended)", "web: wait (resuming)"]
 
 
 def test_provisioners_can_be_left_out() -> None:
