@@ -470,3 +470,27 @@ def test_an_empty_path(blank: Vmctl, gallery: Gallery) -> None:
     )
     gallery.fix(blank, "export PATH=")
     gallery.works(blank("up"))
+
+
+def test_an_image_that_needs_another_file(blank: Vmctl, gallery: Gallery) -> None:
+    """The image of the VMFile is an overlay, such as a running VM's disk that was copied."""
+    _raw(blank, "below.img")
+    _shell(blank, "qemu-img", "create", "-q", "-f", "qcow2", "-b", "below.img", "-F", "raw", "disk.qcow2")
+    _names(blank, "disk.qcow2")
+    for looking in ("validate", "plan"):
+        told = blank(looking)
+        assert f"warning[{_REFUSED}]: the image" in told.stderr
+        assert "this image" in told.stderr
+    assert blank("validate").stdout == "VMFile.kdl: 1 VM, 1 warning\n"
+    gallery.shows(
+        blank("up", status=None),
+        _REFUSED,
+        place=_PLACE,
+        says=("depends on another file, below.img", "have it exported as a single file"),
+        status=8,
+    )
+    gallery.by_hand("have it exported as a single file")
+    _shell(blank, "qemu-img", "convert", "-f", "qcow2", "-O", "qcow2", "disk.qcow2", "whole.qcow2")
+    _names(blank, "whole.qcow2")
+    assert blank("validate").stdout == "VMFile.kdl: 1 VM, no problems\n"
+    gallery.works(blank("up"))

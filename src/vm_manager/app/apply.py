@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING
 
 from vm_manager.app.base_image import begin_digest, require_base, with_content
 from vm_manager.app.holding import Vm
+from vm_manager.app.places import image_labels
 from vm_manager.app.ports import point_at_forward, require_ports
 from vm_manager.app.services import Services
 from vm_manager.app.steps import Step, step
 from vm_manager.diagnostics.errors import (
     CloudInitFailed,
     GuestError,
+    ImageError,
     KvmUnusable,
     PortInUse,
     PortUnavailable,
+    RemoteError,
     SshError,
     VmError,
 )
@@ -170,6 +173,15 @@ class Run:
             yield current
         self._done.append(current.done)
 
+    @contextmanager
+    def _image_of(self, spec: VmSpec) -> Iterator[None]:
+        """Point at the image in the VMFile when it is what a step fails at."""
+        try:
+            yield
+        except (ImageError, RemoteError) as error:
+            error.enrich(labels=image_labels(self._options.project, spec.image))
+            raise
+
     @property
     def _vm(self) -> Vm:
         assert self._held is not None, "an operation on a machine comes behind the one that makes it"
@@ -178,7 +190,7 @@ class Run:
     def _fetch(self, spec: VmSpec) -> None:
         from vm_manager.app.create import fetch_image
 
-        with self._step("fetch", Done(Action.FETCH)) as current:
+        with self._step("fetch", Done(Action.FETCH)) as current, self._image_of(spec):
             fetched = fetch_image(self._services, spec).fetched
             current.done = replace(current.done, from_cache=not fetched)
         self._fetched = True
@@ -188,7 +200,7 @@ class Run:
 
         services = self._services
         with self._step("create", Done(Action.CREATE, from_cache=self._is_cached(spec))):
-            with services.store.creating(self._name) as staging:
+            with self._image_of(spec), services.store.creating(self._name) as staging:
                 record = create_instance(services, spec, self._origin, staging)
             self._appeared(record)
 
@@ -216,7 +228,7 @@ class Run:
         services, old, spec = self._services, self._vm, _spec(operation)
         with services.store.creating(self._name, replacing=True) as staging:
             done = Done(Action.REPLACE, from_cache=self._is_cached(spec))
-            with step(services, self._name, "create", done) as current:
+            with step(services, self._name, "create", done) as current, self._image_of(spec):
                 keep_drives(old.files, staging)
                 record = create_instance(services, spec, self._origin, staging)
             if operation.stops:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vm_manager.app.log import LogLine, Silence
     from vm_manager.app.options import NewVm
     from vm_manager.app.up import UpOptions
+    from vm_manager.diagnostics.model import Diagnostic
     from vm_manager.domain.events import Event, EventSink
     from vm_manager.domain.image import CachedImage, ImageReport
     from vm_manager.domain.instance import Snapshot
@@ -119,6 +120,13 @@ class Manager:
 
         with self._errors.boundary():
             return load(path_of(file), platform=self._services.platform())
+
+    def unfit_images(self, project: Project) -> tuple[Diagnostic, ...]:
+        """Warnings of local images that `up` would refuse, as far as their headers say so. Raises: `backend::not_available`."""
+        from vm_manager.app.foresight import unfit_images
+
+        with self._errors.boundary():
+            return tuple(found.as_warning() for found in unfit_images(self._services, project, project.specs))
 
     def up(self, project: Project, names: Names = (), options: UpOptions | None = None) -> tuple[Outcome, ...]:
         """Create, start, wait and provision, in the order of what depends on what.

@@ -11,6 +11,7 @@ from vm_manager.app.apply import Run, RunOptions, check_host
 from vm_manager.app.create import cached_urls
 from vm_manager.app.drives import require_no_smaller_drives
 from vm_manager.app.fleet import on_each
+from vm_manager.app.foresight import unfit_images
 from vm_manager.app.holding import Held, hold, vms
 from vm_manager.app.inputs import edited, with_contents
 from vm_manager.app.looking import incident_of, look_at, require_able_to_run, require_answering
@@ -24,7 +25,7 @@ from vm_manager.domain.deadline import STOP_TIMEOUT_S
 from vm_manager.domain.events import Warned
 from vm_manager.domain.instance import Instance
 from vm_manager.domain.outcome import Outcome
-from vm_manager.domain.plan import Plan, WaitFor
+from vm_manager.domain.plan import Action, Plan, WaitFor
 from vm_manager.domain.spec import VmSpec
 from vm_manager.host.facts import read_host_facts
 from vm_manager.planning.order import how_many_at_once, needs_for_up
@@ -107,6 +108,9 @@ def plan(services: Services, project: Project, names: Sequence[str], options: Up
         check_host(services, found, instances.values(), project)
     except VmError as error:
         services.emit(Warned(None, error.as_warning()))
+    created = [operation.spec for operation in found.operations if operation.action is Action.CREATE and operation.spec]
+    for unfit in unfit_images(services, project, created):
+        services.emit(Warned(None, unfit.as_warning()))
     return found
 
 

@@ -30,10 +30,14 @@ def validate(file: FileOption = None, json: JsonOption = False) -> None:
         current.terminal.show(error.diagnostic)
         _report(file, _each(error.diagnostic), error.diagnostic, json=json)
         raise typer.Exit(error.exit_code) from error
+    unfit = vms.unfit_images(project)
+    for warning in () if current.quiet else unfit:
+        current.terminal.show(warning)
+    warnings = (*project.warnings, *unfit)
     if json:
-        _document(project.source.name, valid=True, diagnostics=project.warnings)
+        _document(project.source.name, valid=True, diagnostics=warnings)
     elif not current.quiet:
-        found = _count(len(project.warnings), "warning") if project.warnings else "no problems"
+        found = _count(len(warnings), "warning") if warnings else "no problems"
         current.terminal.say(f"{project.source.name}: {_count(len(project.specs), 'VM')}, {found}")
 
 

@@ -66,7 +66,7 @@ class ImageSource:
     """The base image: an absolute `path`, or a `url` that is fetched into the cache; exactly one of them.
 
     sha256, sha512: what the file at the URL must have, hexadecimal. checksum_url: where a list has one of the two.
-    They say how the image is checked, not which it is, and take no part in comparisons.
+    They say how the image is checked, not which it is, and take no part in comparisons. span: of it in the VMFile.
     """
 
     path: str | None = None
@@ -74,6 +74,7 @@ class ImageSource:
     sha256: str | None = field(default=None, compare=False)
     sha512: str | None = field(default=None, compare=False)
     checksum_url: str | None = field(default=None, compare=False)
+    span: Span | None = field(default=None, compare=False)
 
     @property
     def digests(self) -> tuple[str, ...]:

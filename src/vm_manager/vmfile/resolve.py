@@ -62,9 +62,12 @@ class _Resolver:
     def _image(self, vm: Block) -> ImageSource:
         fetched = vm.first("image-url")
         if fetched is None:
-            return ImageSource(path=self._path(vm, "image"))
+            file = vm.get("image", str)
+            return ImageSource(path=self._path(vm, "image"), span=file.span if file else None)
+        url = vm.get("image-url", str)
         return ImageSource(
-            url=_text(vm, "image-url"),
+            url=url.value if url else None,
+            span=url.span if url else None,
             sha256=_text(fetched, "sha256"),
             sha512=_text(fetched, "sha512"),
             checksum_url=_text(fetched, "checksum-url"),

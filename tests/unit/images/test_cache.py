@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def _ignore(done: int, total: int | None) -> None:
     return
 
 
-def _fetch(root: Path, url: str, **checks: str) -> Found:
+def _fetch(root: Path, url: str, **checks: Any) -> Found:
     return ImageCache(root, _QUICK).fetch(ImageSource(url=url, **checks), _ignore, CancelToken())
 
 

@@ -1,0 +1,25 @@
+"""What `up` would refuse, told by those who only look: `validate` and `plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from vm_manager.app.places import image_labels
+from vm_manager.app.services import Services
+from vm_manager.diagnostics.errors import VmError
+from vm_manager.domain.image import SizeLimits
+from vm_manager.domain.spec import VmSpec
+from vm_manager.images.accept import require_acceptable
+from vm_manager.vmfile.load import Project
+
+
+def unfit_images(services: Services, project: Project, specs: Iterable[VmSpec]) -> Iterator[VmError]:
+    """What keeps local images from being the base of a disk, as far as their headers say it; one failure for each file."""
+    if not services.backend().capabilities().guests:
+        return
+    for path, image in {it.image.path: it.image for it in reversed(tuple(specs)) if it.image.path}.items():
+        try:
+            require_acceptable(Path(path), SizeLimits.of(services.max_image_bytes))
+        except VmError as error:
+            yield error.enrich(labels=image_labels(project, image))
