@@ -212,7 +212,9 @@ class _Wait:
         if _ORDER.index(phase) > _ORDER.index(self._furthest):
             self._furthest = phase
             self._progress.got_further()
-        self.emit(PhaseReached(self.guest.name, phase, phase.waiting_for))
+        # One that has stood still and goes on does not boot.
+        if not (self.guest.slept and phase is Phase.BOOT):
+            self.emit(PhaseReached(self.guest.name, phase, phase.waiting_for))
 
     def _found(self, answer: Phase) -> None:
         """Note what the port says. A guest that has come further is busy when it is silent, unless it has restarted since."""

@@ -39,8 +39,13 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
         try:
             write_private(temporary, content, durable=durable)
             temporary.rename(path)
+        except OSError as error:
+            if error.filename == str(temporary):
+                error.filename = str(path)
+            raise
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
         if durable:
             sync_directory(path.parent)
 

@@ -99,8 +99,9 @@ def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path) -> None:
     path.write_bytes(b"old")
     # What cannot be opened cannot be written: the temporary file's place is taken.
     (tmp_path / f".vm.json.{os.getpid()}.tmp").mkdir()
-    with pytest.raises(IoFailed):
+    with pytest.raises(IoFailed) as caught:
         write_atomically(path, b"new")
+    assert caught.value.diagnostic.args["path"] == str(path)
     assert path.read_bytes() == b"old"
 
 
