@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
-from vm_manager.cli.settings import RemoteCommand, VmctlCommand, VmctlGroup, current
+from vm_manager.cli.settings import RemoteCommand, VmctlCommand, VmctlGroup, say_help
 
 
 class LazyCommand(TyperCommand):
@@ -90,7 +90,7 @@ class CommandGroup(VmctlGroup):
         """Run the command that was named."""
         result = super().invoke(ctx)
         if ctx.invoked_subcommand is None:
-            current.terminal.say_raw(ctx.get_help())
+            say_help(ctx)
             raise typer.Exit(2)
         return result
 

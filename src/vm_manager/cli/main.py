@@ -13,7 +13,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from vm_manager.cli.commands import commands, groups
-from vm_manager.cli.settings import EscapedError, VmctlGroup, current
+from vm_manager.cli.settings import EscapedError, VmctlGroup, current, say_help
 from vm_manager.diagnostics.errors import Interrupted, Usage, VmError
 from vm_manager.diagnostics.os_errors import of_the_host
 from vm_manager.domain.path_text import is_content, no_path
@@ -58,7 +58,7 @@ def vmctl(
 ) -> None:
     """Run virtual machines from a VMFile.kdl: docker compose for VMs, with clear diagnostics."""
     if ctx.invoked_subcommand is None:
-        current.terminal.say_raw(ctx.get_help())
+        say_help(ctx)
         raise typer.Exit(2)
 
 

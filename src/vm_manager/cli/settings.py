@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from vm_manager.diagnostics.errors import Usage
 from vm_manager.ui.formats import ErrorFormat
 from vm_manager.ui.logs import show_logs
-from vm_manager.ui.terminal import Terminal
+from vm_manager.ui.terminal import Terminal, writing_output
 
 if TYPE_CHECKING:
     from vm_manager.domain.spec import Accelerator
@@ -83,7 +83,30 @@ class EscapedError(RuntimeError):
     """Carries an exception past Typer, which would end the process silently on a closed pipe or at the end of input."""
 
 
-class VmctlCommand(TyperCommand):
+class _Helpful:
+    """Help that may be piped into a program which ends before it has read all of it, as `head` does."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option, showing what it shows like all other output."""
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        if option is not None:
+            option.callback = _show_help
+        return option
+
+
+def _show_help(ctx: typer.Context, parameter: Any, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        say_help(ctx)
+        raise typer.Exit
+
+
+def say_help(ctx: typer.Context) -> None:
+    """Show a command's help. Raises: `OutputClosed`, `host::disk_full`."""
+    with writing_output():  # Typer writes some of it itself
+        current.terminal.say_raw(ctx.get_help())
+
+
+class VmctlCommand(_Helpful, TyperCommand):
     """A command that takes the global options as well as its own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -126,7 +149,7 @@ class RemoteCommand(VmctlCommand):
         return option is not None and not getattr(option, "is_flag", False) and not getattr(option, "count", False)
 
 
-class VmctlGroup(TyperGroup):
+class VmctlGroup(_Helpful, TyperGroup):
     """The command line as a whole, or a command with commands of its own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

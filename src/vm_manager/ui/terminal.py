@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from vm_manager.diagnostics.safe_text import safe_line
 from vm_manager.ui.formats import ErrorFormat, choose_format
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from rich.console import Console
 
@@ -73,22 +73,14 @@ class Terminal:
 
     def say_raw(self, text: str) -> None:
         """A text of our own making on standard output, such as JSON. Raises: `OutputClosed`, `host::disk_full`."""
-        try:
+        with writing_output():
             print(text, flush=True)  # noqa: T201
-        except BrokenPipeError as error:
-            raise OutputClosed from error
-        except OSError as error:
-            raise _unwritten(error) from error
 
     def say_bytes(self, data: bytes) -> None:
         """A file's content on standard output. Raises: `OutputClosed`, `host::disk_full`."""
-        try:
+        with writing_output():
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
-        except BrokenPipeError as error:
-            raise OutputClosed from error
-        except OSError as error:
-            raise _unwritten(error) from error
 
     def tell(self, line: str) -> None:
         """A line for people on standard error; for programs it is a log record."""
@@ -156,6 +148,17 @@ class Terminal:
         from vm_manager.ui.github import harmless
 
         return harmless(line)
+
+
+@contextmanager
+def writing_output() -> Iterator[None]:
+    """Around what writes to standard output, and to nothing else. Raises: `OutputClosed`, `host::disk_full`."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise OutputClosed from error
+    except OSError as error:
+        raise _unwritten(error) from error
 
 
 def _unwritten(error: OSError) -> VmError:

@@ -43,7 +43,7 @@ def test_output_that_nobody_reads_ends_the_command_silently_with_141(args: list[
     assert _to_nobody(*args) == (141, "")
 
 
-@pytest.mark.parametrize("args", [[], ["--help"], ["up", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("args", [[], ["--help"], ["up", "--help"], ["image"], ["image", "pull", "-h"]], ids=" ".join)
 def test_help_that_nobody_reads_ends_the_command_silently_with_141(args: list[str]) -> None:
     assert _to_nobody(*args) == (141, "")
 
@@ -58,8 +58,9 @@ def test_streams_that_are_closed_from_the_start_change_nothing(redirection: str,
     assert (done.returncode, done.stderr) == (status, "")
 
 
-def test_output_that_finds_no_space_is_a_full_disk_and_no_bug() -> None:
-    done = _shell('"$@" > /dev/full', "list")
+@pytest.mark.parametrize("args", [["list"], [], ["port", "--help"], ["image"]], ids=" ".join)
+def test_output_that_finds_no_space_is_a_full_disk_and_no_bug(args: list[str]) -> None:
+    done = _shell('"$@" > /dev/full', *args)
     assert done.returncode == 6
     assert done.stderr.startswith("error[vm_manager::host::disk_full]: no space left for standard output\n")
     assert "MiB are free" not in done.stderr  # of a device it would say nothing
