@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TinyGuest
-from driver import BLANK, Vmctl, blank_disk, ended, interrupted, listening, qemu_processes
+from driver import BLANK, Vmctl, blank_disk, ended, interrupted, listening, processes_below, qemu_processes
 from proofs import prove
 
 
@@ -166,3 +166,46 @@ def test_ports_are_forwarded_into_a_running_guest_until_ctrl_c(running: Vmctl) -
     assert twice.code == "vm_manager::network::port_unavailable"
     wrong = running("forward", "tiny", "80/udp", status=2)
     assert "'80/udp' is not a forward" in wrong.stderr
+
+
+def test_a_vm_from_options_has_forwards_a_mac_address_and_drives(blank: Vmctl) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    blank(
+        *("create", "--name", "box", "--image", "blank.qcow2", "--memory", "32", "--start"),
+        *("--forward", f"{port}:80", "--forward", "53/udp", "--mac", "52:54:00:AB:CD:EF"),
+        *("--drive", "data=64MiB", "--drive", "logs=1GiB"),
+        status=10,  # the firmware finds nothing to boot, and the VM runs on
+    )
+    shown = blank("port", "box").stdout
+    assert f"127.0.0.1:{port}" in shown
+    assert "53/udp" in shown
+    (argv,) = (it for it in processes_below(blank.home("box")) if "-nodefaults" in it)
+    assert "mac=52:54:00:ab:cd:ef" in argv
+    assert "serial=data" in argv
+    assert "serial=logs" in argv
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--forward", "http"), "'http' is not a forward"),
+        (("--forward", "1.2.3.400:80:80"), "'1.2.3.400:80:80' is not a forward"),
+        (
+            ("--forward", "8080:80", "--forward", "0.0.0.0:8080:81"),
+            "the host port of '0.0.0.0:8080:81' is forwarded twice",
+        ),
+        (("--mac", "01:00:00:00:00:00"), "'01:00:00:00:00:00' is not the MAC address of a card"),
+        (("--drive", "data"), "'data' is not a drive with a valid size"),
+        (("--drive", "data=64"), "'data=64' is not a drive with a valid size"),
+        (("--drive", "a/b=1GiB"), "'a/b' cannot be the name of a drive"),
+        (("--drive", "data=1GiB", "--drive", "data=2GiB"), "the drive 'data' is given twice"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_before_anything_is_made(
+    blank: Vmctl, words: tuple[str, ...], said: str
+) -> None:
+    refused = blank("create", "--name", "box", "--image", "blank.qcow2", *words, status=2)
+    assert refused.code == "vmctl::usage"
+    assert said in refused.stderr
+    assert blank("list", "--quiet").stdout == ""

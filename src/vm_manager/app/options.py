@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from vm_manager.app.apply import Run, RunOptions, check_host
 from vm_manager.app.arguments import StrPath, path_of
 from vm_manager.app.create import cached_urls
 from vm_manager.app.fleet import on_each
+from vm_manager.app.hardware_options import drives_from, forwards_from, networks_from
 from vm_manager.app.holding import hold
 from vm_manager.app.images import image_from
 from vm_manager.app.services import Services
@@ -52,6 +53,8 @@ class NewVm:
     vcpus: a whole number. memory: MiB, or a size such as "2GiB". disk: GiB, or such a size; None: as large as the image.
     user_data: a file that replaces vmctl's own user-data. ssh_key: a public key file; without one a pair is generated.
     uefi: whether it starts with UEFI firmware. accelerator: what executes the guest.
+    forwards: ports of this host that lead into it: `[[ADDRESS:]HOST:]GUEST[/udp]`. mac: of its network card.
+    drives: extra disks: `NAME=SIZE`.
     """
 
     name: str
@@ -67,6 +70,9 @@ class NewVm:
     user: str = SshAccess.user
     uefi: bool = False
     accelerator: Accelerator | str = VmSpec.accelerator
+    forwards: Sequence[str] = ()
+    mac: str | None = None
+    drives: Sequence[str] = ()
 
 
 def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outcome, ...]:
@@ -136,6 +142,9 @@ def _spec(new: NewVm) -> VmSpec:
         cloud_init=CloudInit(hostname=new.name, ssh_key=_absolute(new.ssh_key), user_data=_absolute(new.user_data)),
         ssh=SshAccess(user=new.user),
         accelerator=Accelerator(new.accelerator),
+        forwards=forwards_from(new.forwards),
+        networks=networks_from(new.mac),
+        drives=drives_from(new.drives),
     )
 
 

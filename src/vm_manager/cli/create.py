@@ -52,6 +52,14 @@ def create(
     bridge: Annotated[
         str | None, typer.Option("--bridge", metavar="NAME", help="Host bridge to attach to (not supported yet).")
     ] = None,
+    forward: Annotated[
+        list[str] | None,
+        typer.Option("--forward", metavar="HOST:GUEST", help="Forward a port: 8080:80, 53:53/udp, 80. Repeatable."),
+    ] = None,
+    mac: Annotated[str | None, typer.Option("--mac", metavar="MAC", help="MAC address of its network card.")] = None,
+    drive: Annotated[
+        list[str] | None, typer.Option("--drive", metavar="NAME=SIZE", help="Add an empty disk. Repeatable.")
+    ] = None,
     uefi: Annotated[bool, typer.Option("--uefi", help="Boot with UEFI firmware.")] = False,
     accel: Annotated[str | None, accel_option(r"Accelerator of the VM \[default: auto].")] = None,
     start: Annotated[bool, typer.Option("--start", help="Start the VM and wait until it is ready.")] = False,
@@ -78,5 +86,8 @@ def create(
             user=user,
             uefi=uefi,
             accelerator=Accelerator(accel or VmSpec.accelerator),
+            forwards=tuple(forward or ()),
+            mac=mac,
+            drives=tuple(drive or ()),
         )
         command.done(command.vms.create(new, start=start))

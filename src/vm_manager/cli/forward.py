@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shlex
 import socket
 import subprocess
@@ -18,15 +17,13 @@ from vm_manager.app.manager import Manager
 from vm_manager.cli.session import VmArgument
 from vm_manager.cli.settings import current
 from vm_manager.diagnostics.errors import Usage
-from vm_manager.domain.network import Forward
+from vm_manager.domain.network import LOOPBACK, Forward, Transport, forward_of
 from vm_manager.host.environment import SSH, clean_environment
 from vm_manager.host.listeners import listener
 from vm_manager.host.ports import is_listened_on
 
 _log = logging.getLogger(__name__)
 
-_WRITTEN = re.compile(r"(?:(\d{1,5}):)?(\d{1,5})")
-_MOST = 65535
 _POLL_S = 0.1
 
 
@@ -62,9 +59,8 @@ def forward(
 
 
 def _parsed(word: str) -> Forward:
-    found = _WRITTEN.fullmatch(word)
-    host, guest = (int(found[1]) if found[1] else None, int(found[2])) if found else (None, 0)
-    if not 0 < guest <= _MOST or not (host is None or 0 < host <= _MOST):
+    found = forward_of(word)
+    if found is None or found.transport is not Transport.TCP or found.address != LOOPBACK:
         raise Usage(
             "'{word}' is not a forward",
             {"word": word},
@@ -72,7 +68,7 @@ def _parsed(word: str) -> Forward:
                 "write `8080:80` for port 8080 of this host and 80 of the guest, or `80` for a free one of this host",
             ),
         )
-    return Forward(host=host, guest=guest)
+    return found
 
 
 def _with_free_ports(name: str, wanted: list[Forward]) -> list[Forward]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -11,6 +12,12 @@ from vm_manager.diagnostics.spans import Span
 LOOPBACK = "127.0.0.1"
 #: Every address of the host.
 ANY_ADDRESS = "0.0.0.0"
+
+_LAST_PORT = 65535
+_WRITTEN = re.compile(
+    r"(?:(?:(?P<address>[0-9.]{7,15}):)?(?:(?P<host>[0-9]{1,5})|auto):)?(?P<guest>[0-9]{1,5})(?:/(?P<transport>tcp|udp))?",
+    re.ASCII,
+)
 
 
 class NetworkMode(StrEnum):
@@ -69,5 +76,24 @@ class Forward:
         """Whether both lead to the same port of the guest from the same address."""
         return (self.transport, self.address, self.guest) == (other.transport, other.address, other.guest)
 
+    def listens_beside(self, other: Forward) -> bool:
+        """Whether both would listen on the same address."""
+        return self.address == other.address or ANY_ADDRESS in (self.address, other.address)
+
     def __str__(self) -> str:
         return f"{self.address}:{self.host_port} -> {self.guest}"
+
+
+def forward_of(text: str) -> Forward | None:
+    """A forward as options have it, `[[ADDRESS:]HOST:]GUEST[/udp]`, or None when it is none.
+
+    Without HOST, or with `auto` there, a free port is picked. The address is not looked at closely.
+    """
+    found = _WRITTEN.fullmatch(text)
+    if found is None:
+        return None
+    host, guest = int(found["host"]) if found["host"] else None, int(found["guest"])
+    if not 0 < guest <= _LAST_PORT or not (host is None or 0 < host <= _LAST_PORT):
+        return None
+    transport = Transport(found["transport"] or Transport.TCP)
+    return Forward(guest=guest, host=host, transport=transport, address=found["address"] or LOOPBACK)

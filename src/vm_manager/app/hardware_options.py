@@ -1,0 +1,78 @@
+"""The network card and the drives of a VM that is made from options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vm_manager.diagnostics.errors import Usage
+from vm_manager.domain.network import Forward, Network, forward_of
+from vm_manager.domain.spec import Drive, VmSpec
+from vm_manager.vmfile import forms
+from vm_manager.vmfile.language import DISK
+from vm_manager.vmfile.values import shown_size, size_with_unit
+
+
+def forwards_from(words: Sequence[str]) -> tuple[Forward, ...]:
+    """The forwards that `[[ADDRESS:]HOST:]GUEST[/udp]` ask for. Raises: `vmctl::usage`."""
+    found: list[Forward] = []
+    for word in words:
+        wanted = forward_of(word)
+        if wanted is None or not forms.ADDRESS.check(wanted.address):
+            raise Usage(
+                "'{word}' is not a forward",
+                {"word": word},
+                help=(
+                    "write HOST:GUEST: `--forward 8080:80`, `--forward 5353:53/udp`, or `--forward 80` for a free port",
+                ),
+            )
+        if any(_collide(wanted, other) for other in found):
+            raise Usage(
+                "the host port of '{word}' is forwarded twice", {"word": word}, help=("choose another host port",)
+            )
+        found.append(wanted)
+    return tuple(found)
+
+
+def _collide(one: Forward, other: Forward) -> bool:
+    if one.host is None or other.host is None:
+        return one.leads_as(other)
+    return one.host_port == other.host_port and one.listens_beside(other)
+
+
+def drives_from(words: Sequence[str]) -> tuple[Drive, ...]:
+    """The drives that `NAME=SIZE` ask for. Raises: `vmctl::usage`."""
+    found: dict[str, Drive] = {}
+    for word in words:
+        name, _, size = word.partition("=")
+        size_bytes = size_with_unit(size)
+        if not forms.DRIVE_NAME.check(name):
+            raise Usage(
+                "'{name}' cannot be the name of a drive",
+                {"name": name},
+                help=("use at most 20 letters, digits and inner hyphens: `--drive data=10GiB`",),
+            )
+        if size_bytes is None or not DISK.low <= size_bytes <= DISK.high:
+            raise Usage(
+                "'{word}' is not a drive with a valid size",
+                {"word": word},
+                help=(f"give a size from {shown_size(DISK.low)} to {shown_size(DISK.high)}: `--drive {name}=10GiB`",),
+            )
+        if name in found:
+            raise Usage(
+                "the drive '{name}' is given twice", {"name": name}, help=("choose another name for one of them",)
+            )
+        found[name] = Drive(name=name, size_bytes=size_bytes)
+    return tuple(found.values())
+
+
+def networks_from(mac: str | None) -> tuple[Network, ...]:
+    """The usual card, with a MAC address of the user's. Raises: `vmctl::usage`."""
+    if mac is None:
+        return VmSpec.networks
+    if not forms.MAC.check(mac):
+        raise Usage(
+            "'{mac}' is not the MAC address of a card",
+            {"mac": mac},
+            help=("write six hex pairs: `--mac 52:54:00:12:34:56`",),
+        )
+    return (Network(mac=mac.lower()),)
