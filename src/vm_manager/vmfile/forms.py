@@ -117,7 +117,7 @@ CARD_ADDRESS = Form(
     check=_is_card_address,
     title="an IPv4 address with the length of its prefix",
     complaint=Complaint(
-        "`{name}` is not an address for a card",
+        "`{name}` is not an address that a card can have",
         "invalid address",
         "write an address with the length of its prefix, from 8 to 30: 10.5.0.2/24",
     ),

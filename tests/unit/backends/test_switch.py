@@ -103,15 +103,19 @@ def test_one_that_has_ended_is_in_nobodys_way_and_is_known_again_when_it_comes_b
     switch.serve()
     db.socket.close()
     os.unlink(db.path)
-    web.send(db.mac)
+    web.send(db.mac, b"lost")
     switch.serve()
     again = _card(cards, "db", 2)
-    again.send(_ALL, b"back")
-    switch.serve()
-    assert web.heard() == [b"hello", b"back"]
     web.send(db.mac, b"welcome")
     switch.serve()
     assert again.heard() == [b"welcome"]
+    again.socket.close()
+    os.unlink(again.path)
+    once_more = _card(cards, "db", 2)
+    web.send(db.mac, b"again")
+    switch.serve()
+    assert once_more.heard() == [b"again"]
+    assert web.heard() == [b"hello"]
 
 
 def test_a_slow_station_keeps_nobody_waiting_and_gets_what_there_is_room_for(cards: ExitStack) -> None:

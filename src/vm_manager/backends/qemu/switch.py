@@ -104,9 +104,16 @@ class Switch:
         if known is None:
             self._scan()
         for path in (known,) if known else tuple(self._ports):
-            port = self._port(path) if path != sender else None
-            if port and not port.send(frame):
-                self._drop(path)
+            if path != sender:
+                self._hand(path, frame)
+
+    def _hand(self, path: str, frame: bytes) -> None:
+        # A QEMU that was started anew hears at another socket of that name.
+        for _ in range(2):
+            port = self._port(path)
+            if port is None or port.send(frame):
+                return
+            self._drop(path)
 
     def _port(self, path: str) -> _Port | None:
         """The port whose QEMU hears at a socket; None for what is none of this network's, or hears no more."""

@@ -74,7 +74,7 @@ def _addresses_fit(vms: Sequence[Block], problems: Problems) -> None:
                 f"write an address of {there.address.network}: such as {_next(there.address)}",
                 related=((there.span, f"'{card.network}' begins here"),),
             )  # fmt: skip
-        elif other is not card:
+        elif other.vm != card.vm:
             problems.add(
                 card.span, f"the VMs '{other.vm}' and '{card.vm}' have the same address: {card.address.ip}", "again here",
                 f'give one of them another: address="{_next(card.address)}"', related=((other.span, "first here"),),
