@@ -21,13 +21,14 @@ _WRITTEN = re.compile(
 
 
 class NetworkMode(StrEnum):
-    """USER: QEMU's own NAT, reached through ports of this host. TAP: on a bridge of the host. VNIC: an illumos VNIC.
-    NONE: no network card.
+    """USER: QEMU's own NAT, reached through ports of this host. PRIVATE: among VMs of one VMFile. TAP: on a bridge of the host.
+    VNIC: an illumos VNIC. NONE: no network card.
 
     TAP and VNIC are words of the language that nothing can run yet.
     """
 
     USER = "user"
+    PRIVATE = "private"
     TAP = "tap"
     VNIC = "vnic"
     NONE = "none"
@@ -35,10 +36,28 @@ class NetworkMode(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A network card. mac: None: one that is generated and stays the same."""
+    """A network card. mac: None: one that is generated and stays the same.
+
+    name, address: with PRIVATE, of the network, and of the card on it, with the length of the prefix: `10.150.3.7/16`.
+    """
 
     mode: NetworkMode = NetworkMode.USER
     mac: str | None = None
+    name: str | None = None
+    address: str | None = None
+
+    @property
+    def words(self) -> str:
+        """For displays: `user`, `private backend`."""
+        return f"{self.mode} {self.name}" if self.name else str(self.mode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """Another VM on a private network, as it is known there. address: without the prefix."""
+
+    name: str
+    address: str
 
 
 class Transport(StrEnum):

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from vm_manager.diagnostics.spans import Span
-from vm_manager.domain.network import Forward, Network, NetworkMode, Transport
+from vm_manager.domain.network import Forward, Network, NetworkMode, Peer, Transport
 
 _TITLE_CHARS = 72
 
@@ -184,6 +184,7 @@ class VmSpec:
 
     memory_mib, disk_bytes (None: as large as the image), boot_timeout_s (None: by accelerator).
     networks: its cards; at most one of them is NetworkMode.USER. forwards: ports of this host that lead through that one.
+    peers: the other VMs on its private networks.
     isolated: with NetworkMode.USER: nothing but its forwards is reached through the network, and nothing from the guest.
     drives: made at the first start, grown at a later one, never made smaller, and kept when the VM is replaced.
     cpu: QEMU's name of a CPU model, or None for the accelerator's default.
@@ -201,6 +202,7 @@ class VmSpec:
     boot_timeout_s: int | None = field(default=None, metadata=_takes(Effect.AT_ONCE, "boot-timeout"))
     networks: tuple[Network, ...] = field(default=(Network(),), metadata=_takes(Effect.AT_CREATION, "network"))
     forwards: tuple[Forward, ...] = field(default=(), metadata=_takes(Effect.AT_START, "forward"))
+    peers: tuple[Peer, ...] = field(default=(), metadata=_takes(Effect.AT_START, "the VMs on its private network"))
     isolated: bool = field(default=False, metadata=_takes(Effect.AT_START, "isolated"))
     firmware: Firmware = field(default=Firmware.BIOS, metadata=_takes(Effect.AT_START, "firmware"))
     drives: tuple[Drive, ...] = field(default=(), metadata=_takes(Effect.AT_START, "drive"))
@@ -218,7 +220,7 @@ class VmSpec:
     @property
     def is_reachable(self) -> bool:
         """Whether there is a network to wait for, log in and provision through."""
-        return bool(self.networks)
+        return any(card.mode is not NetworkMode.PRIVATE for card in self.networks)
 
     @property
     def user_network(self) -> int | None:
@@ -226,9 +228,14 @@ class VmSpec:
         return next((number for number, card in enumerate(self.networks) if card.mode is NetworkMode.USER), None)
 
     @property
+    def private_cards(self) -> tuple[Network, ...]:
+        """Its cards on private networks."""
+        return tuple(card for card in self.networks if card.mode is NetworkMode.PRIVATE)
+
+    @property
     def network_words(self) -> str:
-        """The modes of its networks, for displays."""
-        return ", ".join(card.mode for card in self.networks) or NetworkMode.NONE
+        """Its networks, for displays."""
+        return ", ".join(card.words for card in self.networks) or NetworkMode.NONE
 
     @property
     def access(self) -> SshAccess:

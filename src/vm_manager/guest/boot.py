@@ -27,6 +27,7 @@ from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import EventSink, GuestOutput, Noticed, PhaseReached, Stream, Warned
 from vm_manager.domain.instance import Endpoint
 from vm_manager.domain.machine import Machine
+from vm_manager.domain.network import Peer
 from vm_manager.guest.clock import correct_clock
 from vm_manager.guest.cloud_init_watch import CloudInitWatch, await_cloud_init, seed_not_found
 from vm_manager.guest.credentials import Credentials
@@ -34,6 +35,7 @@ from vm_manager.guest.doubt import kvm_failure, stopped_at_boot
 from vm_manager.guest.forensics import Stage, boot_failure, ignored_seed, panic, stage_of
 from vm_manager.guest.login_shell import require_shell
 from vm_manager.guest.openssh import known_hosts_text
+from vm_manager.guest.peers import name_peers
 from vm_manager.guest.progress import Console, Progress
 from vm_manager.guest.ssh import KeysNotAccepted, SshSession, offered_host_key
 from vm_manager.guest.unreachable import boot_is_over, cloud_init_has_finished, lacks_cloud_init, this_boot, unreachable
@@ -60,6 +62,7 @@ _SILENT_S = 5.0
 # Installers restart once or twice; one that does it so often and comes no further never will.
 _RESTARTS = 5
 _SCREEN_LINES = 12
+_UNNAMED_PEERS = "could not add the names of the other VMs to its /etc/hosts: the user needs sudo without a password"
 
 
 class Phase(StrEnum):
@@ -139,6 +142,7 @@ class Guest:
     host_key_verified: whether a connection with the pinned key has been made before.
     stall_limit_s: how long it may go without any progress before there is a login.
     accelerated: whether it runs under KVM, which may be what keeps it from booting. slept: whether it has stood still before.
+    peers: the other VMs on its private networks; None: it is on none.
     """
 
     name: str
@@ -151,6 +155,7 @@ class Guest:
     stall_limit_s: float
     accelerated: bool = False
     slept: bool = False
+    peers: tuple[Peer, ...] | None = None
     needs_cloud_init: bool = False
 
 
@@ -177,6 +182,8 @@ def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
                     require_shell(session, guest.name, guest.credentials.user, deadline, wait.look)
                     wait.enter(Phase.CLOUD_INIT)
                     await_cloud_init(session, guest.cloud_init, deadline, wait.look, wait.warn)
+                if guest.peers is not None and not name_peers(session, guest.peers, deadline, wait.look):
+                    emit(Noticed(guest.name, _UNNAMED_PEERS))
                 return
         except SshFailed as error:
             # Not yet up, or rebooting in the middle of it.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import yaml
 
+from vm_manager.domain.network import Network, NetworkMode
 from vm_manager.domain.spec import VmSpec
 
 
@@ -41,14 +42,26 @@ def seed_documents(
     instance_id: cloud-init runs once-per-instance modules when it changes.
     host_key: the guest's own SSH identity, private and public.
     login_key: the public key that may log in, for vmctl's own user-data; user_data: raw user-data that replaces it.
-    network_config: passed through; None: cloud-init's own, DHCP on every card.
+    network_config: passed through; None: the addresses on private networks, and else cloud-init's own, DHCP.
     """
     return SeedDocuments(
         meta_data=_yaml({"instance-id": instance_id, "local-hostname": spec.hostname}),
         user_data=user_data if user_data is not None else _cloud_config(_user_config(spec, login_key)),
         vendor_data=_cloud_config(_host_key_config(*host_key)),
-        network_config=network_config,
+        network_config=network_config or _network_config(spec),
     )
+
+
+def _network_config(spec: VmSpec) -> bytes | None:
+    if not spec.private_cards:
+        return None
+    cards = {f"net{number}": _card(card) for number, card in enumerate(spec.networks)}
+    return _yaml({"version": 2, "ethernets": cards})
+
+
+def _card(card: Network) -> dict[str, object]:
+    own: dict[str, object] = {"match": {"macaddress": card.mac}}
+    return own | ({"addresses": [card.address]} if card.mode is NetworkMode.PRIVATE else {"dhcp4": True})
 
 
 def _user_config(spec: VmSpec, login_key: str) -> dict[str, object]:
@@ -58,7 +71,9 @@ def _user_config(spec: VmSpec, login_key: str) -> dict[str, object]:
         account |= {"shell": "/bin/bash", "sudo": "ALL=(ALL) NOPASSWD:ALL", "lock_passwd": True}
     return {
         "hostname": spec.hostname,
-        "manage_etc_hosts": True,  # else every sudo complains that it cannot resolve the host's own name
+        # Else every sudo complains that it cannot resolve the host's own name. "localhost" leaves what others have added,
+        # such as the names of peers, where True writes the whole file at every boot.
+        "manage_etc_hosts": "localhost" if spec.private_cards else True,
         "users": [account],
         "disable_root": user != "root",
         "ssh_pwauth": False,

@@ -54,6 +54,10 @@ def status_item(instance: Instance) -> dict[str, object]:
         "home": instance.home,
         "sandbox": _confinement(instance),
         "base_image": record.base_image.path,
+        "networks": [
+            {"mode": it.mode.value, "name": it.name, "address": it.address, "mac": it.mac}
+            for it in record.spec.networks
+        ],
         "isolated": record.spec.isolated,
         "disk_bytes": record.spec.disk_bytes,
         "firmware": record.spec.firmware.value,

@@ -10,6 +10,7 @@ from vm_manager.domain.sizes import exact_size
 
 if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Evidence
+    from vm_manager.domain.spec import VmSpec
 
 _COLUMNS = ("NAME", "STATE", "BACKEND", "VCPUS", "MEM", "NETWORK", "PID", "SSH")
 _NUMBERS = ("VCPUS", "MEM", "PID")
@@ -67,7 +68,7 @@ def status_lines(instance: Instance) -> list[str]:
         ("Firmware", str(spec.firmware)),
         ("Drives", ", ".join(f"{it.name} {_drive_size(instance, it.name)}" for it in spec.drives) or "-"),
         ("Image", record.base_image.path),
-        ("Network", f"{spec.network_words}, isolated" if spec.isolated else spec.network_words),
+        ("Network", _networks(spec)),
         ("Forwards", ", ".join(map(str, observation.forwards or spec.forwards)) or "-"),
         ("SSH", f"{spec.access.user}@{endpoint.host}:{endpoint.port}" if endpoint else "-"),
         ("PID", str(observation.pid or "-")),
@@ -86,6 +87,11 @@ def status_lines(instance: Instance) -> list[str]:
             *(("", line) for evidence in failure.evidence for line in _shown(evidence)),
         ]
     return [f"{f'{name}:' if name else '':<13} {value}" for name, value in facts]
+
+
+def _networks(spec: VmSpec) -> str:
+    cards = [f"{card.words} ({card.address})" if card.address else card.words for card in spec.networks]
+    return ", ".join((*(cards or [spec.network_words]), *(("isolated",) if spec.isolated else ())))
 
 
 def _row(instance: Instance) -> tuple[str, ...]:

@@ -27,6 +27,15 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def _is_card_address(text: str) -> bool:
+    address, slash, length = text.partition("/")
+    if not (slash and length.isdecimal() and 8 <= int(length) <= 30 and _is_address(address)):
+        return False
+    card = ipaddress.IPv4Interface(text)
+    usable = card.ip not in (card.network.network_address, card.network.broadcast_address)
+    return usable and not (card.ip.is_loopback or card.ip.is_multicast or card.ip.is_unspecified)
+
+
 def scheme_of(url: str) -> str:
     """The scheme of a URL in lower case; empty when it has none."""
     head, colon, _ = url.partition("://")
@@ -102,6 +111,15 @@ ADDRESS = Form(
         "`{name}` is not an IPv4 address",
         "invalid address",
         "use an address of this host: 127.0.0.1, or 0.0.0.0 for all",
+    ),
+)
+CARD_ADDRESS = Form(
+    check=_is_card_address,
+    title="an IPv4 address with the length of its prefix",
+    complaint=Complaint(
+        "`{name}` is not an address that a card can have",
+        "invalid address",
+        "write an address with the length of its prefix, from 8 to 30: 10.5.0.2/24",
     ),
 )
 MAC = _pattern(

@@ -90,7 +90,8 @@ FORWARD = Entry(
 
 NETWORK = Entry(
     name="network",
-    help="a network card; with \"user\", the guest reaches the host's 127.0.0.1 as 10.0.2.2",
+    help="a network card; with \"user\", the guest reaches the host's 127.0.0.1 as 10.0.2.2; with \"private\", other VMs "
+    "of the VMFile, by name",
     arguments=(
         Argument(
             name="mode",
@@ -107,10 +108,12 @@ NETWORK = Entry(
                   default=_default(VmSpec.isolated), only=(NetworkMode.USER,)),
         Entry(name="bridge", help="host bridge", arguments=_one(Text(form=forms.INTERFACE)),
               written=Written.EITHER, only=(NetworkMode.TAP,), works=False, default='"br0"'),
-        Entry(name="name", help="name of the VNIC", arguments=_one(Text(form=forms.INTERFACE)),
-              written=Written.EITHER, only=(NetworkMode.VNIC,), works=False, required=True),
+        Entry(name="name", help="name of the private network, or of the VNIC", arguments=_one(Text(form=forms.INTERFACE)),
+              written=Written.EITHER, only=(NetworkMode.PRIVATE, NetworkMode.VNIC), required=True),
+        _property("address", Text(form=forms.CARD_ADDRESS), "IPv4 address of the card on the private network",
+                  default="generated", only=(NetworkMode.PRIVATE,)),
         Entry(name="mac", help="MAC address of the card", arguments=_one(Text(form=forms.MAC)),
-              written=Written.EITHER, only=(NetworkMode.USER, NetworkMode.TAP, NetworkMode.VNIC),
+              written=Written.EITHER, only=(NetworkMode.USER, NetworkMode.PRIVATE, NetworkMode.TAP, NetworkMode.VNIC),
               default="generated"),
     ),
 )  # fmt: skip

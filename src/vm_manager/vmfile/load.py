@@ -126,7 +126,7 @@ def load(file: Path | None = None, *, directory: Path | None = None, platform: P
     return Project(
         path=real,
         source=source,
-        specs=tuple(resolve(vm, real.parent) for vm in vms),
+        specs=resolve(vms, real.parent),
         in_parent_directory=file is None and real.parent != start.resolve(),
         warnings=problems.warnings,
         later={vm.text: tuple(unsupported_in(vm)) for vm in vms},

@@ -5,9 +5,12 @@ Only of VMFiles without problems.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from vm_manager.domain.network import Forward, Network, NetworkMode, Transport
+from vm_manager.domain.network import Forward, Network, NetworkMode, Peer, Transport
+from vm_manager.domain.private_network import address_of, mac_beside, mac_on
 from vm_manager.domain.spec import (
     Accelerator,
     CloudInit,
@@ -27,9 +30,21 @@ from vm_manager.vmfile.paths import absolute
 _MIB = 1024**2
 
 
-def resolve(vm: Block, directory: Path) -> VmSpec:
-    """The spec of a vm block. directory: the VMFile's, which relative paths start from."""
-    return _Resolver(directory).vm(vm)
+def resolve(vms: Iterable[Block], directory: Path) -> tuple[VmSpec, ...]:
+    """The specs of vm blocks. directory: the VMFile's, which relative paths start from."""
+    specs = tuple(map(_Resolver(directory).vm, vms))
+    on: dict[str, list[Peer]] = {}
+    for spec in sorted(specs, key=lambda it: it.name):
+        for card in spec.private_cards:
+            on.setdefault(card.name or "", []).append(
+                Peer(name=spec.name, address=(card.address or "").partition("/")[0])
+            )
+    return tuple(
+        replace(
+            spec, peers=tuple(it for card in spec.private_cards for it in on[card.name or ""] if it.name != spec.name)
+        )
+        for spec in specs
+    )
 
 
 class _Resolver:
@@ -116,8 +131,23 @@ def _networks(vm: Block) -> tuple[Network, ...]:
     written = tuple(vm.all("network"))
     if not written:
         return VmSpec.networks
-    cards = (Network(mode=NetworkMode(block.text), mac=_lower(_text(block, "mac"))) for block in written)
-    return tuple(card for card in cards if card.mode is not NetworkMode.NONE)
+    cards = [_card(block, vm.text) for block in written if block.text != NetworkMode.NONE]
+    if all(card.mode is not NetworkMode.PRIVATE for card in cards):
+        return tuple(cards)
+    # The guest's network configuration names each card by it.
+    number = next((number for number, card in enumerate(cards) if card.mac is None), None)
+    if number is not None:
+        cards[number] = replace(cards[number], mac=mac_beside(vm.text))
+    return tuple(cards)
+
+
+def _card(block: Block, vm: str) -> Network:
+    mode, mac = NetworkMode(block.text), _lower(_text(block, "mac"))
+    if mode is not NetworkMode.PRIVATE:
+        return Network(mode=mode, mac=mac)
+    name = _text(block, "name") or ""
+    address = _text(block, "address") or address_of(name, vm)
+    return Network(mode=mode, mac=mac or mac_on(address), name=name, address=address)
 
 
 def _lower(text: str | None) -> str | None:

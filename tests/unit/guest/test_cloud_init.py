@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from unit.golden import assert_golden
 from unit.samples import full_spec, spec
+from vm_manager.domain.network import Network, NetworkMode
 from vm_manager.domain.spec import CloudInit, SshAccess, VmSpec
 from vm_manager.guest.cloud_init import SeedDocuments, seed_documents
 from vm_manager.vmfile.user_data import host_keys_of
@@ -120,3 +121,20 @@ def test_host_keys_that_user_data_brings_are_found(user_data: bytes | None, keys
 
 def test_user_data_that_yaml_chokes_on_brings_no_host_keys() -> None:
     assert host_keys_of(b"#cloud-config\nx: 2024-13-45\n") == ()
+
+
+def test_the_cards_of_a_vm_on_a_private_network_are_known_by_their_mac_addresses() -> None:
+    cards = (
+        Network(mac="52:56:00:00:00:01"),
+        Network(mode=NetworkMode.PRIVATE, mac="52:55:0a:05:00:02", name="backend", address="10.5.0.2/24"),
+    )
+    documents = _documents(spec(networks=cards))
+    assert yaml.safe_load(documents.files()["network-config"]) == {
+        "version": 2,
+        "ethernets": {
+            "net0": {"match": {"macaddress": "52:56:00:00:00:01"}, "dhcp4": True},
+            "net1": {"match": {"macaddress": "52:55:0a:05:00:02"}, "addresses": ["10.5.0.2/24"]},
+        },
+    }
+    # What vmctl adds to it must outlive the guest's own restarts.
+    assert yaml.safe_load(documents.user_data)["manage_etc_hosts"] == "localhost"

@@ -94,7 +94,7 @@ def test_a_flood_of_100_mb_stays_below_the_cap_and_what_is_kept_is_in_order(log:
     # The real keeper looks every two seconds, which is often enough for a serial port, not for this writer.
     code = "import vm_manager.backends.qemu.log_keeper as k; k._POLL_S = 0.01; "
     end = os.open(log.parent / "end", os.O_WRONLY | os.O_CREAT, 0o600)
-    command = keeper_command(handle, end, [log.name], cap_bytes=cap)
+    command = keeper_command(handle, end, [log.name], [], cap_bytes=cap)
     command[4] = command[4].replace("from vm_manager", code + "from vm_manager", 1)
     try:
         keeper = subprocess.Popen(command, cwd=log.parent, pass_fds=(handle, end))

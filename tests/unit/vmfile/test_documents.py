@@ -154,7 +154,7 @@ def test_the_example_is_right(tmp_path: Path) -> None:
     (tmp_path / "cloud-config.yaml").write_text("#cloud-config\npackages: [nginx]\n")
     project = load(write(tmp_path, text), directory=tmp_path, platform=HOST)
     assert project.warnings == ()
-    assert [spec.name for spec in project.specs] == ["web", "blank", "appliance", "db"]
+    assert [spec.name for spec in project.specs] == ["web", "blank", "cache", "appliance", "db"]
     project.require_runnable(["web", "blank"])
     with pytest.raises(VmFileInvalid):
         project.require_runnable(["db"])

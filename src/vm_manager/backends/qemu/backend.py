@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vm_manager.domain.instance import BaseImage, InstanceRecord
     from vm_manager.domain.spec import VmSpec
 
-_NETWORKS = frozenset({NetworkMode.USER, NetworkMode.TAP, NetworkMode.NONE})  # VNICs are illumos's
+_NETWORKS = frozenset({NetworkMode.USER, NetworkMode.PRIVATE, NetworkMode.TAP, NetworkMode.NONE})  # VNICs are illumos's
 
 
 class QemuBackend:

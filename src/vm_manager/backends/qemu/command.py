@@ -7,8 +7,9 @@ socket's path may have 108 bytes only.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from vm_manager.backends.qemu.accelerator import Choice
 from vm_manager.backends.qemu.disks import BaseDisk
@@ -23,6 +24,7 @@ from vm_manager.backends.qemu.sockets import (
     QUERY_SOCKET,
     VNC_SOCKET,
 )
+from vm_manager.backends.qemu.switch import SWITCH_SOCKET
 from vm_manager.domain.network import Forward, NetworkMode
 from vm_manager.domain.spec import VmSpec
 from vm_manager.host.image_header import QCOW2
@@ -42,12 +44,13 @@ def command_line(
     uuid: str,
     macs: Sequence[str],
     forwards: Sequence[Forward],
+    networks: Mapping[int, str] = MappingProxyType({}),
     firmware: UefiFirmware | None = None,
     with_seed: bool,
 ) -> list[str]:
     """The arguments that start the guest.
 
-    base: what its disk stands on. macs: of its cards, in their order.
+    base: what its disk stands on. macs: of its cards, in their order. networks: the directories of private networks, by card.
     firmware: UEFI's; None: BIOS. forwards: all ports of this host that lead into it; where `host` is None QEMU picks a free one.
     """
     return [
@@ -57,7 +60,7 @@ def command_line(
         *_root_disk(base),
         *(word for drive in spec.drives for word in _drive(drive.name)),
         *(_seed() if with_seed else ()),
-        *_networks(spec, macs, forwards),
+        *_networks(spec, macs, forwards, networks),
         *_devices(),
         *_control(),
     ]
@@ -122,13 +125,23 @@ def _seed() -> list[str]:
     ]  # fmt: skip
 
 
-def _networks(spec: VmSpec, macs: Sequence[str], forwards: Sequence[Forward]) -> list[str]:
+def _networks(spec: VmSpec, macs: Sequence[str], forwards: Sequence[Forward], networks: Mapping[int, str]) -> list[str]:
     argv: list[str] = []
     for number, (card, mac) in enumerate(zip(spec.networks, macs, strict=True)):
-        assert card.mode is NetworkMode.USER, "what cannot be run has been refused"
-        argv += ["-netdev", _user_network(f"net{number}", forwards, isolated=spec.isolated)]
-        argv += ["-device", f"virtio-net-pci,id=nic{number},netdev=net{number},mac={mac}"]
+        name = f"net{number}"
+        if card.mode is NetworkMode.PRIVATE:
+            argv += ["-netdev", _private_network(name, networks[number], f"{spec.name}/{number}")]
+        else:
+            assert card.mode is NetworkMode.USER, "what cannot be run has been refused"
+            argv += ["-netdev", _user_network(name, forwards, isolated=spec.isolated)]
+        argv += ["-device", f"virtio-net-pci,id=nic{number},netdev={name},mac={mac}"]
     return argv
+
+
+def _private_network(name: str, directory: str, port: str) -> str:
+    """See `switch`: frames go to the switch, and come at a socket of this machine's own."""
+    local, remote = f"{directory}/{port}", f"{directory}/{SWITCH_SOCKET}"
+    return f"dgram,id={name},local.type=unix,local.path={local},remote.type=unix,remote.path={remote}"
 
 
 def _user_network(name: str, forwards: Sequence[Forward], *, isolated: bool) -> str:

@@ -25,11 +25,17 @@ _NOT_RESERVED = 1024
 
 
 def qemu_sandbox(
-    record: InstanceRecord, files: QemuFiles, forwards: Sequence[Forward], base: FileId | None = None
+    record: InstanceRecord,
+    files: QemuFiles,
+    forwards: Sequence[Forward],
+    base: FileId | None = None,
+    *,
+    ports_at: Sequence[Path] = (),
 ) -> Sandbox:
     """The sandbox of a VM's QEMU.
 
     forwards: the ports of this host that lead into the guest. base: which file the image has to be.
+    ports_at: its directories on private networks.
     """
     ports = [forward.host for forward in forwards if forward.host and forward.transport is Transport.TCP]
     reached = record.spec.user_network is not None
@@ -38,7 +44,7 @@ def qemu_sandbox(
         read=(Path(record.base_image.path), files.seed, *(_name_servers() if online else ())),
         pinned={Path(record.base_image.path): base} if base else {},
         write=(*writable_disks(record.spec, files).values(), files.pid, *files.machine_logs),
-        sockets_in=(files.home,),
+        sockets_in=(files.home, *ports_at),
         devices=(KVM_DEVICE,),
         ports=(_ANY_PORT, *ports) if reached else (),
         connect=online,

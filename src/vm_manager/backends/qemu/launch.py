@@ -26,6 +26,7 @@ from vm_manager.backends.qemu.firmware import find_firmware
 from vm_manager.backends.qemu.forwards import wanted_forwards
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.pid_file import lock_owner
+from vm_manager.backends.qemu.private import make_ports, networks_of
 from vm_manager.backends.qemu.probes import probe_start, require_files
 from vm_manager.backends.qemu.process import spawn, spawn_keeper
 from vm_manager.backends.qemu.query import forwards_in, host_port
@@ -105,9 +106,10 @@ def compose(
         firmware=firmware,
         macs=data.macs(record.spec),
         forwards=forwards,
+        networks=networks_of(record),
         with_seed=files.seed.exists(),
     )
-    sandbox = qemu_sandbox(record, files, wanted, base.file)
+    sandbox = qemu_sandbox(record, files, wanted, base.file, ports_at=make_ports(record, files))
     if firmware:
         sandbox = replace(sandbox, read=(*sandbox.read, firmware.code))
     return Composed(tuple(argv), choice, sandbox)
@@ -235,7 +237,7 @@ def launch(
     keeper = None
     try:
         with os_errors(files.home):
-            keeper = spawn_keeper(child, files)
+            keeper = spawn_keeper(child, files, networks_of(record).values())
         forwards = _until_it_answers(record, files, child, Deadline(_START_TIMEOUT_S, cancel))
     except BaseException:
         # Not handed over: nothing else knows of this process yet.

@@ -63,10 +63,12 @@ class QemuRemnant:
         self._children.reap(self._home)
 
     def destroy(self) -> None:
+        from vm_manager.backends.qemu.private import remove_ports
         from vm_manager.backends.qemu.shutdown import end_at_once
 
         end_at_once(self._home)
         self._children.reap(self._home)
+        remove_ports(self._name, self._home)
 
     def heal(self) -> tuple[str, ...]:
         from vm_manager.backends.qemu.process import clear_leftovers, settle

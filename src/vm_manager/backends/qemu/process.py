@@ -10,7 +10,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -60,15 +60,20 @@ def spawn(argv: Sequence[str], files: QemuFiles, sandbox: Sandbox) -> subprocess
         )
 
 
-def spawn_keeper(child: subprocess.Popen[bytes], files: QemuFiles) -> subprocess.Popen[bytes]:
-    """Start the keeper of the logs of a QEMU that is our child. Raises: `OSError`."""
+def spawn_keeper(
+    child: subprocess.Popen[bytes], files: QemuFiles, networks: Iterable[str] = ()
+) -> subprocess.Popen[bytes]:
+    """Start the keeper of the logs of a QEMU that is our child.
+
+    networks: the directories of the private networks that it is on, seen from the VM's. Raises: `OSError`.
+    """
     # A new file: the keeper of the run before may still be about to write.
     files.end.unlink(missing_ok=True)
     end = private(str(files.end), os.O_WRONLY | os.O_CREAT)
     handle = os.pidfd_open(child.pid)
     try:
         return subprocess.Popen(
-            keeper_command(handle, end, [log.name for log in files.machine_logs]),
+            keeper_command(handle, end, [log.name for log in files.machine_logs], [*networks]),
             cwd=files.home,
             env=clean_environment(),
             stdin=subprocess.DEVNULL,

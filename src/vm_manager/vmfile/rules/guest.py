@@ -32,12 +32,14 @@ def _provisioners_can_log_in(vm: Block, setting: Setting) -> None:
 
 def _provisioners_have_a_network(vm: Block, setting: Setting) -> None:
     networks = list(vm.all("network"))
-    none = next((network for network in networks if network.text == NetworkMode.NONE), None)
-    if none and none.values[0]:
+    closed = [network for network in networks if network.text in (NetworkMode.NONE, NetworkMode.PRIVATE)]
+    if closed and len(closed) == len(networks) and closed[0].values[0]:
+        none = closed[0].text == NetworkMode.NONE
+        who, what = ("without network", "no network") if none else ("on private networks only", "among VMs only")
         for step in vm.all("provision"):
             setting.problems.add(
-                step.span, "a VM without network cannot be provisioned", "needs SSH",
-                'remove the block, or write: network "user"', related=((none.values[0].span, "no network"),),
+                step.span, f"a VM {who} cannot be provisioned", "needs SSH",
+                f'remove the block, or {"write" if none else "add"}: network "user"', related=((closed[0].values[0].span, what),),
             )  # fmt: skip
 
 
