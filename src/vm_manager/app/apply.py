@@ -156,6 +156,7 @@ class Run:
             case Action.DISCARD:
                 self._discard()
             case Action.WAIT:
+                self._tell(operation.notices)
                 self._wait(_spec(operation), operation.wait_for)
             case Action.PROVISION:
                 self._provision(_spec(operation), operation.steps)
@@ -181,6 +182,10 @@ class Run:
         except (ImageError, RemoteError) as error:
             error.enrich(labels=image_labels(self._options.project, spec.image))
             raise
+
+    def _tell(self, notices: Iterable[str]) -> None:
+        for notice in notices:
+            self._services.emit(Noticed(self._name, notice))
 
     @property
     def _vm(self) -> Vm:
@@ -247,8 +252,7 @@ class Run:
             vm.machine.placed()
             # Before the machine runs: should we die in between, a fresh boot must not pass for a ready guest.
             progress = replace(vm.record.progress, started=True, ready=False, done=())
-            for notice in operation.notices:
-                services.emit(Noticed(self._name, notice))
+            self._tell(operation.notices)
             vm.write(replace(vm.record, base_image=base, spec=spec, progress=progress))
             self._power_on(services.to_start(spec))
             current.done = replace(current.done, ssh=self._sshd())

@@ -110,6 +110,7 @@ def wait_for_guest(
         host_key_verified=record.progress.host_key_verified,
         stall_limit_s=stall_limit_s or longest_stall_s(machine.stall_limit_s(), timeout_s),
         slept=slept,
+        port=record.spec.access.port,
         peers=record.spec.peers if record.spec.private_cards else None,
         accelerated=booting and acceleration is not None and acceleration.accelerator is Accelerator.KVM,
     )

@@ -28,6 +28,7 @@ from vm_manager.domain.events import EventSink, GuestOutput, Noticed, PhaseReach
 from vm_manager.domain.instance import Endpoint
 from vm_manager.domain.machine import Machine
 from vm_manager.domain.network import Peer
+from vm_manager.domain.spec import SshAccess
 from vm_manager.guest.clock import correct_clock
 from vm_manager.guest.cloud_init_watch import CloudInitWatch, await_cloud_init, seed_not_found
 from vm_manager.guest.credentials import Credentials
@@ -38,7 +39,14 @@ from vm_manager.guest.openssh import known_hosts_text
 from vm_manager.guest.peers import name_peers
 from vm_manager.guest.progress import Console, Progress
 from vm_manager.guest.ssh import KeysNotAccepted, SshSession, offered_host_key
-from vm_manager.guest.unreachable import boot_is_over, cloud_init_has_finished, lacks_cloud_init, this_boot, unreachable
+from vm_manager.guest.unreachable import (
+    boot_is_over,
+    cloud_init_has_finished,
+    lacks_cloud_init,
+    no_sshd,
+    this_boot,
+    unreachable,
+)
 from vm_manager.state.files import write_atomically
 
 _log = logging.getLogger(__name__)
@@ -142,7 +150,7 @@ class Guest:
     host_key_verified: whether a connection with the pinned key has been made before.
     stall_limit_s: how long it may go without any progress before there is a login.
     accelerated: whether it runs under KVM, which may be what keeps it from booting. slept: whether it has stood still before.
-    peers: the other VMs on its private networks; None: it is on none.
+    peers: the other VMs on its private networks; None: it is on none. port: its sshd's, in the guest.
     """
 
     name: str
@@ -156,6 +164,7 @@ class Guest:
     accelerated: bool = False
     slept: bool = False
     peers: tuple[Peer, ...] | None = None
+    port: int = SshAccess.port
     needs_cloud_init: bool = False
 
 
@@ -297,7 +306,9 @@ class _Wait:
 
     def _unreachable(self) -> VmError:
         silent, needed = self._answer is Phase.BOOT, self.guest.needs_cloud_init
-        return unreachable(self.guest.name, self._console.text, silent=silent, needs_cloud_init=needed)
+        return unreachable(
+            self.guest.name, self._console.text, silent=silent, needs_cloud_init=needed, port=self.guest.port
+        )
 
     def _restarting(self) -> BootFailed:
         phase = self._furthest
@@ -380,6 +391,10 @@ class _Wait:
         """Tell a finding that stops nothing."""
         self.emit(Warned(self.guest.name, finding.enrich(subject=Subject(vm=self.guest.name)).as_warning()))
 
+    def _hint(self, phase: Phase) -> str:
+        elsewhere = phase is Phase.SSHD and self.guest.port != SshAccess.port
+        return no_sshd(self.guest.port)[1] if elsewhere else phase.hint
+
     def given_up(self, why: str) -> VmError:
         """The failure of a guest that is not waited for any longer, by what can be told of it. why: of the guest, a verb."""
         if self._phase in _STAGES.values() and (failure := self._dead_end()):
@@ -389,7 +404,7 @@ class _Wait:
         return BootTimeout(
             "the guest {why}: still waiting for {what}",
             {"why": why, "what": phase.waiting_for},
-            help=(phase.hint, "if it is just slow, raise `boot-timeout` in the VMFile"),
+            help=(self._hint(phase), "if it is just slow, raise `boot-timeout` in the VMFile"),
             evidence=(
                 Evidence("probe", "the last attempt to reach it by SSH", (seen,)),
                 *(self._screen() if phase in _STAGES.values() else ()),

@@ -11,6 +11,7 @@ from vm_manager.diagnostics.errors import BootFailed
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.redact import redact_lines
 from vm_manager.diagnostics.safe_text import safe_lines
+from vm_manager.domain.spec import SshAccess
 
 _QUOTED = 6
 _LINE_CHARS = 500
@@ -50,14 +51,15 @@ def lacks_cloud_init(console: str) -> bool:
     return boot_is_over(console) and _CLOUD_INIT.search(this_boot(console)) is None
 
 
-def unreachable(name: str, console: str, *, silent: bool, needs_cloud_init: bool) -> BootFailed:
+def unreachable(name: str, console: str, *, silent: bool, needs_cloud_init: bool, port: int) -> BootFailed:
     """The failure of a guest that is up, and whose port stays closed.
 
     silent: whether its network does not answer at all. needs_cloud_init: whether nobody gets in without cloud-init.
+    port: where sshd should listen in it.
     """
     text = this_boot(console)
     lines = [line[:_LINE_CHARS] for line in redact_lines(safe_lines(text)) if line.strip()]
-    why, advice = _network(text) if silent else _NO_SSHD
+    why, advice = _network(text) if silent else no_sshd(port)
     helps = [advice, f"`vmctl console {name}` opens its serial console, which works without a network"]
     if needs_cloud_init and lacks_cloud_init(console):
         why = f"cloud-init did not run in it, and {why}"
@@ -72,10 +74,20 @@ _NEEDS_CLOUD_INIT = (
     "the image needs cloud-init, which sets up network, keys and users: install it there, or remove what disables it, such as "
     "/etc/cloud/cloud-init.disabled"
 )
-_NO_SSHD = (
-    "nothing listens on its SSH port",
-    "install openssh-server in the image and enable it; its service may be missing, masked or failing",
-)
+
+
+def no_sshd(port: int) -> tuple[str, str]:
+    """What is wrong with a guest that has a network but no sshd at a port, and what helps."""
+    if port != SshAccess.port:
+        return (
+            f"nothing listens on its port {port}",
+            f"`port {port}` in the ssh block is the port of sshd in the guest, not one of this host: remove it if sshd "
+            f"listens on {SshAccess.port}, then run `vmctl down` and `vmctl up`",
+        )
+    return (
+        "nothing listens on its SSH port",
+        "install openssh-server in the image and enable it; its service may be missing, masked or failing",
+    )
 
 
 def _network(text: str) -> tuple[str, str]:

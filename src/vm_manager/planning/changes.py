@@ -12,28 +12,34 @@ from vm_manager.domain.spec import Drive, Effect, SshAccess, VmSpec
 def startable(old: VmSpec, new: VmSpec) -> VmSpec:
     """The spec that a VM made from `old` can be started with now that `new` is wanted."""
     kept = {name: getattr(old, name) for name in _words(Effect.AT_CREATION)}
-    return replace(new, **{**kept, "ssh": _with_key_of(new, old)})
+    return replace(new, **{**kept, "ssh": _reached_as(new, old)})
 
 
 def changed_at_start(old: VmSpec, new: VmSpec) -> tuple[str, ...]:
     """What differs and takes effect with a restart, in the VMFile's words."""
-    key = ("private-key",) if _with_key_of(new, old) != old.ssh else ()
-    return (*_differing(Effect.AT_START, old, new), *key)
+    reached = _reached_as(new, old)
+    ssh = [word for word, name in _OF_THIS_HOST.items() if getattr(reached, name, None) != getattr(old.ssh, name, None)]
+    return (*_differing(Effect.AT_START, old, new), *ssh)
 
 
 def changed_at_creation(old: VmSpec, new: VmSpec) -> tuple[str, ...]:
     """What differs and takes effect with a new VM only, in the VMFile's words."""
-    return _differing(Effect.AT_CREATION, replace(old, ssh=_with_key_of(new, old)), new)
+    return _differing(Effect.AT_CREATION, replace(old, ssh=_reached_as(new, old)), new)
 
 
-def _with_key_of(new: VmSpec, old: VmSpec) -> SshAccess | None:
-    """How the guest of `old` is reached with the key that `new` names: where that lies is a matter of this host.
+# What of the ssh block no guest has been told.
+_OF_THIS_HOST = {"private-key": "private_key", "port": "port"}
 
-    Not where only one of them names a key: without one, the guest has been given another that vmctl made.
+
+def _reached_as(new: VmSpec, old: VmSpec) -> SshAccess | None:
+    """How the guest of `old` is reached at the port, and with the key, that `new` names: both are a matter of this host.
+
+    Not the key where only one of them names one: without one, the guest has been given another that vmctl made.
     """
-    if old.ssh and new.ssh and old.ssh.private_key and new.ssh.private_key:
-        return replace(old.ssh, private_key=new.ssh.private_key)
-    return old.ssh
+    if not (old.ssh and new.ssh):
+        return old.ssh
+    key = new.ssh.private_key if old.ssh.private_key and new.ssh.private_key else old.ssh.private_key
+    return replace(old.ssh, port=new.ssh.port, private_key=key)
 
 
 def changed_drives(old: Instance, new: VmSpec) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def plan_up(
             if spec.image.url and spec.image.url not in cached_urls:
                 todo.append(_operation(spec, Action.FETCH, "image not in the cache"))
             todo.append(_operation(spec, Action.CREATE, "does not exist"))
-        todo += [*_run(wanted, instance, edited), *_reach(spec, instance, provision, wait)]
+        todo += [*_run(wanted, instance, edited), *_reach(spec, wanted, instance, provision, wait)]
         if spec.name in without_guests:
             todo = [operation for operation in todo if operation.action not in _IN_THE_GUEST]
         operations += [
@@ -76,7 +76,9 @@ def _why_start(instance: Instance) -> str:
     return "last start failed" if instance.state is VmState.FAILED else str(instance.state)
 
 
-def _reach(spec: VmSpec, instance: Instance | None, provision: bool, wait: WaitFor) -> Iterable[Operation]:
+def _reach(
+    spec: VmSpec, wanted: VmSpec, instance: Instance | None, provision: bool, wait: WaitFor
+) -> Iterable[Operation]:
     """Wait and provision, as far as each is still to be done since the last start."""
     if not spec.is_reachable or wait is WaitFor.NONE:
         return
@@ -84,7 +86,10 @@ def _reach(spec: VmSpec, instance: Instance | None, provision: bool, wait: WaitF
     seeded = instance.record.seeded if instance else spec.has_seed
     can_log_in = seeded or spec.ssh or spec.provisioners
     if can_log_in and not (progress and progress.ready and instance and instance.alive and not _sleeps(instance)):
-        yield replace(_operation(spec, Action.WAIT, _why_wait(instance)), wait_for=wait)
+        # It may be one of these that the guest does not get ready for.
+        late = _at_restart(wanted, instance) if instance and instance.alive else ""
+        cause = f"{_why_wait(instance)}{late and '; '}{late}"
+        yield replace(_operation(spec, Action.WAIT, cause), wait_for=wait, notices=(late,) if late else ())
     # A machine that is started anew may have lost what its steps had done, but for those that run once.
     reached = instance.record.progress if instance else Progress()
     before = reached if progress else replace(reached, done=())
@@ -114,9 +119,13 @@ def _already_running(spec: VmSpec, instance: Instance | None, edited: _Edited) -
 
 def _changed(spec: VmSpec, instance: Instance, edited: _Edited) -> str:
     """What was changed and is not taken up by a VM that goes on."""
+    restart = _at_restart(spec, instance)
+    return f"{restart and '; '}{restart}{_kept(spec, instance, edited)}"
+
+
+def _at_restart(spec: VmSpec, instance: Instance) -> str:
     changed = changed_at_start(instance.record.spec, spec)
-    restart = f"; {', '.join(changed)} changed: takes effect after `vmctl down` and `vmctl up`" if changed else ""
-    return f"{restart}{_kept(spec, instance, edited)}"
+    return f"{', '.join(changed)} changed: takes effect after `vmctl down` and `vmctl up`" if changed else ""
 
 
 def _kept(spec: VmSpec, instance: Instance, edited: _Edited) -> str:

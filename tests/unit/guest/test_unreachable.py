@@ -73,7 +73,7 @@ def test_cloud_init_that_finished_before_the_last_restart_has_not_finished() -> 
     ],
 )
 def test_what_the_console_says_of_a_closed_port(text: str, silent: bool, message: str) -> None:
-    found = unreachable("web", _KERNEL + text, silent=silent, needs_cloud_init=True)
+    found = unreachable("web", _KERNEL + text, silent=silent, needs_cloud_init=True, port=22)
     assert message in str(found)
     assert "`vmctl console web`" in found.diagnostic.help[-1]
 
@@ -82,8 +82,14 @@ def test_the_evidence_is_the_card_and_the_service_that_failed_and_the_end() -> N
     failed = (
         "[\x1b[0;1;31mFAILED\x1b[0m] Failed to start \x1b[0;1;39mssh.servic…[0m - OpenBSD Secure Shell server.\r\r\n"
     )
-    found = unreachable("web", _KERNEL + failed + "x\n" * 50 + _PROMPT, silent=False, needs_cloud_init=False)
+    found = unreachable("web", _KERNEL + failed + "x\n" * 50 + _PROMPT, silent=False, needs_cloud_init=False, port=22)
     (evidence,) = found.diagnostic.evidence
     assert "Failed to start ssh.servic" in evidence.lines[0]
     assert evidence.lines[-1] == "debian login: "
     assert "cloud-init" not in str(found)
+
+
+def test_a_port_of_the_users_own_may_be_meant_for_one_of_the_host() -> None:
+    found = unreachable("web", _KERNEL + _PROMPT, silent=False, needs_cloud_init=False, port=2222)
+    assert "nothing listens on its port 2222" in found.diagnostic.message
+    assert "`port 2222` in the ssh block is the port of sshd in the guest" in found.diagnostic.help[0]

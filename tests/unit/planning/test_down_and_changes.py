@@ -10,7 +10,7 @@ import pytest
 from unit.samples import SHELL, full_spec, instance, spec
 from vm_manager.domain.instance import Instance, Observation, VmState
 from vm_manager.domain.plan import Action
-from vm_manager.domain.spec import Drive, Effect, ImageSource, SshAccess, VmSpec
+from vm_manager.domain.spec import Drive, Effect, ImageSource, VmSpec
 from vm_manager.planning.changes import changed_at_creation, changed_at_start, changed_drives, smaller_drives, startable
 from vm_manager.planning.down import plan_down
 from vm_manager.planning.reload import plan_reload
@@ -100,7 +100,9 @@ def test_a_restart_takes_up_what_it_can_and_keeps_the_rest() -> None:
 
 @pytest.mark.parametrize("field", fields(VmSpec), ids=lambda field: field.name)
 def test_every_field_says_when_a_change_takes_effect_and_so_it_does(field: Field[Any]) -> None:
-    old, marker = full_spec(), cast(Any, SshAccess(user="other") if field.name == "ssh" else object())
+    old = full_spec()
+    assert old.ssh
+    marker = cast(Any, replace(old.ssh, user="other") if field.name == "ssh" else object())
     changed: dict[str, Any] = {field.name: marker}
     new = replace(old, **changed)
     effect, word = Effect(field.metadata["effect"]), field.metadata["word"]
@@ -110,17 +112,27 @@ def test_every_field_says_when_a_change_takes_effect_and_so_it_does(field: Field
     assert taken_up is (effect is not Effect.AT_CREATION)
 
 
+def test_the_port_of_sshd_is_taken_up_at_the_next_start() -> None:
+    old = full_spec()
+    assert old.ssh
+    moved = replace(old, ssh=replace(old.ssh, port=old.ssh.port + 1))
+    assert changed_at_creation(old, moved) == ()
+    assert changed_at_start(old, moved) == ("port",)
+    assert startable(old, moved).ssh == moved.ssh
+
+
 def test_where_the_private_key_lies_is_taken_up_at_the_next_start() -> None:
-    old, user = full_spec(), SshAccess(user="other", private_key="/keys/new")
+    old = full_spec()
     assert old.ssh
     assert old.ssh.private_key
+    user = replace(old.ssh, user="other", private_key="/keys/new")
     moved = replace(old, ssh=replace(old.ssh, private_key="/keys/new"))
     assert changed_at_creation(old, moved) == ()
     assert changed_at_start(old, moved) == ("private-key",)
     assert startable(old, moved).ssh == moved.ssh
     # What is in the guest stays; and a guest that was given a key of vmctl's own knows no other.
     assert startable(old, replace(old, ssh=user)).ssh == moved.ssh
-    own = replace(old, ssh=SshAccess())
+    own = replace(old, ssh=replace(old.ssh, user="vm", private_key=None))
     assert changed_at_creation(own, moved) == ("ssh",)
     assert startable(own, moved).ssh == own.ssh
 

@@ -17,6 +17,7 @@ from vm_manager.domain.spec import (
     ImageSource,
     Provisioner,
     ProvisionerKind,
+    SshAccess,
     VmSpec,
 )
 from vm_manager.planning.up import plan_up
@@ -229,3 +230,12 @@ def test_a_vm_made_without_network_is_not_waited_for_when_the_file_now_wants_one
 def test_a_vm_made_without_a_seed_is_not_waited_for_when_the_file_now_wants_one() -> None:
     there = instance(spec(ssh=None), VmState.STOPPED)
     assert [line for line in _plan(spec(), there) if "wait" in line] == []
+
+
+def test_what_is_edited_while_a_guest_does_not_get_ready_is_told_before_it_is_waited_for_again() -> None:
+    there = instance(observed=VmState.RUNNING, progress=Progress(started=True))
+    wanted = spec(ssh=SshAccess(user="debian", port=2222))
+    late = "port changed: takes effect after `vmctl down` and `vmctl up`"
+    assert _plan(wanted, there) == [f"web: wait (not ready yet; {late})"]
+    (waiting,) = plan_up([wanted], {"web": there}, ()).operations
+    assert waiting.notices == (late,)
