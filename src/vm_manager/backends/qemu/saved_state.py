@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from io import BufferedRandom, BufferedReader
-from pathlib import Path
 
 from vm_manager.backends.qemu.agent import correct_clock
 from vm_manager.backends.qemu.evidence import qemu_log
@@ -49,6 +48,7 @@ from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.process import process_handle, wait_for_exit
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.backends.qemu.shutdown import end_at_once, ended_on_failure, make_exit
+from vm_manager.backends.qemu.state_size import require_room
 from vm_manager.diagnostics.errors import (
     KvmUnusable,
     MigrationFailed,
@@ -60,13 +60,10 @@ from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import EventSink, Progressed
 from vm_manager.domain.instance import InstanceRecord
-from vm_manager.host.disk_space import raise_if_full, require_free
+from vm_manager.host.disk_space import raise_if_full
 from vm_manager.state.files import private, sync_directory, written_bytes
 
 _EXIT_S = 5.0
-_MIB = 1024 * 1024
-# Devices and video memory, beside the guest's own.
-_DEVICES_BYTES = 64 * _MIB
 
 
 def save(record: InstanceRecord, files: QemuFiles, cancel: CancelToken, emit: EventSink) -> None:
@@ -74,7 +71,7 @@ def save(record: InstanceRecord, files: QemuFiles, cancel: CancelToken, emit: Ev
     with process_handle(files) as handle:
         try:
             with Monitor(files.home) as monitor:
-                _require_space(record, files)
+                require_room(record, files, files.saved_state)
                 was_running = _stand_still(monitor)
                 with undoing(partial(_as_before, monitor, files, was_running)):
                     _write(monitor, record, files, cancel, emit)
@@ -254,20 +251,3 @@ def _measure(file: BufferedRandom | BufferedReader) -> tuple[int, str]:
     file.seek(0)
     digest = hashlib.file_digest(file, "sha256").hexdigest()
     return os.fstat(file.fileno()).st_size, digest
-
-
-def _require_space(record: InstanceRecord, files: QemuFiles) -> None:
-    """Raises: `host::disk_full` when the pages that the guest has touched cannot fit."""
-    most = record.spec.memory_mib * _MIB + _DEVICES_BYTES
-    needed = min(most, _resident_bytes(lock_owner(files.pid)) or most)
-    require_free(files.saved_state, needed, "the machine's state takes up to")
-
-
-def _resident_bytes(pid: int | None) -> int | None:
-    """The memory that a process has touched, in bytes. Source: VmRSS and VmSwap in proc(5)."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return None
-    figures = [int(line.split()[1]) * 1024 for line in lines if line.startswith(("VmRSS:", "VmSwap:"))]
-    return sum(figures) or None

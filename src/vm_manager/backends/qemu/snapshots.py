@@ -16,6 +16,7 @@ from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.backends.qemu.shutdown import ended_on_failure
+from vm_manager.backends.qemu.state_size import require_room
 from vm_manager.diagnostics.errors import QemuJobFailed
 from vm_manager.domain.deadline import CancelToken
 from vm_manager.domain.instance import InstanceRecord, Snapshot
@@ -53,6 +54,8 @@ def create(record: InstanceRecord, files: QemuFiles, tag: str, cancel: CancelTok
     if lock_owner(files.pid) is None:
         _on_all_disks(record, files, "-c", tag)
         return
+    # QEMU does not give back what a snapshot that failed has taken.
+    require_room(record, files, files.overlay)
     with Monitor(files.home) as monitor:
         ran = monitor.run_state() == "running"
         try:
