@@ -57,7 +57,26 @@ def file_script(name: str, env: Env) -> str:
     """For `run_in`: the saved content as a program of that name, with these environment variables."""
     program = f'"$1"/{shlex.quote(name)}'
     rename = "" if name == "content" else f'mv "$1/content" {program} && '
-    return f'set -- "${{0%/*}}"\nrm -f "$0"\n{rename}chmod 700 {program} || exit\n{_exports(env)}exec {program}\n'
+    prepare = f'set -- "${{0%/*}}"\nrm -f "$0"\n{rename}chmod 700 {program} || exit\n'
+    return f"{prepare}{_BY_ITS_INTERPRETER.format(program=program)}{_exports(env)}exec $by {program}\n"
+
+
+# Hardened guests mount /tmp with noexec: nothing there can be executed, but what it is written for can read it. `[ -x` of
+# BusyBox does not see that: it is tried.
+_BY_ITS_INTERPRETER = """\
+by=
+printf '#!/bin/sh\\n' >"$1/.try" && chmod 700 "$1/.try"
+if ! "$1/.try" 2>/dev/null; then
+    set -f
+    IFS= read -r first <{program}
+    case $first in
+    '#!'*) by=${{first#??}} ;;
+    *ELF*) echo "/tmp in the guest is mounted with noexec, and this program is no script" >&2 ;;
+    *) by=sh ;;
+    esac
+fi
+rm -f "$1/.try"
+"""
 
 
 def _exports(env: Env) -> str:

@@ -109,6 +109,31 @@ def test_a_script_keeps_its_name_and_is_gone_afterwards(shell: Path, name: str, 
     assert not (tmp_path / "pwned").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "printed"),
+    [
+        (b'#!/bin/sh -e\nprintf "%s|%s|" "${0##*/}" "$A"; cat; exit 3\n', f"a b.sh|{_ODD}|"),
+        (b'#! /bin/sh\nprintf "%s|" "$-"; exit 3\n', "|"),
+        (b"echo no interpreter is named; exit 3\n", "no interpreter is named\n"),
+    ],
+)
+def test_a_script_runs_where_nothing_may_be_executed(shell: Path, content: bytes, printed: str, tmp_path: Path) -> None:
+    directory = tmp_path / "noexec"
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec", "tmpfs", str(directory)], check=True)
+    try:
+        (directory / "content").write_bytes(content)
+        done = _run(shell, run_in(str(directory)), file_script("a b.sh", (("A", _ODD),)).encode(), tmp_path)
+        assert done.stdout.decode().endswith(printed), done.stderr
+        assert (done.returncode, done.stderr) == (3, b"")
+        (directory / "content").write_bytes(Path("/bin/true").read_bytes())
+        program = _run(shell, run_in(str(directory)), file_script("program", ()).encode(), tmp_path)
+        assert program.returncode == 126
+        assert b"mounted with noexec" in program.stderr
+    finally:
+        subprocess.run(["umount", str(directory)], check=True)
+
+
 def test_the_directory_is_found_among_what_a_login_prints() -> None:
     assert directory_of("Welcome!\nvmctl:/tmp/vmctl.abcDEF1234\n") == "/tmp/vmctl.abcDEF1234"
     for printed in ("", "vmctl:/tmp/x\n", "vmctl:/tmp/vmctl.$(id)x\n", "vmctl:/tmp/vmctl.abcdef; id\n", " vmctl:/tmp"):
