@@ -41,6 +41,10 @@ def ssh(
     defines a single VM. The guest's host key is verified.
     """
     given = list(words or ())
+    if ctx.obj and ctx.obj[0].startswith("-"):
+        from vm_manager.cli.usage import option_for_openssh
+
+        raise option_for_openssh(ctx.obj[0])
     with manager() as vms:
         vm = name or (given.pop(0) if given else _only_vm(vms, file))
         at, _, vm = vm.rpartition("@")

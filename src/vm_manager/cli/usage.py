@@ -27,6 +27,7 @@ _EXTRA = re.compile(r"unexpected extra argument\(s\) \((.*)\)$")
 _NAMED = re.compile(r"did you mean `(--[a-z-]+)`")
 # Options of commands that some tools want before them.
 _LATER = ("-f", "--file", "--name", "--json")
+_NO_OPTIONS = "vmctl passes no options to OpenSSH: `vmctl -v ssh NAME` shows the command line"
 _AFTER = "write it after the command, as in `vmctl up --file VMFile.kdl`"
 
 
@@ -46,6 +47,13 @@ def usage(error: typer.TyperException) -> Usage:
         meant = f"did you mean `{near}`?"
     help = (*((meant,) if meant else ()), f"run `{command} --help`")
     return Usage("{problem}", {"problem": text[:1].lower() + text[1:]}, help=help)
+
+
+def option_for_openssh(word: str) -> Usage:
+    """The failure for `vmctl ssh NAME -- -L …`: what follows is run in the guest, where no program is called that."""
+    advice = OPTIONS["ssh"].get(word[:2] if not word.startswith("--") else word, _NO_OPTIONS)
+    help = (advice.format(option=word), "run `vmctl ssh --help`")
+    return Usage("'{word}' is an option, not a command", {"word": word}, help=help)
 
 
 def unknown_command(context: Any, name: str, known: Sequence[str]) -> Usage:

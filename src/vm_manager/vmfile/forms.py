@@ -193,7 +193,7 @@ VARIABLE = _pattern(
     Complaint(
         "'{value}' cannot be an environment variable",
         "invalid name",
-        "use letters, digits and _, not starting with a digit",
+        'use letters, digits and _, not starting with a digit; name and value are two words: env "NAME" "value"',
     ),
 )
 DRIVE_NAME = _pattern(

@@ -105,6 +105,8 @@ class ValueReader:
             return kind.word
         if isinstance(value.value, bool) or not isinstance(value.value, int):
             example = kind.low * 2 if kind.low < 10 else kind.low
+            if isinstance(value.value, str) and value.value.isascii() and value.value.isdecimal():
+                example = int(value.value[:9])
             if kind.word:
                 wanted, help = f'a whole number, or "{kind.word}"', f'write digits, or {name}="{kind.word}"'
             else:

@@ -45,6 +45,11 @@ def vmctl(tmp_path: Path) -> Vmctl:
             "to forward a port of this host into a VM: `vmctl forward NAME 8080:80`",
         ),
         ("ssh -A web", "no such option: -A", "vmctl passes no options to OpenSSH: `vmctl -v ssh NAME` shows the command line"),
+        (
+            "ssh web -- -L 8080:localhost:80",
+            "'-L' is an option, not a command",
+            "to forward a port of this host into a VM: `vmctl forward NAME 8080:80`",
+        ),
         ("top", "no such command: 'top'", "to see which VMs run: `vmctl list`"),
         ("list -o yaml", "no such option: -o", "did you mean `--json`?"),
         ("log -o x web", "no such option: -o", None),

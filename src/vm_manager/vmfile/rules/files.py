@@ -27,6 +27,7 @@ from vm_manager.vmfile.rules.setting import Setting
 _MOST_PARSED_BYTES = 2 * 1024 * 1024
 
 
+_UNEXPANDED = "variables are not expanded: write the path itself; `~` at its beginning is your home directory"
 _UNIX_ENDINGS = "save it with Unix line endings: the shell would take each carriage return for a part of the command"
 
 
@@ -100,7 +101,8 @@ class FileRule:
             if problem is None and not os.access(path, os.R_OK):
                 problem = "is not readable"
             if problem or self.check is None:
-                return [Flaw(problem=problem)] if problem else []
+                help = _UNEXPANDED if "$" in text else None
+                return [Flaw(problem=problem, help=help)] if problem else []
             content = read_input(path, self.most_bytes)
             if self.most_bytes == USER_DATA_BYTES:
                 setting.read_bytes += len(content)
