@@ -36,10 +36,10 @@ def _networks(vmctl: Vmctl) -> Path:
 def _keepers(network: Path) -> dict[bool, list[int]]:
     """The processes that are ready to be the switch; under True the one that is it."""
     holders: dict[bool, list[int]] = {True: [], False: []}
-    inode = (network / "lock").stat().st_ino
+    inode = (network / ".lock").stat().st_ino
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            open_there = [number for number in (process / "fd").iterdir() if number.readlink() == network / "lock"]
+            open_there = [number for number in (process / "fd").iterdir() if number.readlink() == network / ".lock"]
             for number in open_there:
                 holders[f":{inode} " in (process / "fdinfo" / number.name).read_text()].append(int(process.name))
         except OSError:
@@ -79,7 +79,7 @@ def test_vms_of_one_file_reach_each_other_by_name_whatever_happens_to_them(two: 
     two("ssh", "db", _PING.format("web"))
     # Nobody else of this host gets in, and nothing listens on a port.
     assert all(path.stat().st_mode & 0o077 == 0 for path in (network, *network.rglob("*")) if not path.is_file())
-    assert stat.S_ISSOCK((network / "switch").stat().st_mode)
+    assert stat.S_ISSOCK((network / ".switch").stat().st_mode)
 
 
 def test_other_networks_and_other_projects_are_not_reached(two: Vmctl, tiny: TinyGuest, tmp_path: Path) -> None:

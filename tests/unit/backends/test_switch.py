@@ -68,7 +68,7 @@ def _close(switch: Switch) -> None:
 
 
 def test_a_frame_for_all_reaches_all_others_and_one_for_a_station_that_one(cards: ExitStack) -> None:
-    web, db, mail = (_card(cards, vm, number) for number, vm in enumerate(("web", "db", "mail")))
+    web, db, mail = (_card(cards, vm, number) for number, vm in enumerate(("switch", "db", "lock")))
     switch = _switch(cards)
     web.send(_ALL, b"who has db?")
     switch.serve()

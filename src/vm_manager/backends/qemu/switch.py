@@ -20,8 +20,8 @@ import time
 from collections import deque
 from contextlib import suppress
 
-#: In a network's directory: where the switch hears, and what whoever is it holds.
-SWITCH_SOCKET, _LOCK = "switch", "lock"
+#: In a network's directory: where the switch hears, and what whoever is it holds. No VM can be called that.
+SWITCH_SOCKET, _LOCK = ".switch", ".lock"
 # A frame of Ethernet with a tag has 1518 bytes; QEMU hands over larger ones only where a guest was told that it may.
 _FRAME_BYTES = 70_000
 _HEADER_BYTES = 14
@@ -31,7 +31,7 @@ _WAITING = 512
 _FRAMES_AT_ONCE = 64
 # How often new ports are looked for. One that has said something is known at once.
 _RESCAN_S = 1.0
-_PORT = re.compile(r"[A-Za-z0-9-]+/[0-9]+")
+_PORT = re.compile(r"[A-Za-z0-9-]+/[0-9]{1,2}")
 
 
 class Switch:
