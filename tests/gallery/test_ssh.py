@@ -65,6 +65,29 @@ def test_a_guest_that_has_lost_its_keys(running: Vmctl, tiny: TinyGuest, gallery
     gallery.works(running("ssh", "tiny", "id"))
 
 
+def test_a_shell_that_is_not_installed(running: Vmctl, gallery: Gallery) -> None:
+    """A step has given the user a shell that the guest does not have."""
+    running("ssh", "tiny", "echo root:x:0:0:root:/root:/usr/bin/zsh >/etc/passwd")
+    gallery.shows(
+        running("ssh", "tiny", "id", status=None),
+        "vm_manager::ssh::auth_failed",
+        place=None,
+        says=("the guest rejected the key of user 'root'", "User 'root' has invalid shell, rejected"),
+        status=255,
+    )
+    gallery.by_hand("has changed the user, its shell")
+    subprocess.run(
+        [VMCTL, "console", "tiny"],
+        cwd=running.directory,
+        env=running.environment(),
+        input=b"echo root:x:0:0:root:/root:/bin/sh >/etc/passwd\n",
+        capture_output=True,
+        timeout=LIMIT_S,
+        check=True,
+    )
+    gallery.works(running("ssh", "tiny", "id"))
+
+
 def test_a_private_key_that_others_can_read(running: Vmctl, tiny: TinyGuest, gallery: Gallery) -> None:
     """`vmctl ssh` with a private key that others can read, as a copy often can be."""
     key = running.write(tiny.key.read_text(), "copy")

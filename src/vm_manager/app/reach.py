@@ -19,12 +19,13 @@ from vm_manager.guest.boot import Guest, wait_until_ready
 from vm_manager.guest.cloud_init_watch import CloudInitWatch
 from vm_manager.guest.credentials import Credentials, credentials_for
 from vm_manager.guest.ssh import KeysNotAccepted, SshSession
+from vm_manager.host.console_log import refused_logins
 from vm_manager.planning.table import Verb, cell
 
 _ADDRESS_TIMEOUT_S = 10.0
 _ACCEPTED_BEFORE = (
-    "the guest accepted this key before: something in it, such as a step, has changed the user, its ~/.ssh or sshd's "
-    "configuration; its serial console is `vmctl console {name}`"
+    "the guest accepted this key before: something in it, such as a step, has changed the user, its shell, its ~/.ssh or "
+    "sshd's configuration; its serial console is `vmctl console {name}`"
 )
 
 
@@ -78,6 +79,7 @@ def open_session(
     except KeysNotAccepted:
         raise  # it says itself what to do
     except AuthFailed as refused:
+        refused.enrich(evidence=refused_logins(services.store.files(record.name).console_log))
         if record.progress.host_key_verified and not (user or key):
             refused.enrich(help=(_ACCEPTED_BEFORE.format(name=record.name),))
         raise

@@ -302,7 +302,7 @@ _TABLE = (
     Code("vm_manager::ssh::auth_failed", 35, 11, _FAILURE, Fault.GUEST,
          "The guest rejected the SSH key.",
          (
-          "the user in the ssh block does not exist in the guest",
+          "the user in the ssh block does not exist in the guest, or its login shell does not",
           "the raw user-data does not install the key",
           "the guest's SSH server accepts passwords only",
           "cloud-init did not find its seed",

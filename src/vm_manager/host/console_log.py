@@ -13,6 +13,11 @@ from vm_manager.diagnostics.safe_text import safe_lines
 _READ_BYTES = 256 * 1024
 _LINE_LENGTH = 500
 _BEFORE, _AFTER = 3, 14
+# Sources: OpenSSH's auth.c and misc.c, Dropbear's svr-auth.c.
+_REFUSED = re.compile(
+    r"has invalid shell|not allowed because|Authentication refused|attempt for nonexistent user|bad ownership or modes"
+)
+_REFUSALS = 3
 _PANIC = re.compile(r"Kernel panic - not syncing")
 MORE_MEMORY = 'raise `memory` in the VMFile, where a number is MiB: `memory "2GiB"`'
 
@@ -65,11 +70,23 @@ def reason_of_panic(lines: Sequence[str]) -> tuple[str, str]:
 
 def panic_evidence(console_log: Path) -> tuple[Evidence, ...]:
     """The last panic in a console's log, as evidence; none when the log shows none."""
+    return _evidence(console_log, panic_lines(_end_of(console_log)))
+
+
+def refused_logins(console_log: Path) -> tuple[Evidence, ...]:
+    """What a guest's own SSH server said on the console of logins that it refused; none when it said nothing there."""
+    lines = [line[:_LINE_LENGTH] for line in safe_lines(_end_of(console_log)) if _REFUSED.search(line)]
+    return _evidence(console_log, tuple(lines[-_REFUSALS:]))
+
+
+def _evidence(console_log: Path, lines: tuple[str, ...]) -> tuple[Evidence, ...]:
+    return (Evidence("console", "the guest's console", lines, str(console_log), truncated=True),) if lines else ()
+
+
+def _end_of(console_log: Path) -> str:
     try:
         with console_log.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _READ_BYTES))
-            text = file.read(_READ_BYTES).decode(errors="replace")
+            return file.read(_READ_BYTES).decode(errors="replace")
     except OSError:
-        return ()
-    lines = panic_lines(text)
-    return (Evidence("console", "the guest's console", lines, str(console_log), truncated=True),) if lines else ()
+        return ""
