@@ -107,7 +107,7 @@ def wait_for_guest(
         credentials=credentials(services, record),
         known_hosts=files.known_hosts,
         console_log=files.console_log,
-        cloud_init=CloudInitWatch(on_error, partial(_in_user_data, record)) if waits else None,
+        cloud_init=CloudInitWatch(on_error, partial(_in_user_data, record), record.progress.reached) if waits else None,
         needs_cloud_init=waits and (record.spec.cloud_init is not None or record.spec.access.private_key is None),
         host_key_verified=record.progress.host_key_verified,
         stall_limit_s=stall_limit_s or longest_stall_s(machine.stall_limit_s(), timeout_s),

@@ -30,10 +30,12 @@ class CloudInitWatch:
     """on_error: what a failure is.
 
     locate: these keys in the user-data, where that is vmctl's to know, by what cloud-init's modules printed.
+    known: the guest has been ready before: one that does without cloud-init has been told of then.
     """
 
     on_error: OnError
     locate: Callable[[Sequence[str], str], tuple[Label, ...]]
+    known: bool = False
 
 
 def await_cloud_init(
@@ -49,12 +51,12 @@ def await_cloud_init(
     Raises: `cloudinit::failed`, `ssh::failed`, `TimeoutError` at the deadline.
     """
     said = session.capture("sh", deadline, tick, [WAIT_SCRIPT.encode()])
-    if said.status == 127:
-        warn(_unused("cloud-init is not installed in the guest, so the seed was not applied"))
-        return
     report = read_report(said.stdout)
-    if report.outcome is Outcome.DISABLED:
-        warn(_unused("cloud-init is disabled in the guest, so the seed was not applied"))
+    missing = said.status == 127
+    if missing or report.outcome is Outcome.DISABLED:
+        if not watch.known:
+            lacks = "not installed" if missing else "disabled"
+            warn(_unused(f"cloud-init is {lacks} in the guest, so the seed was not applied"))
         return
     failure = _endless() if said.cut else _failure(report)
     if report.warnings:
