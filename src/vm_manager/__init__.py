@@ -148,7 +148,7 @@ if TYPE_CHECKING:
         Snapshot,
         VmState,
     )
-    from vm_manager.domain.network import Forward, Network, NetworkMode, Transport
+    from vm_manager.domain.network import Forward, Network, NetworkMode, Peer, Transport
     from vm_manager.domain.outcome import Done, Outcome
     from vm_manager.domain.plan import Action, Operation, Plan, Totals, WaitFor
     from vm_manager.domain.spec import (
@@ -180,8 +180,9 @@ __all__ = [
     "IpDiscoveryTimeout", "KeygenFailed", "Kind", "KvmUnusable", "Label", "LastFailure", "Later", "Log", "LogLine",
     "MachineGone", "MachineStopped", "Manager", "MigrationFailed", "MissingFirmware", "MissingTool", "Names", "Network",
     "NetworkMode", "NewVm", "NoKey", "NoSandbox", "NoShell", "NotFoundError", "Noticed", "Observation", "OciPullFailed",
-    "OnError", "Operation", "Outcome", "OverlayCreationFailed", "Partial", "PartialError", "PermissionDenied", "PhaseReached",
-    "Plan", "PortInUse", "PortUnavailable", "Progress", "Progressed", "Project", "PropolisRequestFailed", "PropolisUnreachable",
+    "OnError", "Operation", "Outcome", "OverlayCreationFailed", "Partial", "PartialError", "Peer", "PermissionDenied",
+    "PhaseReached", "Plan", "PortInUse", "PortUnavailable", "Progress", "Progressed", "Project",
+    "PropolisRequestFailed", "PropolisUnreachable",
     "ProvisionError", "ProvisionFailed", "Provisioner", "ProvisionerKind", "Pruned", "Pulled", "QemuError", "QemuExited",
     "QemuInternalError", "QemuIoError", "QemuJobFailed", "QemuSpawnFailed", "QmpCommandFailed", "QmpConnectFailed",
     "RemoteError", "SandboxKind", "SeedError", "SeedIsoFailed", "Severity", "Silence", "Snapshot", "Source", "Span",
@@ -232,7 +233,7 @@ _HOMES = {
     ),
     "vm_manager.domain.outcome": "Done Outcome",
     "vm_manager.domain.plan": "Action Operation Plan Totals WaitFor",
-    "vm_manager.domain.network": "Forward Network NetworkMode Transport",
+    "vm_manager.domain.network": "Forward Network NetworkMode Peer Transport",
     "vm_manager.domain.spec": (
         "Accelerator CloudInit Drive Firmware ImageSource OnError Provisioner ProvisionerKind SshAccess VmSpec"
     ),

@@ -17,13 +17,14 @@ from vm_manager.backends.qemu.accelerator import Choice, choose
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.disks import BaseDisk
 from vm_manager.backends.qemu.firmware import UefiFirmware
-from vm_manager.domain.network import Forward
+from vm_manager.domain.network import Forward, Peer
 from vm_manager.domain.spec import Accelerator, CloudInit, Drive, Effect, Firmware, ImageSource, SshAccess, VmSpec
 from vm_manager.ui.documents import status_item
 from vm_manager.ui.tables import status_lines
 from vm_manager.vmfile.language import VM
 from vm_manager.vmfile.load import load
 
+_PRIVATE = 'network "private" name="backend"'
 #: By the word of the VMFile, a line that sets it to something else than its default.
 _LINES = {
     "image": 'image "other.qcow2"',
@@ -35,6 +36,7 @@ _LINES = {
     "boot-timeout": "boot-timeout 7",
     "network": 'network "none"',
     "forward": 'network "user" { forward host=8080 guest=80; }',
+    "the VMs on its private network": _PRIVATE,
     "isolated": 'network "user" isolated=#true',
     "firmware": 'firmware "uefi"',
     "drive": 'drive "data" size=10',
@@ -55,6 +57,7 @@ _VALUES: dict[str, Any] = {
     "boot_timeout_s": 7,
     "networks": (),
     "forwards": (Forward(host=8080, guest=80),),
+    "peers": (Peer(name="db", address="10.5.0.2"),),
     "isolated": True,
     "firmware": Firmware.UEFI,
     "drives": (Drive(name="data", size_bytes=10 * 1024**3),),
@@ -65,7 +68,9 @@ _VALUES: dict[str, Any] = {
 }
 #: What a running VM is shown without. image: of the record, which says what the disk was made on; accelerator: what was chosen;
 #: ssh: where it is forwarded to; the others are the VMFile's.
-_NOT_SHOWN = {"image", "accelerator", "ssh", "cpu", "boot_timeout_s", "cloud_init", "depends_on"}
+_NOT_SHOWN = {"image", "accelerator", "ssh", "cpu", "boot_timeout_s", "cloud_init", "depends_on", "peers"}
+#: What a start tells the guest over SSH, and not QEMU.
+_NOT_FOR_QEMU = {"peers"}
 
 
 def _fields() -> dict[str, Effect]:
@@ -74,7 +79,7 @@ def _fields() -> dict[str, Effect]:
 
 def _load(directory: Path, line: str) -> VmSpec:
     image = "" if line.startswith("image") else 'image "disk.qcow2"; '
-    text = f'vm "web" {{ {image}{line} }}\nvm "db" {{ image "disk.qcow2"; }}\n'
+    text = f'vm "web" {{ {image}{line} }}\nvm "db" {{ image "disk.qcow2"; {_PRIVATE}; }}\n'
     (directory / "VMFile.kdl").write_text(text)
     return load(directory / "VMFile.kdl", platform=HOST).specs[0]
 
@@ -116,7 +121,9 @@ def _argv(spec: VmSpec) -> list[str]:
     )
 
 
-@pytest.mark.parametrize("name", [name for name, effect in _fields().items() if effect is Effect.AT_START])
+@pytest.mark.parametrize(
+    "name", [name for name, effect in _fields().items() if effect is Effect.AT_START and name not in _NOT_FOR_QEMU]
+)
 def test_what_takes_effect_at_a_start_changes_the_command_line(name: str) -> None:
     assert _argv(full_spec()) != _argv(replace(full_spec(), **{name: _VALUES[name]}))
 
