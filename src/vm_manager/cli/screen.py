@@ -15,9 +15,9 @@ from vm_manager.app.output_file import require_place
 from vm_manager.cli.session import VmArgument
 from vm_manager.cli.settings import current
 from vm_manager.diagnostics.errors import Usage
+from vm_manager.domain.file_kinds import PNG_SIGNATURE
 
 _STDOUT = "-"
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def screenshot(

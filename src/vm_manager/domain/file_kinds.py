@@ -15,6 +15,8 @@ from pathlib import Path
 
 #: So many bytes tell what a file is.
 HEAD_BYTES = 128 * 1024
+#: What a picture in PNG format begins with. Source: RFC 2083, section 3.1.
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Where a raw disk says that it is one. Sources: the UEFI specification (MBR, GPT), libblkid's superblocks, ECMA-119.
 _BOOT_SIGNATURE = (510, b"\x55\xaa")
 _ISO = (32769, b"CD001")

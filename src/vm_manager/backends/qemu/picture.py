@@ -12,6 +12,7 @@ from pathlib import Path
 from vm_manager.backends.qemu.short_session import Refused, ShortSession, short_session
 from vm_manager.diagnostics.errors import QmpCommandFailed, QmpConnectFailed
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.domain.file_kinds import PNG_SIGNATURE
 
 # A screen of 4096 by 2160 without any compression has 35 MB.
 _MOST_BYTES = 64 * 1024**2
@@ -19,7 +20,7 @@ _TIMEOUT_S = 15.0
 _ANSWER_BYTES = 64 * 1024
 # Of the file that QEMU is given, which is another one in each connection: they are numbered by QEMU.
 _OPAQUE = "vmctl screenshot"
-_SIGNATURE, _END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_END = b"IEND\xaeB`\x82"
 
 
 def picture(name: str, home: Path) -> bytes:
@@ -30,7 +31,7 @@ def picture(name: str, home: Path) -> bytes:
         found = os.pread(memory, _MOST_BYTES, 0)
     finally:
         os.close(memory)
-    if not found.startswith(_SIGNATURE) or not found.endswith(_END):
+    if not found.startswith(PNG_SIGNATURE) or not found.endswith(_END):
         raise QmpCommandFailed("QEMU's picture of the screen of VM '{name}' is not a PNG file", {"name": name})
     return found
 
