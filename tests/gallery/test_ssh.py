@@ -42,6 +42,18 @@ def test_a_key_that_the_guest_refuses(running: Vmctl, gallery: Gallery) -> None:
     gallery.works(running("ssh", "tiny", "--", "id"))
 
 
+def _type_at_the_console(running: Vmctl, line: str) -> None:
+    subprocess.run(
+        [VMCTL, "console", "tiny"],
+        cwd=running.directory,
+        env=running.environment(),
+        input=f"{line}\n".encode(),
+        capture_output=True,
+        timeout=LIMIT_S,
+        check=True,
+    )
+
+
 def test_a_guest_that_has_lost_its_keys(running: Vmctl, tiny: TinyGuest, gallery: Gallery) -> None:
     """Something in the guest, such as a step, has removed the key with which vmctl logged in before."""
     running("ssh", "tiny", "mv .ssh/authorized_keys .ssh/away")
@@ -53,15 +65,7 @@ def test_a_guest_that_has_lost_its_keys(running: Vmctl, tiny: TinyGuest, gallery
         status=255,
     )
     gallery.by_hand("the guest accepted this key before")
-    subprocess.run(
-        [VMCTL, "console", "tiny"],
-        cwd=running.directory,
-        env=running.environment(),
-        input=b"mv /root/.ssh/away /root/.ssh/authorized_keys\n",
-        capture_output=True,
-        timeout=LIMIT_S,
-        check=True,
-    )
+    _type_at_the_console(running, "mv /root/.ssh/away /root/.ssh/authorized_keys")
     gallery.works(running("ssh", "tiny", "id"))
 
 
@@ -76,15 +80,7 @@ def test_a_shell_that_is_not_installed(running: Vmctl, gallery: Gallery) -> None
         status=255,
     )
     gallery.by_hand("has changed the user, its shell")
-    subprocess.run(
-        [VMCTL, "console", "tiny"],
-        cwd=running.directory,
-        env=running.environment(),
-        input=b"echo root:x:0:0:root:/root:/bin/sh >/etc/passwd\n",
-        capture_output=True,
-        timeout=LIMIT_S,
-        check=True,
-    )
+    _type_at_the_console(running, "echo root:x:0:0:root:/root:/bin/sh >/etc/passwd")
     gallery.works(running("ssh", "tiny", "id"))
 
 
