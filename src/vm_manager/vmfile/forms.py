@@ -28,8 +28,8 @@ def _is_address(text: str) -> bool:
 
 
 def _is_card_address(text: str) -> bool:
-    address, slash, length = text.partition("/")
-    if not (slash and length.isdecimal() and 8 <= int(length) <= 30 and _is_address(address)):
+    address, _, length = text.partition("/")
+    if not (re.fullmatch("[1-9][0-9]?", length) and 8 <= int(length) <= 30 and _is_address(address)):
         return False
     card = ipaddress.IPv4Interface(text)
     usable = card.ip not in (card.network.network_address, card.network.broadcast_address)

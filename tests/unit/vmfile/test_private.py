@@ -101,6 +101,12 @@ def test_what_does_not_fit_is_told(tmp_path: Path, vms: tuple[str, ...], message
     assert help_text in " ".join(found.help)
 
 
+@pytest.mark.parametrize("length", ["٣٠", "030", "²", "", " 24", "24\\n", "7", "31", "9" * 5000])
+def test_the_length_of_a_prefix_is_digits_as_networks_have_it(tmp_path: Path, length: str) -> None:
+    (found,) = problems(tmp_path, _vm("web", f'{_BACKEND} address="10.5.0.2/{length}"'))
+    assert "`address` is not an address that a card can have" in found.message
+
+
 def test_two_names_with_one_address_are_told_and_what_helps_is_taken(tmp_path: Path) -> None:
     first: dict[str, str] = {}
     for number in range(2000):
