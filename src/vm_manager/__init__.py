@@ -118,6 +118,7 @@ if TYPE_CHECKING:
     from vm_manager.diagnostics.registry import Code, register_code
     from vm_manager.diagnostics.spans import Source, Span
     from vm_manager.diagnostics.subject import Subject
+    from vm_manager.domain.architecture import Architecture
     from vm_manager.domain.capabilities import Feature
     from vm_manager.domain.deadline import CancelToken
     from vm_manager.domain.events import (
@@ -169,8 +170,8 @@ if TYPE_CHECKING:
     from vm_manager.vmfile.load import Project
 
 __all__ = [
-    "Acceleration", "Accelerator", "Action", "Applicability", "AuthFailed", "BackendNotAvailable", "BaseChanged", "BaseImage",
-    "BaseMissing", "BootFailed", "BootTimeout", "BridgeMissing", "Bug", "CachedImage", "CancelToken", "Cause",
+    "Acceleration", "Accelerator", "Action", "Applicability", "Architecture", "AuthFailed", "BackendNotAvailable", "BaseChanged",
+    "BaseImage", "BaseMissing", "BootFailed", "BootTimeout", "BridgeMissing", "Bug", "CachedImage", "CancelToken", "Cause",
     "ChecksumMismatch", "CloudInit", "CloudInitFailed", "Code", "Confinement", "ConflictError", "ConversionFailed",
     "CreateImageNotFound", "CreateInvalidMemory", "CreateInvalidVcpus", "CreateNameExists", "CreateNoImage", "Diagnostic",
     "DiskFull", "Done", "DownloadFailed", "Drive", "Edit", "Endpoint", "ErrorHandler", "Event", "EventSink", "Evidence",
@@ -226,6 +227,7 @@ _HOMES = {
     "vm_manager.domain.events": (
         "Event EventSink GuestOutput Noticed PhaseReached Progressed StepFailed StepFinished StepStarted Stream Warned"
     ),
+    "vm_manager.domain.architecture": "Architecture",
     "vm_manager.domain.image": "CachedImage ImageOrigin ImageReport",
     "vm_manager.domain.instance": (
         "Acceleration BaseImage Confinement Endpoint Instance InstanceRecord LastFailure Observation Progress "

@@ -203,8 +203,10 @@ def _save_as_under_kvm(host: Vmctl) -> None:
 def _distrust(host: Vmctl) -> None:
     """Let it be remembered that KVM did not boot another VM's guest."""
     script = (
-        "import shutil; from pathlib import Path; from vm_manager.backends.qemu.accelerator import distrust;"
-        "distrust(None, Path(shutil.which('qemu-system-x86_64')), 'other', ['it keeps rebooting'])"
+        "import shutil; from pathlib import Path; from vm_manager.backends.qemu.accelerator import Processor, distrust;"
+        "from vm_manager.domain.architecture import Architecture;"
+        "qemu = Path(shutil.which('qemu-system-x86_64'));"
+        "distrust(Processor(Architecture.X86_64, None, qemu), 'other', ['it keeps rebooting'])"
     )
     subprocess.run([*host.prefix, sys.executable, "-c", script], env=host.environment(), check=True)
 

@@ -13,10 +13,11 @@ import pytest
 
 from unit.samples import full_spec, instance
 from unit.vmfile.bullets import HOST
-from vm_manager.backends.qemu.accelerator import Choice, choose
+from vm_manager.backends.qemu.accelerator import Choice, Processor, choose
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.disks import BaseDisk
 from vm_manager.backends.qemu.firmware import UefiFirmware
+from vm_manager.domain.architecture import Architecture
 from vm_manager.domain.network import Forward, Peer
 from vm_manager.domain.spec import Accelerator, CloudInit, Drive, Effect, Firmware, ImageSource, SshAccess, VmSpec
 from vm_manager.ui.documents import status_item
@@ -28,6 +29,7 @@ _PRIVATE = 'network "private" name="backend"'
 #: By the word of the VMFile, a line that sets it to something else than its default.
 _LINES = {
     "image": 'image "other.qcow2"',
+    "arch": 'arch "aarch64"',
     "vcpus": "vcpus 3",
     "memory": "memory 512",
     "disk": "disk 7",
@@ -49,6 +51,7 @@ _LINES = {
 _VALUES: dict[str, Any] = {
     "name": "mail",
     "image": ImageSource(path="/images/other.qcow2"),
+    "arch": Architecture.AARCH64,
     "vcpus": 3,
     "memory_mib": 512,
     "disk_bytes": 7 * 1024**3,
@@ -103,7 +106,7 @@ def test_a_word_of_the_vmfile_reaches_its_field(tmp_path: Path, field: Any) -> N
 
 def _choice(spec: VmSpec) -> Choice:
     if spec.accelerator is Accelerator.TCG:
-        return choose(spec.accelerator, spec.cpu, Path("unused"))
+        return choose(spec.accelerator, Processor(spec.arch, spec.cpu, Path("unused")))
     return Choice(Accelerator.KVM, "kvm", spec.cpu or "host", "it works")
 
 

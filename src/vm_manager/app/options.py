@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vm_manager.app.apply import Run, RunOptions, check_host
@@ -27,9 +27,10 @@ from vm_manager.diagnostics.errors import (
 from vm_manager.diagnostics.model import Subject
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.diagnostics.urls import cut_url
+from vm_manager.domain.architecture import DEFAULT_ARCHITECTURE, Architecture, is_foreign
 from vm_manager.domain.names import is_vm_name
 from vm_manager.domain.outcome import Outcome
-from vm_manager.domain.spec import Accelerator, CloudInit, Firmware, ImageSource, SshAccess, VmSpec
+from vm_manager.domain.spec import Accelerator, CloudInit, Firmware, ImageSource, SshAccess, VmSpec, usual_firmware
 from vm_manager.host.regular_file import require_image_file
 from vm_manager.planning.create import plan_create
 from vm_manager.vmfile.flaws import Flaw
@@ -54,7 +55,7 @@ class NewVm:
     user_data: a file that replaces vmctl's own user-data. ssh_key: a public key file; without one a pair is generated.
     uefi: whether it starts with UEFI firmware. accelerator: what executes the guest.
     forwards: ports of this host that lead into it: `[[ADDRESS:]HOST:]GUEST[/udp]`. mac: of its network card.
-    drives: extra disks: `NAME=SIZE`.
+    drives: extra disks: `NAME=SIZE`. arch: of the guest, by default the host's; another one is emulated.
     """
 
     name: str
@@ -73,6 +74,7 @@ class NewVm:
     forwards: Sequence[str] = ()
     mac: str | None = None
     drives: Sequence[str] = ()
+    arch: Architecture | str = DEFAULT_ARCHITECTURE
 
 
 def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outcome, ...]:
@@ -132,13 +134,15 @@ def _spec(new: NewVm) -> VmSpec:
             {"disk": str(new.disk)},
             help=(f"give a number of GiB, or a size, from {_bounds(DISK)}: `--disk 20`",),
         )
+    arch = Architecture(new.arch)
     return VmSpec(
         name=new.name,
-        image=_image(new),
+        image=replace(_image(new), architecture=arch if is_foreign(arch) else None),
+        arch=arch,
         vcpus=vcpus,
         memory_mib=memory // _MIB,
         disk_bytes=disk,
-        firmware=Firmware.UEFI if new.uefi else VmSpec.firmware,
+        firmware=Firmware.UEFI if new.uefi else usual_firmware(arch),
         cloud_init=CloudInit(hostname=new.name, ssh_key=_absolute(new.ssh_key), user_data=_absolute(new.user_data)),
         ssh=SshAccess(user=new.user),
         accelerator=Accelerator(new.accelerator),

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from vm_manager.cli.session import JsonOption, accel_option, work
+from vm_manager.cli.session import JsonOption, accel_option, one_of, work
 from vm_manager.diagnostics.errors import Usage
+from vm_manager.domain.architecture import DEFAULT_ARCHITECTURE, Architecture
 from vm_manager.domain.spec import Accelerator, SshAccess, VmSpec
 
 
@@ -60,6 +61,15 @@ def create(
     drive: Annotated[
         list[str] | None, typer.Option("--drive", metavar="NAME=SIZE", help="Add an empty disk. Repeatable.")
     ] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            "--arch",
+            metavar="|".join(Architecture),
+            callback=lambda word: word and one_of(tuple(Architecture))(word),
+            help=r"Architecture of the guest \[default: the host's]; a foreign one is emulated.",
+        ),
+    ] = None,
     uefi: Annotated[bool, typer.Option("--uefi", help="Boot with UEFI firmware.")] = False,
     accel: Annotated[str | None, accel_option(r"Accelerator of the VM \[default: auto].")] = None,
     start: Annotated[bool, typer.Option("--start", help="Start the VM and wait until it is ready.")] = False,
@@ -85,6 +95,7 @@ def create(
             ssh_key=ssh_key,
             user=user,
             uefi=uefi,
+            arch=Architecture(arch or DEFAULT_ARCHITECTURE),
             accelerator=Accelerator(accel or VmSpec.accelerator),
             forwards=tuple(forward or ()),
             mac=mac,

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from vm_manager.diagnostics.spans import Span
+from vm_manager.domain.architecture import Architecture
 from vm_manager.domain.network import Forward, Network, NetworkMode, Peer, Transport
 
 _TITLE_CHARS = 72
@@ -54,6 +55,11 @@ class Firmware(StrEnum):
     UEFI = "uefi"
 
 
+def usual_firmware(architecture: Architecture) -> Firmware:
+    """What a machine starts with where nothing is said of it: there is no BIOS but x86's."""
+    return Firmware.BIOS if architecture is Architecture.X86_64 else Firmware.UEFI
+
+
 class OnError(StrEnum):
     """What a failure of cloud-init is. FAIL: one of `up`; WARN: a warning, for images that always complain."""
 
@@ -67,6 +73,7 @@ class ImageSource:
 
     sha256, sha512: what the file at the URL must have, hexadecimal. checksum_url: where a list has one of the two.
     They say how the image is checked, not which it is, and take no part in comparisons. span: of it in the VMFile.
+    architecture: which of a registry's images under one name, where it is not the host's.
     """
 
     path: str | None = None
@@ -74,6 +81,7 @@ class ImageSource:
     sha256: str | None = field(default=None, compare=False)
     sha512: str | None = field(default=None, compare=False)
     checksum_url: str | None = field(default=None, compare=False)
+    architecture: Architecture | None = None
     span: Span | None = field(default=None, compare=False)
 
     @property
@@ -194,6 +202,7 @@ class VmSpec:
 
     name: str = field(metadata=_takes(Effect.AT_CREATION, "vm"))
     image: ImageSource = field(metadata=_takes(Effect.AT_CREATION, "image"))
+    arch: Architecture = field(default=Architecture.X86_64, metadata=_takes(Effect.AT_CREATION, "arch"))
     vcpus: int = field(default=1, metadata=_takes(Effect.AT_START, "vcpus"))
     memory_mib: int = field(default=1024, metadata=_takes(Effect.AT_START, "memory"))
     disk_bytes: int | None = field(default=None, metadata=_takes(Effect.AT_CREATION, "disk"))

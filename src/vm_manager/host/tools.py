@@ -19,6 +19,13 @@ _PACKAGES = {
         "alpine": "qemu-system-x86_64",
         "darwin": "qemu",
     },
+    "qemu-system-aarch64": {
+        "debian": "qemu-system-arm",
+        "fedora": "qemu-system-aarch64-core",
+        "arch": "qemu-system-aarch64",
+        "alpine": "qemu-system-aarch64",
+        "darwin": "qemu",
+    },
     "qemu-img": {
         "debian": "qemu-utils",
         "fedora": "qemu-img",
@@ -34,6 +41,13 @@ _PACKAGES = {
         "darwin": "openssh",
     },
     "ovmf": {"debian": "ovmf", "fedora": "edk2-ovmf", "arch": "edk2-ovmf", "alpine": "ovmf", "darwin": "qemu"},
+    "aavmf": {
+        "debian": "qemu-efi-aarch64",
+        "fedora": "edk2-aarch64",
+        "arch": "edk2-aarch64",
+        "alpine": "aavmf",
+        "darwin": "qemu",
+    },
 }
 # Where packages put programs. Source: the Filesystem Hierarchy Standard, and Homebrew's manual.
 _USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/homebrew/bin"

@@ -102,7 +102,7 @@ class ImageCache:
 
     def find(self, image: ImageSource) -> Found | None:
         """The image of a URL if it is in the cache and known to have the checksums that are asked for."""
-        home = self._home(image.url or "")
+        home = self._home(image)
         pointer = _read(home / "meta.json", _Pointer)
         if pointer is not None and pointer.digest is None:
             wants_none = not image.digests and not image.checksum_url
@@ -122,7 +122,7 @@ class ImageCache:
         Raises: `image::download_failed`, `oci::pull_failed`, `image::checksum_mismatch`, `image::refused`, `image::too_large`,
         `image::format_detection_failed`, `image::conversion_failed`, `host::disk_full`, `vmctl::interrupted`.
         """
-        home = self._home(image.url or "")
+        home = self._home(image)
         make_dir(home)
         with wait_locked(home / "lock", cancel):
             if (found := self.find(image)) is not None and (home / "meta.json").exists():
@@ -287,8 +287,10 @@ class ImageCache:
             origins=tuple(sorted(origins, key=lambda origin: (origin.fetched_at, origin.name))),
         )
 
-    def _home(self, url: str) -> Path:
-        key = url
+    def _home(self, image: ImageSource) -> Path:
+        key = url = image.url or ""
+        if image.architecture and is_oci(url):
+            key = f"{url} {image.architecture}"  # a registry has several under one name
         if urlsplit(url).scheme == "file":
             # A file of this host that has changed is another image, and it costs nothing to look.
             with os_errors(local_path(url)):

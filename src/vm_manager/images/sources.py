@@ -23,7 +23,7 @@ def source_of(image: ImageSource, cancel: CancelToken, limits: Limits | None = N
     """
     url = image.url or ""
     if is_oci(url):
-        source = oci_source(url, cancel, limits)
+        source = oci_source(url, cancel, limits, image.architecture)
     elif (scheme := urlsplit(url).scheme.lower()) in ("http", "https", "file"):
         source = Source(url=url)
     else:

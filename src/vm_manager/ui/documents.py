@@ -52,6 +52,7 @@ def status_item(instance: Instance) -> dict[str, object]:
         "instance_id": record.instance_id,
         "created_at": record.created_at,
         "home": instance.home,
+        "arch": record.spec.arch.value,
         "sandbox": _confinement(instance),
         "base_image": record.base_image.path,
         "networks": [

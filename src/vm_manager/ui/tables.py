@@ -62,6 +62,7 @@ def status_lines(instance: Instance) -> list[str]:
         ("Backend", record.backend),
         ("Accelerator", _accelerator(instance)),
         ("Sandbox", _sandbox(instance)),
+        ("Architecture", str(spec.arch)),
         ("VCPUs", str(spec.vcpus)),
         ("Memory", f"{spec.memory_mib} MiB"),
         ("Disk", exact_size(spec.disk_bytes) if spec.disk_bytes else "size of the image"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vm_manager.domain.architecture import Architecture
 from vm_manager.domain.network import Forward, Network, NetworkMode, Transport
 from vm_manager.domain.spec import (
     BOOT_TIMEOUT_S,
@@ -28,6 +29,7 @@ AUTO = "auto"
 #: Of a step's `run`; by default a step is run always.
 RUN_ONCE = "once"
 _BOOT_TIMEOUT = f"{BOOT_TIMEOUT_S[Accelerator.KVM]} under KVM, {BOOT_TIMEOUT_S[Accelerator.TCG]} under TCG"
+_FIRMWARE = f'"{Firmware.BIOS}", or "{Firmware.UEFI}" on {Architecture.AARCH64}'
 _ONE_TOO_MANY = "one too many"
 
 
@@ -211,7 +213,7 @@ VM = Entry(
               arguments=_one(Text(), "file")),
         IMAGE_URL,
         Entry(name="arch", help="architecture of the guest; a foreign one runs under TCG",
-              arguments=_one(Word(words=("x86_64", "aarch64"))), works=False, default="the host's"),
+              arguments=_one(Word(words=tuple(Architecture))), default="the host's"),
         Entry(name="vcpus", help="number of virtual CPUs", arguments=_one(VCPUS), default=_default(VmSpec.vcpus),
               also=("cpus", "cores", "smp")),
         Entry(name="memory", help="memory", default=_default(VmSpec.memory_mib), also=("ram", "mem"),
@@ -219,7 +221,7 @@ VM = Entry(
         Entry(name="disk", help="size of a new VM's disk, not smaller than the image", arguments=_one(DISK),
               default="size of the image"),
         Entry(name="firmware", help="firmware of the guest",
-              arguments=_one(Word(words=tuple(Firmware))), default=_default(VmSpec.firmware)),
+              arguments=_one(Word(words=tuple(Firmware))), default=_FIRMWARE),
         Entry(name="accel", help="accelerator for the guest", arguments=_one(Word(words=tuple(Accelerator))),
               default=_default(VmSpec.accelerator), also=("accelerator",)),
         Entry(name="cpu", help="CPU model, as named by QEMU", arguments=_one(Text()),

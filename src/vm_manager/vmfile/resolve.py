@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from vm_manager.domain.architecture import DEFAULT_ARCHITECTURE, Architecture, is_foreign
 from vm_manager.domain.network import Forward, Network, NetworkMode, Peer, Transport
 from vm_manager.domain.private_network import address_of, mac_beside, mac_on
 from vm_manager.domain.spec import (
@@ -22,6 +23,7 @@ from vm_manager.domain.spec import (
     ProvisionerKind,
     SshAccess,
     VmSpec,
+    usual_firmware,
 )
 from vm_manager.vmfile.blocks import Block
 from vm_manager.vmfile.language import RUN_ONCE
@@ -53,9 +55,11 @@ class _Resolver:
 
     def vm(self, vm: Block) -> VmSpec:
         cloud_init, ssh, user = vm.first("cloud-init"), vm.first("ssh"), _user_network(vm)
+        arch = Architecture(vm.value("arch", str, DEFAULT_ARCHITECTURE))
         return VmSpec(
             name=vm.text,
-            image=self._image(vm),
+            image=self._image(vm, arch),
+            arch=arch,
             vcpus=vm.value("vcpus", int, VmSpec.vcpus),
             memory_mib=vm.value("memory", int, VmSpec.memory_mib * _MIB) // _MIB,
             disk_bytes=_number(vm, "disk"),
@@ -65,7 +69,7 @@ class _Resolver:
             networks=_networks(vm),
             forwards=tuple(map(_forward, user.all("forward"))) if user else VmSpec.forwards,
             isolated=user.value("isolated", bool, VmSpec.isolated) if user else VmSpec.isolated,
-            firmware=Firmware(vm.value("firmware", str, VmSpec.firmware)),
+            firmware=Firmware(vm.value("firmware", str, usual_firmware(arch))),
             drives=tuple(map(_drive, vm.all("drive"))),
             cloud_init=self._cloud_init(cloud_init, vm.text) if cloud_init else None,
             ssh=self._ssh(ssh) if ssh else None,
@@ -74,7 +78,7 @@ class _Resolver:
             span=vm.span,
         )
 
-    def _image(self, vm: Block) -> ImageSource:
+    def _image(self, vm: Block, arch: Architecture) -> ImageSource:
         fetched = vm.first("image-url")
         if fetched is None:
             file = vm.get("image", str)
@@ -82,6 +86,7 @@ class _Resolver:
         url = vm.get("image-url", str)
         return ImageSource(
             url=url.value if url else None,
+            architecture=arch if is_foreign(arch) else None,
             span=url.span if url else None,
             sha256=_text(fetched, "sha256"),
             sha512=_text(fetched, "sha512"),

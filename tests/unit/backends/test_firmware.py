@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from vm_manager.backends.qemu.firmware import UefiFirmware, find_firmware
+from vm_manager.domain.architecture import Architecture
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def _descriptor(directory: Path, name: str, **changes: Any) -> Path:
 def test_the_users_own_firmware_is_taken_by_the_order_of_names(own: Path) -> None:
     _descriptor(own, "10-second.json")
     code = _descriptor(own, "00-first.json")
-    assert find_firmware() == UefiFirmware(code, "qcow2", code.with_suffix(".vars"), "raw")
+    assert find_firmware(Architecture.X86_64) == UefiFirmware(code, "qcow2", code.with_suffix(".vars"), "raw")
 
 
 @pytest.mark.parametrize(
@@ -63,4 +64,10 @@ def test_what_does_not_fit_is_passed_over(own: Path, unfit: dict[str, Any]) -> N
     (own / "01-damaged.json").write_text("{" * 100_000)
     (own / "02-list.json").write_text("[]")
     code = _descriptor(own, "03-good.json")
-    assert find_firmware().code == code
+    assert find_firmware(Architecture.X86_64).code == code
+
+
+def test_a_descriptor_for_another_architecture_is_for_its_machines(own: Path) -> None:
+    _descriptor(own, "00-x86.json")
+    code = _descriptor(own, "01-arm.json", targets=[{"architecture": "aarch64", "machines": ["virt-*"]}])
+    assert find_firmware(Architecture.AARCH64).code == code

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from unit.golden import assert_golden, command_text
 from unit.samples import full_spec, spec
-from vm_manager.backends.qemu.accelerator import Choice, choose
+from vm_manager.backends.qemu.accelerator import Choice, Processor, choose
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.disks import BaseDisk
+from vm_manager.backends.qemu.firmware import UefiFirmware
 from vm_manager.backends.qemu.query import forwards_in, host_port
+from vm_manager.diagnostics.errors import KvmUnusable
+from vm_manager.domain.architecture import Architecture
 from vm_manager.domain.network import Forward, Transport
-from vm_manager.domain.spec import Accelerator, VmSpec
+from vm_manager.domain.spec import Accelerator, Firmware, VmSpec
 
 _KVM = Choice(Accelerator.KVM, "kvm", "host", "it works")
+
+
+def _processor(arch: Architecture = Architecture.X86_64, cpu: str | None = None) -> Processor:
+    return Processor(arch, cpu, Path("missing"))
 
 
 def _argv(wanted: VmSpec, **changes: Any) -> list[str]:
@@ -38,7 +47,7 @@ def _at(host: int | None, guest: int) -> Forward:
 
 
 def test_a_guest_with_everything() -> None:
-    tcg = choose(Accelerator.TCG, "max", Path("unused"))
+    tcg = choose(Accelerator.TCG, _processor(cpu="max"))
     assert_golden("qemu-full.txt", command_text(_argv(full_spec(), choice=tcg, forwards=(_at(40022, 2222),))))
 
 
@@ -69,10 +78,28 @@ def test_an_isolated_guest_reaches_nothing_and_its_ssh_port_is_forwarded_all_the
 
 
 def test_tcg_is_chosen_without_a_look_at_the_host_and_takes_the_cpu_that_is_wanted() -> None:
-    assert choose(Accelerator.TCG, None, Path("missing")) == Choice(
+    assert choose(Accelerator.TCG, _processor()) == Choice(
         Accelerator.TCG, "tcg,thread=multi,tb-size=512", "max", "as chosen"
     )
-    assert choose(Accelerator.TCG, "qemu64", Path("missing")).cpu == "qemu64"
+    assert choose(Accelerator.TCG, _processor(cpu="qemu64")).cpu == "qemu64"
+
+
+def test_a_guest_of_a_foreign_architecture_is_emulated_and_nobody_asks_whether_kvm_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="x86_64"))
+    choice = choose(Accelerator.AUTO, _processor(Architecture.AARCH64))
+    assert (choice.accelerator, choice.cpu, choice.refused) == (Accelerator.TCG, "max,pauth-impdef=on", None)
+    with pytest.raises(KvmUnusable, match="cannot run aarch64 guests on this host, which is x86_64"):
+        choose(Accelerator.KVM, _processor(Architecture.AARCH64))
+
+
+def test_an_aarch64_guest() -> None:
+    choice = choose(Accelerator.TCG, _processor(Architecture.AARCH64))
+    wanted = spec(arch=Architecture.AARCH64, firmware=Firmware.UEFI)
+    firmware = UefiFirmware(Path("/firmware/code.fd"), "raw", Path("/firmware/vars.fd"), "raw")
+    qemu = Path("/usr/bin/qemu-system-aarch64")
+    assert_golden("qemu-aarch64.txt", command_text(_argv(wanted, choice=choice, firmware=firmware, qemu=qemu)))
 
 
 # What QEMU says

@@ -237,7 +237,7 @@ def test_the_defaults_that_the_reference_names_are_those_that_hold(tmp_path: Pat
     said = f"""
         vm "web" {{
             {IMAGE}
-            {written(VM, "network", "boot-timeout", "cpu")}
+            {written(VM, "network", "boot-timeout", "cpu", "firmware")}
             network {blocks["network"].default} isolated={blocks["network"].entries[1].default}
             cloud-init {{ {written(blocks["cloud-init"])} }}
             ssh {{ {written(blocks["ssh"])} }}

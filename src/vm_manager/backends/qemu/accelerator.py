@@ -14,9 +14,11 @@ from pathlib import Path
 
 from vm_manager.backends.qemu.boot_probe import ProbeResult, boot_probe
 from vm_manager.backends.qemu.kvm_device import device_finding, is_held
+from vm_manager.backends.qemu.targets import TARGETS
 from vm_manager.backends.qemu.verdicts import Verdict, alone, key, recall, remember
 from vm_manager.diagnostics.errors import KvmUnusable
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.domain.architecture import Architecture, host_architecture, is_foreign
 from vm_manager.domain.spec import Accelerator
 
 _FINDING = "{finding}"
@@ -41,6 +43,25 @@ class Believe(Enum):
 
 
 @dataclass(frozen=True)
+class Processor:
+    """The virtual CPUs of a guest. model: QEMU's name, or None for the accelerator's default. qemu: the program that has them."""
+
+    arch: Architecture
+    model: str | None
+    qemu: Path
+
+    @property
+    def under_kvm(self) -> str:
+        """The CPU model that it has there."""
+        return self.model or "host"
+
+    @property
+    def can_be_probed(self) -> bool:
+        """The test boot is code for x86."""
+        return self.arch is Architecture.X86_64
+
+
+@dataclass(frozen=True)
 class Choice:
     """What a guest is going to be executed by.
 
@@ -55,42 +76,50 @@ class Choice:
     refused: KvmUnusable | None = None
 
 
-def choose(wanted: Accelerator, cpu: str | None, qemu: Path) -> Choice:
+def choose(wanted: Accelerator, processor: Processor) -> Choice:
     """The accelerator for a guest. Raises: `host::kvm_unusable` when KVM is demanded but does not work."""
     if wanted is Accelerator.TCG:
-        return emulation(cpu, "as chosen")
+        return emulation(processor, "as chosen")
+    if is_foreign(processor.arch):
+        if wanted is Accelerator.KVM:
+            raise _foreign(processor.arch)
+        return emulation(processor, f"this host cannot run {processor.arch} code itself")
     # Whoever demands KVM is not turned away by what another guest has shown, or by a moment in which the host was busy.
-    finding = kvm_finding(cpu, qemu, Believe.SUCCESS if wanted is Accelerator.KVM else Believe.ANY)
+    finding = kvm_finding(processor, Believe.SUCCESS if wanted is Accelerator.KVM else Believe.ANY)
     if finding is None:
-        return acceleration(cpu, "KVM boots guests on this host")
+        return acceleration(processor, "KVM boots guests on this host")
     if wanted is Accelerator.KVM:
         raise finding
-    return emulation(cpu, finding.diagnostic.message, finding)
+    return emulation(processor, finding.diagnostic.message, finding)
 
 
-def acceleration(cpu: str | None, reason: str) -> Choice:
+def acceleration(processor: Processor, reason: str) -> Choice:
     """KVM."""
-    return Choice(Accelerator.KVM, "kvm", cpu or "host", reason)
+    return Choice(Accelerator.KVM, "kvm", processor.under_kvm, reason)
 
 
-def emulation(cpu: str | None, reason: str, refused: KvmUnusable | None = None) -> Choice:
+def emulation(processor: Processor, reason: str, refused: KvmUnusable | None = None) -> Choice:
     """TCG."""
-    return Choice(Accelerator.TCG, "tcg,thread=multi,tb-size=512", cpu or "max", reason, refused)
+    cpu = processor.model or TARGETS[processor.arch].emulated_cpu
+    return Choice(Accelerator.TCG, "tcg,thread=multi,tb-size=512", cpu, reason, refused)
 
 
-def kvm_finding(cpu: str | None, qemu: Path, believe: Believe = Believe.ANY) -> KvmUnusable | None:
-    """Why KVM cannot be used, or None when it boots. believe: else the probe is asked."""
+def kvm_finding(processor: Processor, believe: Believe = Believe.ANY) -> KvmUnusable | None:
+    """Why KVM cannot be used, or None when it boots. believe: else the probe is asked, where there is one.
+
+    processor: of this host's architecture.
+    """
     finding = device_finding()
     if finding is not None:
         return finding
     try:
-        about = key(qemu, cpu or "host")
+        about = key(processor.qemu, processor.under_kvm)
         with _probing, alone():
             known = recall(about)
             if known is not None and (believe is Believe.ANY or (believe is Believe.SUCCESS and known.boots)):
                 verdict = known
             else:
-                verdict = _verdict(boot_probe(qemu, "kvm", cpu or "host"))
+                verdict = _found_out(processor)
                 if known is None or not _outranks(known, verdict):
                     remember(about, verdict)
     except OSError as error:
@@ -100,16 +129,23 @@ def kvm_finding(cpu: str | None, qemu: Path, believe: Believe = Believe.ANY) -> 
     return _briefly(verdict) if verdict is known and not verdict.guest else _unusable(verdict)
 
 
+def _found_out(processor: Processor) -> Verdict:
+    # Without a probe what happens to the guests themselves decides.
+    return (
+        _verdict(boot_probe(processor.qemu, "kvm", processor.under_kvm)) if processor.can_be_probed else Verdict(True)
+    )
+
+
 def _outranks(known: Verdict, found: Verdict) -> bool:
     """What a guest has shown outranks the probe, and a probe that has succeeded one that was given up."""
     return (bool(known.guest) and found.boots) or (known.boots and found.lasts_s is not None)
 
 
-def distrust(cpu: str | None, qemu: Path, vm: str, lines: Sequence[str]) -> None:
+def distrust(processor: Processor, vm: str, lines: Sequence[str]) -> None:
     """Remember that KVM did not boot a VM's guest, which came up under TCG, whatever the probe says of it."""
     verdict = Verdict(False, f"KVM did not boot the guest of VM '{vm}'", tuple(lines), _DISTRUST_S, guest=vm)
     try:
-        remember(key(qemu, cpu or "host"), verdict)
+        remember(key(processor.qemu, processor.under_kvm), verdict)
     except OSError:
         return  # the device is gone: the next look at it says so
 
@@ -127,6 +163,14 @@ def _verdict(found: ProbeResult) -> Verdict:
     certain = bool(found.reached) and not found.timed_out
     lines = (f"QEMU {found.ended}", *found.said)
     return Verdict(False, message, lines, None if certain else _UNCERTAIN_S)
+
+
+def _foreign(arch: Architecture) -> KvmUnusable:
+    return KvmUnusable(
+        "KVM cannot run {arch} guests on this host, which is {host}",
+        {"arch": str(arch), "host": str(host_architecture() or "of another architecture")},
+        help=('leave out `accel "kvm"`: guests of another architecture are emulated',),
+    )
 
 
 def _unusable(verdict: Verdict) -> KvmUnusable:

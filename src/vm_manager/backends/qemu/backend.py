@@ -1,4 +1,4 @@
-"""The QEMU backend: guests on q35 with virtio devices, under KVM or TCG."""
+"""The QEMU backend: guests with virtio devices, under KVM or TCG."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class QemuBackend:
         unconfined = sandbox_finding()
         findings = (*accelerator_findings(specs), *((unconfined,) if unconfined else ()))
         require_qemu_img()
-        if any(spec.firmware is Firmware.UEFI for spec in specs):
-            find_firmware()
+        for arch in {spec.arch for spec in specs if spec.firmware is Firmware.UEFI}:
+            find_firmware(arch)
         return tuple(warning for finding in findings for warning in self._warnings.once(finding))
 
     def prepare(self, spec: VmSpec, base: BaseImage, home: Path) -> BackendData:

@@ -25,6 +25,7 @@ from vm_manager.backends.qemu.sockets import (
     VNC_SOCKET,
 )
 from vm_manager.backends.qemu.switch import SWITCH_SOCKET
+from vm_manager.backends.qemu.targets import TARGETS, Target
 from vm_manager.domain.network import Forward, NetworkMode
 from vm_manager.domain.spec import VmSpec
 from vm_manager.host.image_header import QCOW2
@@ -53,20 +54,21 @@ def command_line(
     base: what its disk stands on. macs: of its cards, in their order. networks: the directories of private networks, by card.
     firmware: UEFI's; None: BIOS. forwards: all ports of this host that lead into it; where `host` is None QEMU picks a free one.
     """
+    target = TARGETS[spec.arch]
     return [
         str(qemu),
-        *_machine(spec, choice, uuid, uefi=firmware is not None),
+        *_machine(spec, target, choice, uuid, uefi=firmware is not None),
         *(_uefi(firmware) if firmware else ()),
         *_root_disk(base),
         *(word for drive in spec.drives for word in _drive(drive.name)),
         *(_seed() if with_seed else ()),
         *_networks(spec, macs, forwards, networks),
-        *_devices(),
+        *_devices(target),
         *_control(),
     ]
 
 
-def _machine(spec: VmSpec, choice: Choice, uuid: str, *, uefi: bool) -> list[str]:
+def _machine(spec: VmSpec, target: Target, choice: Choice, uuid: str, *, uefi: bool) -> list[str]:
     flash = f",pflash0={CODE_NODE},pflash1={VARIABLES_NODE}" if uefi else ""
     return [
         # No devices but ours, and no configuration file of the host's.
@@ -74,7 +76,7 @@ def _machine(spec: VmSpec, choice: Choice, uuid: str, *, uefi: bool) -> list[str
         "-no-user-config",
         "-name", f"guest={spec.name}",
         "-uuid", uuid,
-        "-machine", f"q35{flash}",
+        "-machine", f"{target.machine}{flash}",
         "-accel", choice.options,
         "-cpu", choice.cpu,
         "-smp", str(spec.vcpus),
@@ -155,18 +157,18 @@ def forward_rule(forward: Forward) -> str:
     return f"{forward.transport}:{forward.address}:{forward.host or 0}-:{forward.guest}"
 
 
-def _devices() -> list[str]:
+def _devices(target: Target) -> list[str]:
     return [
         "-object", "rng-random,id=rng0,filename=/dev/urandom",
         "-device", "virtio-rng-pci,rng=rng0",
         "-device", "virtio-balloon-pci",
-        "-device", "pvpanic",
+        "-device", target.panic,
         "-device", "virtio-serial-pci,id=serial0",
         "-chardev", _socket("agent", AGENT_SOCKET),
         "-device", "virtserialport,id=agent0,bus=serial0.0,chardev=agent,name=org.qemu.guest_agent.0",
         "-chardev", f"{_socket(CONSOLE_CHARDEV, CONSOLE_SOCKET)},logfile={NAMES.console_log},logappend=on",
         "-serial", f"chardev:{CONSOLE_CHARDEV}",
-        "-vga", "std",
+        *target.screen,
         "-display", "none",
         "-vnc", f"unix:{VNC_SOCKET}",
     ]  # fmt: skip

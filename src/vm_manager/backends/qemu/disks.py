@@ -43,7 +43,7 @@ def settle_firmware(spec: VmSpec, files: InstanceFiles) -> None:
     Raises: `host::missing_firmware`, `image::conversion_failed`, `host::disk_full`.
     """
     if spec.firmware is Firmware.UEFI and not files.efi_variables.exists():
-        convert(find_firmware().variables, files.efi_variables, format=QCOW2, compress=False)
+        convert(find_firmware(spec.arch).variables, files.efi_variables, format=QCOW2, compress=False)
 
 
 def settle_drives(spec: VmSpec, made: Collection[str], files: InstanceFiles) -> None:

@@ -10,23 +10,33 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from vm_manager.backends.qemu.answers import mapping
+from vm_manager.backends.qemu.targets import TARGETS
 from vm_manager.diagnostics.errors import MissingFirmware
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.domain.architecture import Architecture
 from vm_manager.domain.bounded_json import Unreadable, parse
 from vm_manager.host.image_header import QCOW2, RAW
 from vm_manager.host.tools import how_to_install
 
-_ARCHITECTURE, _MACHINE = "x86_64", "pc-q35-7.2"
 _DESCRIPTOR_BYTES = 64 * 1024
 # SMM is a machine option that a plain q35 has not got, and what is enrolled decides which systems boot.
 _UNFIT = frozenset({"requires-smm", "enrolled-keys", "amd-sev-snp", "intel-tdx"})
 # Where there are no descriptors: Debian and Ubuntu, Fedora, Arch, Alpine.
-_KNOWN = (
-    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
-    ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
-    ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
-    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
-)
+_KNOWN = {
+    Architecture.X86_64: (
+        ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+        ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+        ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
+        ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+    ),
+    Architecture.AARCH64: (
+        ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
+        ("/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw", "/usr/share/edk2/aarch64/vars-template-pflash.raw"),
+    ),
+}
+_OR_BIOS = ('or boot with BIOS: leave out `firmware "uefi"`, if the image can do that',)
+# What `how_to_install` knows it by.
+_PACKAGES = {Architecture.X86_64: "ovmf", Architecture.AARCH64: "aavmf"}
 
 
 @dataclass(frozen=True)
@@ -39,19 +49,19 @@ class UefiFirmware:
     variables_format: str
 
 
-def find_firmware() -> UefiFirmware:
-    """The firmware that QEMU's machine type of ours can boot with. Raises: `host::missing_firmware`."""
+def find_firmware(arch: Architecture) -> UefiFirmware:
+    """The firmware that our machines of an architecture can boot with. Raises: `host::missing_firmware`."""
     for descriptor in _descriptors():
-        if (found := _fitting(descriptor)) is not None:
+        if (found := _fitting(descriptor, arch)) is not None:
             return found
-    for code, variables in _KNOWN:
+    for code, variables in _KNOWN[arch]:
         if Path(code).is_file() and Path(variables).is_file():
             return UefiFirmware(Path(code), RAW, Path(variables), RAW)
     looked = tuple(f"{directory}/*.json: none that fits" for directory in _directories())
     raise MissingFirmware(
         "no UEFI firmware for {architecture} guests is installed",
-        {"architecture": _ARCHITECTURE},
-        help=(how_to_install("ovmf"), 'or boot with BIOS: leave out `firmware "uefi"`, if the image can do that'),
+        {"architecture": str(arch)},
+        help=(how_to_install(_PACKAGES[arch]), *(_OR_BIOS if arch is Architecture.X86_64 else ())),
         evidence=(Evidence("probe", "firmware descriptors of QEMU", looked),),
     )
 
@@ -75,10 +85,10 @@ def _descriptors() -> Iterator[Mapping[str, object]]:
             yield mapping(parse(file.read(_DESCRIPTOR_BYTES), most_bytes=_DESCRIPTOR_BYTES))
 
 
-def _fitting(descriptor: Mapping[str, object]) -> UefiFirmware | None:
+def _fitting(descriptor: Mapping[str, object], arch: Architecture) -> UefiFirmware | None:
     flash = mapping(descriptor.get("mapping"))
     unfit = _UNFIT & _words(descriptor.get("features"))
-    if "uefi" not in _words(descriptor.get("interface-types")) or unfit or not _is_target(descriptor):
+    if "uefi" not in _words(descriptor.get("interface-types")) or unfit or not _is_target(descriptor, arch):
         return None
     if flash.get("device") != "flash" or flash.get("mode", "split") != "split":
         return None
@@ -91,11 +101,13 @@ def _fitting(descriptor: Mapping[str, object]) -> UefiFirmware | None:
     return found if known and found.code.is_file() and found.variables.is_file() else None
 
 
-def _is_target(descriptor: Mapping[str, object]) -> bool:
+def _is_target(descriptor: Mapping[str, object], arch: Architecture) -> bool:
     targets = descriptor.get("targets")
     return isinstance(targets, list) and any(
-        mapping(target).get("architecture") == _ARCHITECTURE
-        and any(fnmatchcase(_MACHINE, pattern) for pattern in _words(mapping(target).get("machines")))
+        mapping(target).get("architecture") == arch
+        and any(
+            fnmatchcase(TARGETS[arch].firmware_machine, pattern) for pattern in _words(mapping(target).get("machines"))
+        )
         for target in targets
     )
 

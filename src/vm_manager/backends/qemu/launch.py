@@ -11,6 +11,7 @@ from pathlib import Path
 from vm_manager.backends.qemu.accelerator import (
     Believe,
     Choice,
+    Processor,
     acceleration,
     choose,
     distrust,
@@ -32,8 +33,10 @@ from vm_manager.backends.qemu.process import spawn, spawn_keeper
 from vm_manager.backends.qemu.query import forwards_in, host_port
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.backends.qemu.sockets import QMP_SOCKET
+from vm_manager.backends.qemu.targets import TARGETS
 from vm_manager.diagnostics.errors import HostError, KvmUnusable, QemuSpawnFailed, VmError
 from vm_manager.diagnostics.os_errors import os_errors
+from vm_manager.domain.architecture import Architecture, is_foreign
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.instance import InstanceRecord
 from vm_manager.domain.network import Forward
@@ -47,7 +50,6 @@ from vm_manager.state.log_rotation import rotate
 
 _log = logging.getLogger(__name__)
 
-_BINARY = "qemu-system-x86_64"
 _START_TIMEOUT_S = 30.0
 _POLL_S = 0.02
 _END_S = 5.0
@@ -57,19 +59,25 @@ _QUOTED_LINES = 6
 Keep = Callable[[subprocess.Popen[bytes], subprocess.Popen[bytes]], None]
 
 
-def require_qemu() -> Path:
-    """The QEMU program. Raises: `qemu::spawn_failed`, caused by `host::missing_tool`."""
+def require_qemu(arch: Architecture) -> Path:
+    """The QEMU program for guests of an architecture. Raises: `qemu::spawn_failed`, caused by `host::missing_tool`."""
     try:
-        return find_tool(_BINARY)
+        return find_tool(TARGETS[arch].program)
     except HostError as error:
-        raise QemuSpawnFailed(missing("QEMU", error), help=error.diagnostic.help) from error
+        what = f"QEMU for {arch} guests" if is_foreign(arch) else "QEMU"
+        raise QemuSpawnFailed(missing(what, error), help=error.diagnostic.help) from error
 
 
 def accelerator_findings(specs: Sequence[VmSpec]) -> tuple[KvmUnusable, ...]:
     """Why some of these VMs will be emulated although KVM was allowed. Raises: `host::kvm_unusable`."""
-    qemu = require_qemu()
-    refusals = [choose(accelerator, cpu, qemu).refused for accelerator, cpu in {(s.accelerator, s.cpu) for s in specs}]
+    wanted = {(spec.accelerator, _processor(spec)) for spec in specs}
+    refusals = [choose(accelerator, processor).refused for accelerator, processor in wanted]
     return tuple(refusal for refusal in refusals if refusal)
+
+
+def _processor(spec: VmSpec) -> Processor:
+    """Raises: as `require_qemu`."""
+    return Processor(spec.arch, spec.cpu, require_qemu(spec.arch))
 
 
 @dataclass(frozen=True)
@@ -92,15 +100,15 @@ def compose(
     `image::format_detection_failed`; `io` when the root disk is missing.
     """
     require_root_disk(record, files)
-    data, qemu = QemuData.of(record), require_qemu()
-    choice = choice or choose(record.spec.accelerator, record.spec.cpu, qemu)
+    data, processor = QemuData.of(record), _processor(record.spec)
+    choice = choice or choose(record.spec.accelerator, processor)
     wanted, base = wanted_forwards(record.spec, data), base_disk(record.base_image)
     forwards = tuple(replace(forward, host=None) for forward in wanted) if on_any_ports else wanted
-    firmware = find_firmware() if record.spec.firmware is Firmware.UEFI else None
+    firmware = find_firmware(record.spec.arch) if record.spec.firmware is Firmware.UEFI else None
     argv = command_line(
         record.spec,
         base=base,
-        qemu=qemu,
+        qemu=processor.qemu,
         choice=choice,
         uuid=data.uuid,
         firmware=firmware,
@@ -120,19 +128,19 @@ def compose_as_before(record: InstanceRecord, files: QemuFiles, *, on_any_ports:
 
     Raises: as `compose`.
     """
-    data, cpu, choice = QemuData.of(record), record.spec.cpu, None
+    data, processor, choice = QemuData.of(record), _processor(record.spec), None
     match data.accelerator:
         case Accelerator.KVM:
-            choice = acceleration(cpu, data.accelerator_reason)
+            choice = acceleration(processor, data.accelerator_reason)
         case Accelerator.TCG:
-            choice = emulation(cpu, data.accelerator_reason)
+            choice = emulation(processor, data.accelerator_reason)
     return compose(record, files, choice, on_any_ports=on_any_ports)
 
 
 def require_accelerator(record: InstanceRecord) -> None:
     """Raises: `host::kvm_unusable` when the last start was under KVM, and that does not work any more."""
     if QemuData.of(record).accelerator is Accelerator.KVM:
-        finding = kvm_finding(record.spec.cpu, require_qemu(), Believe.SUCCESS)
+        finding = kvm_finding(_processor(record.spec), Believe.SUCCESS)
         if finding is not None:
             raise finding
 
@@ -141,7 +149,7 @@ def distrust_kvm(record: InstanceRecord, finding: KvmUnusable) -> None:
     """Remember that KVM did not boot a guest, whatever the probe says of it."""
     shown = [line for evidence in finding.diagnostic.evidence for line in evidence.lines]
     lines = (finding.diagnostic.message, *shown[:_QUOTED_LINES])
-    distrust(record.spec.cpu, require_qemu(), record.name, lines)
+    distrust(_processor(record.spec), record.name, lines)
 
 
 def start(
@@ -191,8 +199,8 @@ def _start_without_kvm(
 
     Raises: `host::kvm_unusable` where KVM is demanded and does not work; else, when emulation does not start either, `failure`.
     """
-    cpu = record.spec.cpu
-    finding = kvm_finding(cpu, require_qemu(), Believe.NONE)
+    processor = _processor(record.spec)
+    finding = kvm_finding(processor, Believe.NONE)
     if finding is None:
         # What has ended it may be over: a port that was taken meanwhile, a lock on an image.
         try:
@@ -205,7 +213,7 @@ def _start_without_kvm(
         raise finding.enrich(evidence=failure.diagnostic.evidence) from failure
     finding = finding or KvmUnusable("QEMU does not start this VM with KVM")
     finding.enrich(evidence=failure.diagnostic.evidence)
-    choice = emulation(cpu, finding.diagnostic.message, finding)
+    choice = emulation(processor, finding.diagnostic.message, finding)
     try:
         data = launch(record, files, cancel, keep, composed=compose(record, files, choice))
     except QemuSpawnFailed:
@@ -299,7 +307,7 @@ def _spawn_failed(record: InstanceRecord, files: QemuFiles, child: subprocess.Po
     status = child.poll()
     if status is not None and (refusal := first_refused(record.spec.forwards, lambda forward: None)):
         return refusal
-    qemu, log = require_qemu(), qemu_log(files)
+    qemu, log = require_qemu(record.spec.arch), qemu_log(files)
     found = probe_start(record.spec, files, qemu, Path(record.base_image.path))
     return QemuSpawnFailed(
         "QEMU {how} before its monitor answered",

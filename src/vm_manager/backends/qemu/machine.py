@@ -222,8 +222,9 @@ class QemuMachine(QemuRemnant):
 
     def screen(self) -> tuple[str, ...]:
         from vm_manager.backends.qemu.screen import read_screen
+        from vm_manager.backends.qemu.targets import TARGETS
 
-        return read_screen(self._home)
+        return read_screen(self._home) if TARGETS[self._record.spec.arch].has_vga else ()
 
     def evidence(self) -> tuple[Evidence, ...]:
         from vm_manager.backends.qemu.incidents import log_evidence

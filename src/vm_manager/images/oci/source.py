@@ -11,11 +11,11 @@ from vm_manager.images.oci.manifest import disk_of, image_of
 from vm_manager.images.oci.registry import Registry
 
 
-def oci_source(url: str, cancel: CancelToken, limits: Limits | None = None) -> Source:
+def oci_source(url: str, cancel: CancelToken, limits: Limits | None = None, arch: str | None = None) -> Source:
     """Ask the registry for an image's manifest, and say where its disk is; what fails while that is fetched is told as ours.
 
     url: `oci://registry[:port]/repository[:tag][@digest]`; over plain http when the registry is on this host, else https.
-    An index is followed to the image for this host.
+    An index is followed to the image for an architecture such as `aarch64`; default: this host's.
     Raises: `oci::pull_failed`, `vmctl::usage` when the URL is no reference, `host::missing_tool` for a credential helper.
     """
     reference = reference_of(url)
@@ -23,7 +23,7 @@ def oci_source(url: str, cancel: CancelToken, limits: Limits | None = None) -> S
     version = reference.version
     manifest = registry.manifest(version)
     if manifest.manifests is not None:
-        version = image_of(manifest, reference).digest
+        version = image_of(manifest, reference, arch).digest
         manifest = registry.manifest(version)
     return registry.blob(disk_of(manifest, reference), version)
 

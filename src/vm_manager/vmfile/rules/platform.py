@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from vm_manager.domain.architecture import DEFAULT_ARCHITECTURE, Architecture, host_architecture, is_foreign
 from vm_manager.domain.network import NetworkMode
 from vm_manager.domain.platform import Platform
+from vm_manager.domain.spec import Accelerator, Firmware
 from vm_manager.vmfile.blocks import Block
 from vm_manager.vmfile.problems import Problems
 
@@ -23,9 +25,37 @@ def _enough_cpus(vm: Block, platform: Platform, problems: Problems) -> None:
 _32_BIT = ("486", "pentium", "pentium2", "pentium3", "coreduo", "n270", "athlon", "kvm32", "qemu32")
 
 
+def _architecture(vm: Block) -> Architecture:
+    return Architecture(vm.value("arch", str, DEFAULT_ARCHITECTURE))
+
+
+def _is_emulated(vm: Block, platform: Platform, problems: Problems) -> None:
+    arch = _architecture(vm)
+    if not is_foreign(arch):
+        return
+    accel, cpu = vm.get("accel", str), vm.get("cpu", str)
+    for word, demands_host in ((accel, Accelerator.KVM), (cpu, "host")):
+        if word and word.value == demands_host:
+            problems.add(
+                word.span, f"an {arch} guest under KVM on a host that is {host_architecture() or 'not'}",
+                "only for guests of the host's own architecture", "remove it: the guest is emulated",
+            )  # fmt: skip
+
+
+def _has_that_firmware(vm: Block, platform: Platform, problems: Problems) -> None:
+    firmware, arch = vm.get("firmware", str), _architecture(vm)
+    if firmware and firmware.value == Firmware.BIOS and arch is not Architecture.X86_64:
+        problems.add(
+            firmware.span,
+            f"{arch} machines have no BIOS",
+            "always UEFI",
+            f'write firmware "{Firmware.UEFI}", or remove it',
+        )
+
+
 def _64_bit(vm: Block, platform: Platform, problems: Problems) -> None:
     cpu = vm.get("cpu", str)
-    if cpu and cpu.value.split(",")[0] in _32_BIT:
+    if cpu and _architecture(vm) is Architecture.X86_64 and cpu.value.split(",")[0] in _32_BIT:
         problems.warn(
             cpu.span, "a CPU model without 64-bit mode", "64-bit guests do not boot on it",
             'for a 64-bit guest, remove it, or write cpu "qemu64"',
@@ -60,4 +90,4 @@ def _mounts(vm: Block, platform: Platform, problems: Problems) -> None:
             )  # fmt: skip
 
 
-PLATFORM_RULES = (_enough_cpus, _64_bit, _enough_memory, _known_networks, _mounts)
+PLATFORM_RULES = (_enough_cpus, _is_emulated, _has_that_firmware, _64_bit, _enough_memory, _known_networks, _mounts)
