@@ -12,6 +12,8 @@ from driver import GUEST_TOOLS
 # Sixteen-bit code for a boot sector; the firmware jumps to its first byte. Source: Intel SDM; Ralf Brown's interrupt list.
 #: Sleeps for ever: sti; hlt, again and again.
 SLEEPS = bytes.fromhex("fb f4 eb fd")
+#: Runs, and does nothing.
+SPINS = bytes.fromhex("eb fe")
 #: Restarts by the keyboard controller, as soon as it runs.
 RESTARTS = bytes.fromhex("b0 fe e6 64 f4 eb fd")
 #: Reads a sector (int 13h) and waits a second (int 15h), for ever.

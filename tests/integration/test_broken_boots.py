@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from broken_guests import (
     READS,
     SLEEPS,
+    SPINS,
     boot_sector,
     tiny_rc,
     tiny_with,
@@ -78,6 +82,29 @@ def test_a_guest_that_is_slow_but_moves_is_not_given_up_before_its_time(vmctl: V
     error, _ = wait(25, 10)
     assert isinstance(error, BootTimeout)
     assert "was not ready in 25 s" in str(error)
+
+
+@pytest.fixture
+def busy_cpu() -> Iterator[tuple[str, ...]]:
+    """A command's prefix that runs it on a CPU that six others want."""
+    prefix = ("taskset", "--cpu-list", str(min(os.sched_getaffinity(0))))
+    others = [subprocess.Popen([*prefix, "sh", "-c", "while :; do :; done"]) for _ in range(6)]
+    yield prefix
+    for other in others:
+        other.kill()
+        other.wait()
+
+
+def test_a_guest_that_gets_no_cpu_of_an_overloaded_host_is_not_one_that_hangs(
+    vmctl: Vmctl, wait: _Wait, busy_cpu: tuple[str, ...]
+) -> None:
+    _vm(vmctl, boot_sector(vmctl.directory / "disk.raw", SPINS))
+    replace(vmctl, prefix=busy_cpu)("up", "--wait", "none")
+    error, _ = wait(40, 15)
+    assert isinstance(error, BootTimeout)
+    assert "was not ready in 40 s" in str(error)
+    (note,) = error.diagnostic.notes
+    assert note.startswith("this host is overloaded: for ")
 
 
 def test_a_guest_without_an_address(vmctl: Vmctl, tiny: TinyGuest, wait: _Wait) -> None:

@@ -160,11 +160,14 @@ class Vitals:
     """What shows whether a guest gets anywhere, counted since power-on.
 
     disk_operations: reads, writes and flushes of its disks; disk_writes: the writes among them. resets: how often it restarted.
+    waited_s: for how many seconds it was ready to run and this host had no CPU for it; that is nothing that the guest does, and
+    takes no part in comparisons.
     """
 
     disk_operations: int
     resets: int
     disk_writes: int = 0
+    waited_s: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)

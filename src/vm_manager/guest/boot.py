@@ -44,6 +44,7 @@ from vm_manager.guest.unreachable import (
     cloud_init_has_finished,
     lacks_cloud_init,
     no_sshd,
+    sshd_has_started,
     this_boot,
     unreachable,
 )
@@ -70,6 +71,8 @@ _SILENT_S = 5.0
 # Installers restart once or twice; one that does it so often and comes no further never will.
 _RESTARTS = 5
 _SCREEN_LINES = 12
+# Of the time, that a guest has to have waited for a CPU before that is a reason for its being late.
+_OVERLOADED = 0.3
 _UNNAMED_PEERS = "could not add the names of the other VMs to its /etc/hosts: the user needs sudo without a password"
 
 
@@ -123,6 +126,10 @@ _WAITING_FOR = {
     ),
 }
 
+_SSHD_STARTED = (
+    "the guest's console says that its sshd has started: it is too slow to answer, or a firewall in the guest drops "
+    "connections"
+)
 _NO_CLOUD_INIT = (
     "the guest's console shows no sign of cloud-init, which would install the key: it may be disabled in the image"
 )
@@ -391,9 +398,18 @@ class _Wait:
         """Tell a finding that stops nothing."""
         self.emit(Warned(self.guest.name, finding.enrich(subject=Subject(vm=self.guest.name)).as_warning()))
 
+    def _busy_host(self) -> tuple[str, ...]:
+        waited_s, elapsed_s = self._progress.waited_s, self.deadline.elapsed_s
+        if waited_s < elapsed_s * _OVERLOADED:
+            return ()
+        return (f"this host is overloaded: for {waited_s:.0f} of {elapsed_s:.0f} s the guest waited for a CPU",)
+
     def _hint(self, phase: Phase) -> str:
-        elsewhere = phase is Phase.SSHD and self.guest.port != SshAccess.port
-        return no_sshd(self.guest.port)[1] if elsewhere else phase.hint
+        if phase is not Phase.SSHD:
+            return phase.hint
+        if self.guest.port != SshAccess.port:
+            return no_sshd(self.guest.port)[1]
+        return _SSHD_STARTED if sshd_has_started(self._console.text) else phase.hint
 
     def given_up(self, why: str) -> VmError:
         """The failure of a guest that is not waited for any longer, by what can be told of it. why: of the guest, a verb."""
@@ -404,6 +420,7 @@ class _Wait:
         return BootTimeout(
             "the guest {why}: still waiting for {what}",
             {"why": why, "what": phase.waiting_for},
+            notes=self._busy_host(),
             help=(self._hint(phase), "if it is just slow, raise `boot-timeout` in the VMFile"),
             evidence=(
                 Evidence("probe", "the last attempt to reach it by SSH", (seen,)),

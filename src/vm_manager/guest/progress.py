@@ -80,6 +80,9 @@ class Progress:
         self.seen: Vitals | None = None
         self._resets_before = 0
         self._busy_s = 0.0
+        self._waited_before: float | None = None
+        #: For how many seconds this host had no CPU for it.
+        self.waited_s = 0.0
 
     def look(self, *, heard: bool, news: bool) -> None:
         """Take note. heard: whether the console said something since the last time; news: and something new."""
@@ -95,12 +98,24 @@ class Progress:
         """Ask the machine now; what it counts, or None when it does not tell."""
         before, self._asked = self._asked, time.monotonic()
         found = self.vitals()
-        if found is not None and found != self.seen:
+        if found is None:
+            return None
+        since_s, waited_s = self._asked - max(before, self._further), self._waited_since(found)
+        if found != self.seen:
             if self.seen is None:
                 self._resets_before = found.resets
             self.seen, self._moved = found, self._asked
-            self._busy_s += self._asked - max(before, self._further)
+            self._busy_s += since_s
+        else:
+            self._busy_s += min(waited_s, since_s)
         return found
+
+    def _waited_since(self, found: Vitals) -> float:
+        """For how many seconds it waited for a CPU of this host since the last time."""
+        before, self._waited_before = self._waited_before, found.waited_s
+        waited_s = max(0.0, found.waited_s - (found.waited_s if before is None else before))
+        self.waited_s += waited_s
+        return waited_s
 
     def got_further(self) -> None:
         """The guest has reached a phase where it had not been."""
@@ -124,7 +139,7 @@ class Progress:
 
     @property
     def stalled_s(self) -> float:
-        """How long it has not got further, without the seconds in which its disk was busy."""
+        """How long it has not got further, without the seconds in which its disk was busy or it had to wait for a CPU."""
         return time.monotonic() - self._further - self._busy_s
 
     @property

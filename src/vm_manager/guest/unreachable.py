@@ -25,6 +25,8 @@ _CLOUD_INIT = re.compile(r"Cloud-init v\. ")
 # `ci-info: |  ens3  |  True  |  10.0.2.15  |  255.255.255.0  | global | 52:54:00:12:34:56 |`
 _CARD = re.compile(r"ci-info: \|\s*([\w.@-]{1,32})\s*\|\s*(?:True|False)\s*\|\s*(\S{1,64})\s*\|")
 _SSHD = re.compile(r"\[FAILED\].{0,100}(?:ssh|Secure Shell)|sshd?\.service.{0,100}(?:failed|masked)", re.IGNORECASE)
+# `[  OK  ] Started ssh.service - OpenBSD Secure Shell server.`
+_STARTED = re.compile(r"Started (?:\S{0,100}sshd?\.service|OpenSSH|OpenBSD Secure Shell)")
 _IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 
 
@@ -44,6 +46,11 @@ def boot_is_over(console: str) -> bool:
     if _CLOUD_INIT.search(text):
         return _FINISHED.search(text) is not None
     return _PROMPT.search(text) is not None
+
+
+def sshd_has_started(console: str) -> bool:
+    """Whether the guest's init system says so of this boot."""
+    return _STARTED.search(this_boot(console)) is not None
 
 
 def lacks_cloud_init(console: str) -> bool:

@@ -282,6 +282,20 @@ def test_a_disk_that_is_always_busy_is_no_stall(clock: list[float]) -> None:
     assert progress.stalled_s == 0
 
 
+def test_the_time_that_a_guest_waited_for_a_cpu_is_no_stall(clock: list[float]) -> None:
+    machine = _Machine()
+    progress = Progress(machine)
+    progress.ask()
+    for second in range(1, 101):
+        # Three of four seconds others have the CPUs; that alone is no movement.
+        machine.now = Vitals(0, 0, waited_s=second * 0.75)
+        clock[0] += 1
+        progress.look(heard=False, news=False)
+    assert progress.waited_s == 75
+    assert progress.stalled_s == 25
+    assert progress.still_s == 100
+
+
 def test_a_line_that_is_repeated_with_other_figures_is_no_news(tmp_path: Path) -> None:
     console = Console(tmp_path / "console.log")
     waiting = "\r[\x1b[0;31m*     \x1b[0m] Job dev-vdb.device/start running (7s / no limit)\r"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vm_manager.guest.unreachable import boot_is_over, cloud_init_has_finished, unreachable
+from vm_manager.guest.unreachable import boot_is_over, cloud_init_has_finished, sshd_has_started, unreachable
 
 # As a Debian 12 says it.
 _KERNEL = "[    0.000000] Linux version 6.1.0-57-cloud-amd64 (debian-kernel@lists.debian.org)\r\n"
@@ -87,6 +87,19 @@ def test_the_evidence_is_the_card_and_the_service_that_failed_and_the_end() -> N
     assert "Failed to start ssh.servic" in evidence.lines[0]
     assert evidence.lines[-1] == "debian login: "
     assert "cloud-init" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "started"),
+    [
+        ("[  OK  ] Started ssh.service - OpenBSD Secure Shell server.\n", True),
+        ("[  OK  ] Started OpenSSH server daemon.\n", True),
+        ("         Starting ssh.service - OpenBSD Secure Shell server...\n", False),
+        ("[  OK  ] Started ssh.service - OpenBSD Secure Shell server.\nreboot: Restarting system\n", False),
+    ],
+)
+def test_whether_the_console_says_that_sshd_has_started(text: str, started: bool) -> None:
+    assert sshd_has_started(_KERNEL + text) is started
 
 
 def test_a_port_of_the_users_own_may_be_meant_for_one_of_the_host() -> None:

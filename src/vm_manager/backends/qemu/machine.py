@@ -202,12 +202,13 @@ class QemuMachine(QemuRemnant):
 
     def vitals(self) -> Vitals | None:
         from vm_manager.backends.qemu.query import disk_operations
+        from vm_manager.host.scheduling import waited_for_cpu_s
 
         found = disk_operations(self._home)
         if found is None:
             return None
         operations, writes = found
-        return Vitals(operations, self.restarts(), writes)
+        return Vitals(operations, self.restarts(), writes, waited_for_cpu_s(lock_owner(self._files.pid)))
 
     def restarts(self) -> int:
         from vm_manager.backends.qemu.history import read_history
