@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,24 @@ def test_vms_of_one_file_reach_each_other_by_name_whatever_happens_to_them(two: 
     # Nobody else of this host gets in, and nothing listens on a port.
     assert all(path.stat().st_mode & 0o077 == 0 for path in (network, *network.rglob("*")) if not path.is_file())
     assert stat.S_ISSOCK((network / ".switch").stat().st_mode)
+    _keeps_others_out(network, two)
+
+
+def _keeps_others_out(network: Path, vmctl: Vmctl) -> None:
+    """Neither by its path, were everything above it open, nor through a QEMU that stands beside it."""
+    for above in network.parents:
+        if vmctl.data not in (above, *above.parents):
+            above.chmod(above.stat().st_mode | stat.S_IXGRP | stat.S_IXOTH)
+    pid = vmctl("status", "web", "--json").json["vm"]["pid"]
+    for way in (network, Path(f"/proc/{pid}/cwd/../../networks/{network.name}")):
+        send = (
+            f"import os, socket; os.chdir({os.fspath(way)!r}); "
+            "socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'x' * 60, '.switch')"
+        )
+        stranger = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "/usr/bin/python3", "-c", send]
+        refused = subprocess.run(stranger, capture_output=True, text=True, check=False, cwd="/")
+        assert "PermissionError" in refused.stderr
+        subprocess.run(["/usr/bin/python3", "-c", send], check=True, cwd="/")  # as their owner can
 
 
 def test_other_networks_and_other_projects_are_not_reached(two: Vmctl, tiny: TinyGuest, tmp_path: Path) -> None:
