@@ -83,6 +83,7 @@ bench: venv
 	@$(BIN)/python benchmarks/resume.py
 	@$(BIN)/python benchmarks/upload.py
 	@$(BIN)/python benchmarks/images.py
+	@$(BIN)/python benchmarks/throughput.py
 
 docs: venv
 	@$(BIN)/python docs/generate.py
