@@ -124,8 +124,8 @@ def send(port: int) -> None:
 @contextmanager
 def by_vmctl(base: Path) -> Iterator[None]:
     """While it lasts both VMs run."""
-    vmctl(base, "up")
     try:
+        vmctl(base, "up")
         yield
     finally:
         vmctl(base, "down", "--timeout", "0")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +48,31 @@ def _size(vmctl: Vmctl, drive: str = "data") -> int:
     argv = ["qemu-img", "info", "-U", str(path)]
     said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     return int(said.partition("virtual size: ")[2].partition("(")[2].split()[0])
+
+
+def test_drives_move_with_a_running_vm_also_those_that_it_has_no_more(project: Vmctl, tmp_path: Path) -> None:
+    project.write(_with('"data" size=1', '"more" size="300MiB"', '"old" size=1'))
+    project("up")
+    _off(project)
+    for drive in ("data", "more", "old"):
+        _write(project, drive)
+    project.write(_with('"data" size=1', '"more" size="300MiB"'))
+    project("up")
+    there = replace(project, data=tmp_path / "there")
+    (there.data / "vmctl").mkdir(parents=True)
+    try:
+        project("migrate", "blank", "--to", str(there.data / "vmctl"))
+        assert (qemu_processes(project.data), project("list", "--quiet").stdout) == ([], "")
+        assert [_is_written(there, drive) for drive in ("data", "more", "old")] == [True, True, True]
+        assert _size(there, "more") == 300 * 1024**2
+        (_, *rest) = [path for path in (there.home("blank") / "drives").iterdir() if path.stat().st_mode & 0o077 == 0]
+        assert len(rest) == 2
+        # Back again, through what the first move has left of the mirrors: nothing.
+        there("migrate", "blank", "--to", str(project.data / "vmctl"))
+        assert [_is_written(project, drive) for drive in ("data", "more", "old")] == [True, True, True]
+        project("restart", "blank", "--timeout", "0")
+    finally:
+        there.destroy_all()
 
 
 def test_a_drive_outlives_all_but_destroy(project: Vmctl) -> None:

@@ -240,7 +240,7 @@ def test_another_command_line_is_refused_before_anything_is_copied(mover: Mover)
 def test_too_little_space_there_is_found_before_anything_is_copied(filled: Mover) -> None:
     with small_file_system(filled.there.data / "vmctl", "64m"):
         result = filled.here("migrate", "blank", "--to", filled.to, status=6)
-        assert "error[vm_manager::host::disk_full]: the VM's disk takes 25" in result.stderr
+        assert "error[vm_manager::host::disk_full]: the VM's disks take 25" in result.stderr
         assert filled.states() == ({"blank": "running"}, {})
     runs_on_here(filled)
 

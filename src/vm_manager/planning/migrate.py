@@ -13,13 +13,6 @@ from vm_manager.planning.table import Verb, cell
 def require_movable(instance: Instance, snapshots: Sequence[Snapshot]) -> None:
     """Raises: `vm::invalid_state`, with the way out."""
     cell(Verb.MIGRATE, instance)
-    if instance.record.spec.drives:
-        raise InvalidState(
-            "VM '{name}' has drives, which cannot be migrated yet",
-            {"name": instance.name},
-            help=(f"stop it and copy its directory: `vmctl stop {instance.name}`; it is {instance.home}",),
-            subject=Subject(vm=instance.name),
-        )
     if snapshots:
         name = instance.name
         # They are inside the disk's file; a mirror copies what the guest sees of it.

@@ -30,8 +30,8 @@ from vm_manager.domain.network import Forward, NetworkMode
 from vm_manager.domain.spec import VmSpec
 from vm_manager.host.image_header import QCOW2
 
-#: The node of the image below the root disk.
-BASE_NODE = "base"
+#: The nodes of the root disk, and of the image below it.
+ROOT_NODE, BASE_NODE = "root", "base"
 #: The nodes of UEFI's code and of its variables.
 CODE_NODE, VARIABLES_NODE = "firmware-code", "firmware-variables"
 
@@ -102,13 +102,22 @@ def _root_disk(base: BaseDisk) -> list[str]:
         "-blockdev", _json(driver="file", node_name=f"{BASE_NODE}-file", filename=base.path, read_only=True),
         "-blockdev", _json(driver=base.format, node_name=BASE_NODE, file=f"{BASE_NODE}-file", read_only=True, **end),
         "-blockdev", _json(driver="file", node_name="root-file", filename=str(NAMES.overlay), discard="unmap"),
-        "-blockdev", _json(driver="qcow2", node_name="root", file="root-file", discard="unmap", backing=BASE_NODE),
-        "-device", "virtio-blk-pci,id=disk0,drive=root,bootindex=1",
+        "-blockdev", _json(driver="qcow2", node_name=ROOT_NODE, file="root-file", discard="unmap", backing=BASE_NODE),
+        "-device", f"virtio-blk-pci,id=disk0,drive={ROOT_NODE},bootindex=1",
     ]  # fmt: skip
 
 
+def disk_nodes(spec: VmSpec) -> tuple[str, ...]:
+    """The nodes of the disks that the guest writes to; the root disk's first. A machine's memory has the UEFI variables."""
+    return (ROOT_NODE, *(_drive_node(drive.name) for drive in spec.drives))
+
+
+def _drive_node(name: str) -> str:
+    return f"drive-{name}"
+
+
 def _drive(name: str) -> list[str]:
-    node, filename = f"drive-{name}", str(NAMES.drive(name))
+    node, filename = _drive_node(name), str(NAMES.drive(name))
     return [
         "-blockdev", _json(driver="file", node_name=f"{node}-file", filename=filename, discard="unmap"),
         "-blockdev", _json(driver="qcow2", node_name=node, file=f"{node}-file", discard="unmap", backing=None),

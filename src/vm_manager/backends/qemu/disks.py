@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shlex
+import shutil
 import uuid
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vm_manager.backends.qemu.drive_sizes import drive_sizes
 from vm_manager.backends.qemu.firmware import find_firmware
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.diagnostics.errors import BaseChanged, IoFailed
@@ -19,7 +22,7 @@ from vm_manager.domain.spec import Drive, Firmware, VmSpec
 from vm_manager.host.image_header import QCOW2
 from vm_manager.host.landlock import FileId
 from vm_manager.host.qemu_img import convert, create_disk, create_overlay, grow_disk, image_info, require_format
-from vm_manager.state.files import make_dir
+from vm_manager.state.files import make_dir, private
 from vm_manager.state.layout import InstanceFiles
 
 
@@ -35,6 +38,33 @@ def prepare_disks(spec: VmSpec, base: BaseImage, files: InstanceFiles) -> None:
     for drive in spec.drives:
         if not files.drive(drive.name).exists():
             _make_drive(drive, files)
+
+
+def prepare_copies(spec: VmSpec, base: BaseImage, files: InstanceFiles, there: InstanceFiles) -> None:
+    """Make the disks for a machine that comes here from another directory, as large as they are there.
+
+    Those that the guest has no more, and whose content nothing mirrors, come with it as they are.
+    Raises: as `prepare_disks`; `io`.
+    """
+    sizes = drive_sizes(there)
+    for drive in spec.drives:
+        _make_drive(replace(drive, size_bytes=sizes.get(drive.name, drive.size_bytes)), files)
+    for path in detached_disks(spec, there).values():
+        target = files.home / path.relative_to(there.home)
+        make_dir(target.parent)
+        with os_errors(target):
+            _link_or_copy(path, target)
+    prepare_disks(spec, base, files)
+
+
+def _link_or_copy(path: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(path)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP):
+            raise
+        with path.open("rb") as source, open(target, "xb", opener=private) as copy:
+            shutil.copyfileobj(source, copy)
 
 
 def settle_firmware(spec: VmSpec, files: InstanceFiles) -> None:

@@ -86,11 +86,11 @@ class QemuMigration(_Group):
         cancel: CancelToken,
         emit: EventSink,
     ) -> None:
-        from vm_manager.backends.qemu.disks import prepare_disks
+        from vm_manager.backends.qemu.disks import prepare_copies
         from vm_manager.backends.qemu.move import move
 
         files = QemuFiles(staging)
-        prepare_disks(target.spec, target.base_image, files)
+        prepare_copies(target.spec, target.base_image, files, self._files)
         with self._children.dropping_ended(staging):
             move(self._record, self._files, target, files, switch, cancel, emit, self._children.keeper_of(staging))
 

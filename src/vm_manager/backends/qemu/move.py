@@ -1,7 +1,7 @@
-"""A running machine goes on in another QEMU on this host, which has a disk of its own.
+"""A running machine goes on in another QEMU on this host, which has disks of its own.
 
-The other QEMU waits for it. First the disk is mirrored into it by NBD while the machine runs, then the memory follows; when
-little of it is left (under TCG: before it begins) the vCPUs stop, the mirror ends in step with them, and the rest is moved. Both
+The other QEMU waits for it. First the disks are mirrored into it by NBD while the machine runs, then the memory follows; when
+little of it is left (under TCG: before it begins) the vCPUs stop, the mirrors end in step with them, and the rest is moved. Both
 QEMUs then hold the whole machine and neither runs it: the one moment at which it can be decided which of them does.
 Sources: QEMU's QAPI, `blockdev-mirror`, `nbd-server-start`, `migrate` and the capability `pause-before-switchover`.
 
@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from vm_manager.backends.qemu.answers import mappings
+from vm_manager.backends.qemu.command import disk_nodes
+from vm_manager.backends.qemu.disks import writable_disks
 from vm_manager.backends.qemu.evidence import qemu_log, reason
 from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.forwards import take_over
@@ -57,9 +60,9 @@ from vm_manager.host.disk_space import raise_if_full, require_free
 from vm_manager.host.ports import port_in_use
 from vm_manager.state.files import written_bytes
 
-_JOB, _NODE, _DISK = "vmctl-move", "vmctl-there", "root"
+# What the names of all that belongs to the mirrors begin with.
+_JOB, _NODE, _DESCRIPTOR = "vmctl-move", "vmctl-there", "vmctl-disk"
 _NBD_SOCKET = "move.sock"
-_DISK_FD = "vmctl-disk"
 _EXIT_S = 5.0
 _FAILED = "QEMU could not move the machine"
 
@@ -76,10 +79,10 @@ def move(
     emit: EventSink,
     keep: Keep,
 ) -> None:
-    """See `Backend.migrate`; the disk has been made in `there_files`."""
+    """See `Backend.migrate`; the disks have been made in `there_files`, as large as here."""
     # What is measured outlives a failed move, unlike the directory that was made for it.
-    needed, place = written_bytes(files.overlay), there_files.home.parent
-    require_free(there_files.overlay, needed, "the VM's disk takes", directory=place)
+    needed = sum(map(written_bytes, writable_disks(record.spec, files).values()))
+    require_free(there_files.overlay, needed, "the VM's disks take", directory=there_files.home.parent)
     with (
         process_handle(files) as here_handle,
         _named(files, there_files, here_handle),
@@ -96,7 +99,7 @@ def move(
         ):
             assert handle is not None, "it has just answered"
             pair = _Pair(record.name, here, waiting, handle, cancel, emit)
-            pair.copy_disk(there_files)
+            pair.copy_disks(disk_nodes(record.spec), there_files)
             # TCG now and then misses that a page was written, and the guest would go on with an old one. Seen with QEMU
             # 7.2 in one of six moves of a guest that writes all the time; kvm-unit-tests has a reproducer, too.
             pair.move_machine(running=data.accelerator is Accelerator.KVM)
@@ -109,7 +112,7 @@ def move(
 def stay(monitor: Monitor) -> None:
     """Let a machine that was being moved run on here. Idempotent; the other QEMU must have ended, or not run it."""
     abandon_migration(monitor)
-    _end_mirror(monitor)
+    _end_mirrors(monitor)
     if monitor.run_state() in ("paused", "finish-migrate", "postmigrate"):
         monitor.execute("cont")
 
@@ -123,32 +126,46 @@ class _Pair:
         self._name, self._here, self._there, self._handle = name, here, there, handle
         self._cancel, self._emit = cancel, emit
 
-    def copy_disk(self, there_files: QemuFiles) -> None:
-        """Mirror the disk, and return when both are alike; from then on what is written goes to both."""
-        self._emit(PhaseReached(self._name, "disk", "the disk to be copied while the VM runs"))
-        _end_mirror(self._here)
-        with (
-            socket_path(there_files.home, _NBD_SOCKET) as path,
-            socket.socket(socket.AF_UNIX) as listener,
-            socket.socket(socket.AF_UNIX) as client,
-            os_errors(there_files.home),
-        ):
-            listener.bind(path)
-            listener.listen(1)
-            client.connect(path)
-            (there_files.home / _NBD_SOCKET).unlink()
-            self._there.send_descriptor(_DISK_FD, listener.fileno())
-            self._here.send_descriptor(_DISK_FD, client.fileno())
-        address = {"type": "fd", "data": {"str": _DISK_FD}}
-        self._there.execute("nbd-server-start", {"addr": address, "max-connections": 1})
-        export = {"type": "nbd", "id": _JOB, "node-name": _DISK, "name": _DISK, "writable": True}
-        self._there.execute("block-export-add", export)
-        server = {"type": "fd", "str": _DISK_FD}
-        self._here.execute("blockdev-add", {"driver": "nbd", "node-name": _NODE, "export": _DISK, "server": server})
+    def copy_disks(self, nodes: Sequence[str], there_files: QemuFiles) -> None:
+        """Mirror the disks, and return when each is like its copy; from then on what is written goes to both."""
+        self._emit(PhaseReached(self._name, "disk", "its disks to be copied while the VM runs"))
+        _end_mirrors(self._here)
+        self._connect(len(nodes), there_files.home)
+        server: dict[str, object] = {
+            "addr": {"type": "fd", "data": {"str": _DESCRIPTOR}},
+            "max-connections": len(nodes),
+        }
+        self._there.execute("nbd-server-start", server)
+        for number, node in enumerate(nodes):
+            export = {"type": "nbd", "id": f"{_JOB}-{number}", "node-name": node, "name": node, "writable": True}
+            self._there.execute("block-export-add", export)
+            client = {"type": "fd", "str": f"{_DESCRIPTOR}-{number}"}
+            copy: dict[str, object] = {
+                "driver": "nbd",
+                "node-name": f"{_NODE}-{number}",
+                "export": node,
+                "server": client,
+            }
+            self._here.execute("blockdev-add", copy)
         with self._here.listening(JOB_EVENT) as next_event:
-            job = {"job-id": _JOB, "device": _DISK, "target": _NODE, "sync": "top", "auto-dismiss": False}
-            self._here.execute("blockdev-mirror", job)
-            self._follow_mirror(next_event, "ready")
+            for number, node in enumerate(nodes):
+                job: dict[str, object] = {"job-id": f"{_JOB}-{number}", "device": node, "target": f"{_NODE}-{number}"}
+                self._here.execute("blockdev-mirror", {**job, "sync": "top", "auto-dismiss": False})
+            self._follow_mirrors(next_event, "ready", len(nodes))
+
+    def _connect(self, number: int, home: Path) -> None:
+        """Give each QEMU its ends of so many connections."""
+        with ExitStack() as ends, os_errors(home):
+            path = ends.enter_context(socket_path(home, _NBD_SOCKET))
+            listener = ends.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(path)
+            listener.listen(number)
+            for client_number in range(number):
+                client = ends.enter_context(socket.socket(socket.AF_UNIX))
+                client.connect(path)
+                self._here.send_descriptor(f"{_DESCRIPTOR}-{client_number}", client.fileno())
+            (home / _NBD_SOCKET).unlink()
+            self._there.send_descriptor(_DESCRIPTOR, listener.fileno())
 
     def move_machine(self, *, running: bool) -> None:
         """Move memory and devices; at the end both have everything, and neither runs. running: let it run meanwhile."""
@@ -165,7 +182,7 @@ class _Pair:
                 send_state(self._here, source.fileno())
             self._follow(leaving, "pre-switchover")
             # The vCPUs stand still: nothing is written any more, and the disks become alike for good.
-            self._finish_mirror()
+            self._finish_mirrors()
             self._here.execute("migrate-continue", {"state": "pre-switchover"})
             self._follow(leaving, "completed")
             # Only devices are left: it answers meanwhile.
@@ -184,50 +201,59 @@ class _Pair:
     def _follow(self, next_event: NextEvent, until: str) -> None:
         follow_outgoing(self._here, next_event, self._cancel, self._moved, until=until, failed=_FAILED)
 
-    def _finish_mirror(self) -> None:
+    def _finish_mirrors(self) -> None:
         with self._here.listening(JOB_EVENT) as next_event:
-            # Without force, a mirror that is ready ends as soon as both are alike; the guest's disk stays the one it was.
-            self._here.execute("block-job-cancel", {"device": _JOB})
-            self._follow_mirror(next_event, "concluded")
-        _end_mirror(self._here)
+            mirrors = _mirrors(self._here)
+            for job in mirrors:
+                # Without force, a mirror that is ready ends as soon as both are alike; the guest's disk stays the one it was.
+                self._here.execute("block-job-cancel", {"device": job["id"]})
+            self._follow_mirrors(next_event, "concluded", len(mirrors))
+        _end_mirrors(self._here)
 
-    def _follow_mirror(self, next_event: NextEvent, until: str) -> None:
+    def _follow_mirrors(self, next_event: NextEvent, until: str, number: int) -> None:
         stall = Stall(self._cancel)
         while True:
-            job = _mirror(self._here) or {}
-            if job.get("error") is not None:
-                raise MigrationFailed("QEMU could not copy the disk", evidence=reason(job["error"]))
-            if job.get("status") == until:
-                return
-            if job.get("status") in (None, "concluded"):
+            mirrors = _mirrors(self._here)
+            failed = next((job["error"] for job in mirrors if job.get("error") is not None), None)
+            if failed is not None:
+                raise MigrationFailed("QEMU could not copy the disk", evidence=reason(failed))
+            ended = [job for job in mirrors if job.get("status") == "concluded" != until]
+            if ended or len(mirrors) < number:
                 raise MigrationFailed("QEMU gave up copying the disk")
-            current, total = job.get("current-progress"), job.get("total-progress")
-            if isinstance(current, int) and isinstance(total, int):
-                self._moved(current, total)
-            stall.look((job.get("status"), current))
+            if all(job.get("status") == until for job in mirrors):
+                return
+            current, total = (sum(_figure(job, f"{what}-progress") for job in mirrors) for what in ("current", "total"))
+            self._moved(current, total)
+            stall.look(([job.get("status") for job in mirrors], current))
             next_event(LOOK_EVERY_S)
 
     def _moved(self, current: int, total: int | None) -> None:
         self._emit(Progressed(self._name, "migrate", current, total, "bytes"))
 
 
-def _mirror(monitor: Monitor) -> Mapping[str, object] | None:
-    return next((job for job in jobs(monitor) if job["id"] == _JOB), None)
+def _mirrors(monitor: Monitor) -> list[Mapping[str, object]]:
+    return [job for job in jobs(monitor) if str(job["id"]).startswith(_JOB)]
 
 
-def _end_mirror(monitor: Monitor) -> None:
-    """Leave nothing of the mirror, be it this one or one that a killed command began."""
+def _figure(job: Mapping[str, object], name: str) -> int:
+    value = job.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _end_mirrors(monitor: Monitor) -> None:
+    """Leave nothing of the mirrors, be they these or those that a killed command began."""
     deadline = Deadline(_EXIT_S)
-    while (job := _mirror(monitor)) is not None and not deadline.expired:
-        if job.get("status") == "concluded":
-            monitor.execute("job-dismiss", {"id": _JOB})
-        else:
-            with suppress(QmpCommandFailed):  # it may just have ended by itself
-                monitor.execute("block-job-cancel", {"device": _JOB, "force": True})
-            deadline.pause(0.05)
-    nodes = mappings(monitor.execute("query-named-block-nodes", {"flat": True}))
-    if any(node.get("node-name") == _NODE for node in nodes):
-        monitor.execute("blockdev-del", {"node-name": _NODE})
+    while (mirrors := _mirrors(monitor)) and not deadline.expired:
+        for job in mirrors:
+            if job.get("status") == "concluded":
+                monitor.execute("job-dismiss", {"id": job["id"]})
+            else:
+                with suppress(QmpCommandFailed):  # it may just have ended by itself
+                    monitor.execute("block-job-cancel", {"device": job["id"], "force": True})
+        deadline.pause(0.05)
+    for node in mappings(monitor.execute("query-named-block-nodes", {"flat": True})):
+        if str(node.get("node-name")).startswith(_NODE):
+            monitor.execute("blockdev-del", {"node-name": node["node-name"]})
 
 
 @contextmanager
