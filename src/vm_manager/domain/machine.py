@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vm_manager.domain.instance import (
         Acceleration,
         Confinement,
+        Endpoint,
         Execution,
         Incident,
         InstanceRecord,
@@ -116,6 +117,15 @@ class Machine(Remnant, Protocol):
 
     def observe(self) -> Observation:
         """Look, without changing or blocking anything, within half a second. Never fails."""
+
+    def locate(self) -> tuple[Endpoint | None, tuple[Evidence, ...]]:
+        """Where the guest's sshd is reached now, as `observe` says, with some seconds for the guest's agent to say it.
+
+        Where the guest has an address of its own, also what each place had in which that was looked for. Never fails.
+        """
+
+    def macs(self) -> tuple[str, ...]:
+        """The MAC addresses of the machine's cards, in their order: the same at each start. Never fails for a whole record."""
 
     def require_answer(self) -> None:
         """Give a hypervisor that did not answer `observe` the time that a busy host takes; for the holder of the VM's lock.

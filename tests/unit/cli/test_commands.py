@@ -333,7 +333,9 @@ def test_annotations_of_a_workflow_mark_each_line(vmctl: _Vmctl) -> None:
 
 def test_validate_accepts_what_up_and_provision_refuse(vmctl: _Vmctl) -> None:
     vmctl("up")
-    text = 'vm "web" {{ image "disk.img"{} }}\nvm "db" {{ image "disk.img"; network "tap"; arch "aarch64" }}\n'
+    text = (
+        'vm "web" {{ image "disk.img"{} }}\nvm "db" {{ image "disk.img"; network "vnic" name="v0"; arch "aarch64" }}\n'
+    )
     vmctl.vmfile(text.format(""))
     assert vmctl("validate").status == 0
     for command in ("up", "provision"):

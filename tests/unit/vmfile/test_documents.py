@@ -105,7 +105,7 @@ def test_all_that_cannot_run_yet_is_refused_at_once_for_the_selected_vms_only(tm
     assert all(one.message.endswith(" is not supported yet") for one in found)
     marked = [one.labels[0].source.text[one.labels[0].span.start : one.labels[0].span.end] for one in found]
     assert marked == [
-        "arch", '"tap"', '"tap"', "mount",
+        "arch", "mount",
     ]  # fmt: skip
     project.require_runnable(["db", "cache", "mail"])
 
@@ -113,8 +113,7 @@ def test_all_that_cannot_run_yet_is_refused_at_once_for_the_selected_vms_only(tm
 @pytest.mark.parametrize(
     ("body", "marked"),
     [
-        ('network "user"\nnetwork "tap" { bridge "br1"; }', '"tap"'),
-        ('network "tap"', '"tap"'),
+        ('network "user"\nnetwork "vnic" name="v1"', '"vnic"'),
         ('network "vnic" name="v0"', '"vnic"'),
         ('arch "x86_64"', "arch"),
     ],
@@ -154,7 +153,7 @@ def test_the_example_is_right(tmp_path: Path) -> None:
     (tmp_path / "cloud-config.yaml").write_text("#cloud-config\npackages: [nginx]\n")
     project = load(write(tmp_path, text), directory=tmp_path, platform=HOST)
     assert project.warnings == ()
-    assert [spec.name for spec in project.specs] == ["web", "blank", "cache", "appliance", "db"]
+    assert [spec.name for spec in project.specs] == ["web", "blank", "cache", "printer", "appliance", "db"]
     project.require_runnable(["web", "blank"])
     with pytest.raises(VmFileInvalid):
         project.require_runnable(["db"])
@@ -196,7 +195,8 @@ vm "least" { image-url "https://example.org/noble.img" }
     assert [step.kind for step in everything.provisioners] == [
         ProvisionerKind.SHELL, ProvisionerKind.FILE, ProvisionerKind.SHELL
     ]  # fmt: skip
-    assert [card.mode for card in bridged.networks] == [NetworkMode.TAP]
+    assert bridged.networks == (Network(mode=NetworkMode.TAP, bridge="br0"),)
+    assert (bridged.bridges, bridged.has_own_address, everything.has_own_address) == ({0: "br0"}, True, False)
     assert bridged.cloud_init == CloudInit(hostname="other", ssh_key=f"{tmp_path}/id.pub")
     assert least == VmSpec(name="least", image=ImageSource(url="https://example.org/noble.img"))
     assert not least.has_seed
