@@ -130,6 +130,11 @@ def test_a_guest_without_a_lease_is_said_to_have_no_address_and_where_that_was_l
     refused = there("ssh", "tiny", "true", status=None).stderr
     assert "10.77.0.77 is not used: 52:54:00:99:99:99 has it" in refused
     assert f"{HOST} is not used: this host has it" in refused
+    # What the kernel has not confirmed lately is not believed either, but it is made to look again: nobody has it any more.
+    network.run("ip", "neigh", "replace", "10.77.0.77", "lladdr", "52:54:00:99:99:99", "dev", BRIDGE, "nud", "stale")
+    assert _ssh_host(there, "tiny") is None
+    wait_for(lambda: "FAILED" in network.run("ip", "neigh", "show", "10.77.0.77"), "the kernel to look again")
+    assert _ssh_host(there, "tiny") == "10.77.0.77"
 
 
 # What is told before anything is made

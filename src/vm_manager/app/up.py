@@ -111,6 +111,7 @@ def plan(services: Services, project: Project, names: Sequence[str], options: Up
         services.emit(Warned(None, error.as_warning()))
     made = [it.spec for it in found.operations if it.action is Action.CREATE and it.spec]
     started = [it.spec for it in found.operations if it.action is Action.START and it.spec]
+    started += [instances[it.vm].record.spec for it in found.operations if it.action is Action.RESTORE]
     for refusal in (*unfit_images(services, project, made), *closed_bridges(services, project, started)):
         services.emit(Warned(None, refusal.as_warning()))
     return found

@@ -9,9 +9,11 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vm_manager.host.leases import VARIABLE, read_leases, usable
-from within import within
+from within import quickly, within
 
 _MAC, _OTHER = "52:54:00:12:34:56", "52:54:00:65:43:21"
 _LATER = int(time.time()) + 3600
@@ -106,6 +108,28 @@ def test_a_file_that_is_none_has_no_lease(
 ) -> None:
     with within(10):
         assert _addresses(tmp_path / name, content, monkeypatch) == []
+
+
+_WORDS = st.sampled_from(
+    [
+        str(_LATER), "0", _MAC, _OTHER, "10.0.0.7", "fd00::7", "fe80::1%lo", "*", " ", "\n", "\t", "\0", "[", "]", "{", "}", ",",
+        '"mac-address": ', '"ip-address": ', '"expiry-time": ', f'"{_MAC}"', '"10.0.0.7"', "1e999", "9" * 30, "-1",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=int(os.environ.get("VMCTL_FUZZ_DOCUMENTS", "300")), deadline=None, database=None)
+@given(words=st.lists(_WORDS, max_size=30), name=st.sampled_from(["leases", "x.status"]))
+def test_any_file_has_leases_of_this_card_only_or_none(
+    tmp_path_factory: pytest.TempPathFactory, words: list[str], name: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / name
+    path.write_text("".join(words))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(VARIABLE, str(path))
+        found = quickly(lambda: read_leases((_MAC,)))
+    assert {lease.mac for lease in found.found} <= {_MAC}
+    assert all(usable(str(lease.address)) for lease in found.found)
 
 
 def test_what_cannot_be_read_is_said_and_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

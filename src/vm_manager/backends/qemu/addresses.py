@@ -53,6 +53,10 @@ class _Candidate:
         """As programs take it: a link-local address means nothing without its link."""
         return f"{self.address}%{self.link}" if self._is_local and self.link else str(self.address)
 
+    def is_at(self, entry: Neighbour) -> bool:
+        """Whether an entry is about this address; on each link, another machine may have a link-local one."""
+        return entry.address == self.address and (not self._is_local or entry.interface == self.link)
+
     @property
     def _is_local(self) -> bool:
         return self.address.version == 6 and self.address.is_link_local
@@ -80,14 +84,14 @@ class _Search:
         """The address of the guest."""
         seen = self._neighbours()
         # A lease is newer than what was seen before it. The guest's own word is worth the least, and takes the longest.
-        found = self._own([*self._leases(), *seen]) or self._own(self._claims(home, agent_s))
+        found = self._possible([*self._leases(), *seen]) or self._possible(self._claims(home, agent_s))
         ranked = _ranked(found)
         if len(ranked) == 1 and ranked[0].sure:
             return ranked[0].host
         answering = _answering([it.host for it in ranked], port)
-        # Whoever has been spoken to is in the table now.
+        # Whoever has been spoken to is in the table now; and an entry that is out of date will not be for long.
         self._read_table()
-        left = self._own(ranked)
+        left = [it for it in ranked if not self._is_anothers(it, self.table)]
         return next((it.host for it in left if it.host in answering), left[0].host if left else None)
 
     def _read_table(self) -> str:
@@ -131,18 +135,23 @@ class _Search:
     def _none(self, where: str) -> str:
         return f"none {where} for {' or '.join(self.cards)}"
 
-    def _own(self, found: Iterable[_Candidate]) -> list[_Candidate]:
-        """Without what is somebody else's: the kernel has seen another card answer for it, or this host has it itself."""
-        own = []
-        for it in found:
-            holders = {entry.mac for entry in self.table if entry.address == it.address}
-            if holders and not holders & self.cards.keys():
-                self.said.append(f"{it.host} is not used: {', '.join(sorted(holders))} has it")
-            elif _is_of_this_host(it.host):
-                self.said.append(f"{it.host} is not used: this host has it")
-            else:
-                own.append(it)
-        return own
+    def _possible(self, found: Iterable[_Candidate]) -> list[_Candidate]:
+        """Those that are worth a try: not what this host has itself, or what the kernel is sure that another card has."""
+        confirmed = [entry for entry in self.table if entry.confirmed]
+        return [it for it in found if not self._is_anothers(it, confirmed) and not self._is_of_this_host(it)]
+
+    def _is_anothers(self, candidate: _Candidate, table: Iterable[Neighbour]) -> bool:
+        holders = {entry.mac for entry in table if candidate.is_at(entry)}
+        if not holders or holders & self.cards.keys():
+            return False
+        self.said.append(f"{candidate.host} is not used: {', '.join(sorted(holders))} has it")
+        return True
+
+    def _is_of_this_host(self, candidate: _Candidate) -> bool:
+        if not _leads_back(candidate.host):
+            return False
+        self.said.append(f"{candidate.host} is not used: this host has it")
+        return True
 
 
 def _ranked(found: Iterable[_Candidate]) -> list[_Candidate]:
@@ -159,7 +168,7 @@ def _listed(texts: Iterable[str]) -> str:
     return ", ".join((*every[:_MOST_SHOWN], *(("…",) if len(every) > _MOST_SHOWN else ())))
 
 
-def _is_of_this_host(host: str) -> bool:
+def _leads_back(host: str) -> bool:
     """Whether the kernel would send to itself: then it takes the address for its own one, too. Nothing is sent."""
     with suppress(OSError):
         family, kind, _, _, where = _resolved(host, _DISCARD, socket.SOCK_DGRAM)
