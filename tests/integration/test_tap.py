@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -193,6 +194,31 @@ def test_a_vm_from_options_is_on_a_bridge_and_can_be_ended_in_any_way(closed: Vm
         os.kill(closed("status", "made", "--json").json["vm"]["pid"], signal.SIGKILL)
         wait_for(lambda: network.cards() == set(), "the device to vanish with QEMU")
     closed("destroy", "made")
+
+
+_OPENS = """
+import os, socket
+from vm_manager.backends.qemu.tap import open_taps
+from vm_manager.diagnostics.errors import BridgeMissing
+
+def held():
+    return set(os.listdir("/proc/self/fd")), {name for _, name in socket.if_nameindex()}
+
+before = held()
+with open_taps({0: "br0", 2: "br0"}) as taps:
+    assert len(set(taps.values())) == 2 and not any(map(os.get_inheritable, taps.values()))
+    assert len(held()[1] - before[1]) == 2
+assert held() == before
+try:
+    with open_taps({0: "br0", 1: "nowhere"}):
+        raise SystemExit("there is no such bridge")
+except BridgeMissing:
+    assert held() == before
+"""
+
+
+def test_no_device_stays_open_in_vmctl_also_when_a_later_one_cannot_be_made(network: Bridged) -> None:
+    network.run(sys.executable, "-c", _OPENS)
 
 
 # Users who are not root
