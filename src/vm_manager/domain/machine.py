@@ -116,10 +116,13 @@ class Machine(Remnant, Protocol):
         """
 
     def observe(self) -> Observation:
-        """Look, without changing or blocking anything, within half a second. Never fails."""
+        """Look, without changing or blocking anything, within half a second. Never fails.
+
+        Where the guest has an address of its own that is looked for, it may take a second.
+        """
 
     def locate(self) -> tuple[Endpoint | None, tuple[Evidence, ...]]:
-        """Where the guest's sshd is reached now, as `observe` says, with some seconds for the guest's agent to say it.
+        """Where the guest's sshd is reached now: as `observe` says, else as the guest's agent does, which may take some seconds.
 
         Where the guest has an address of its own, also what each place had in which that was looked for. Never fails.
         """

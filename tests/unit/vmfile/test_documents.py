@@ -39,8 +39,6 @@ vm "web" {
         forward host=8080 guest=80
         forward host=5353 guest=53 protocol="udp" address="127.0.0.1"
     }
-    network "tap" { bridge "br0" }
-    network "tap" bridge="br1" mac="52:54:00:12:34:56"
     drive "data" size=10
     mount "src" "/srv/src" read-only=#true
     cloud-init {
@@ -58,7 +56,11 @@ vm "web" {
     provision "shell" { script "setup.sh"; env "MODE" "dev"; env "LEVEL" ""; run "once" }
     provision "file"  { source "nginx.conf"; destination "/etc/nginx/nginx.conf"; mode "0644"; owner "root:root" }
 }
-vm "db" { image-url "https://example.org/debian.qcow2" sha512="DIGEST" }
+vm "db" {
+    image-url "https://example.org/debian.qcow2" sha512="DIGEST"
+    network "tap" { bridge "br0" }
+    network "tap" bridge="br1" mac="52:54:00:12:34:56"
+}
 vm "cache" { image-url "oci://ghcr.io/org/image:tag"; cloud-init { user-data "user-data.yaml" } }
 vm "mail" { image-url "https://example.org/a" checksum-url="https://example.org/SHA512SUMS"; network "none"; memory "2GiB" }
 """.replace("DIGEST", "0123456789abcdef" * 8)
@@ -86,6 +88,10 @@ def test_every_construct_is_accepted_in_both_versions_of_kdl(tmp_path: Path, hea
     assert (web.isolated, db.isolated) == (True, False)
     assert [step.kind for step in web.provisioners] == ["shell", "shell", "file"]
     assert (db.image.url, mail.networks, mail.memory_mib) == ("https://example.org/debian.qcow2", (), 2048)
+    assert db.networks == (
+        Network(mode=NetworkMode.TAP, bridge="br0"),
+        Network(mode=NetworkMode.TAP, bridge="br1", mac="52:54:00:12:34:56"),
+    )
     assert cache.cloud_init == CloudInit(hostname="cache", user_data=f"{tmp_path}/user-data.yaml")
 
 

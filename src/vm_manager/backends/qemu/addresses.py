@@ -62,8 +62,11 @@ class _Candidate:
         return self.address.version == 6 and self.address.is_link_local
 
 
-def sight(record: InstanceRecord, home: Path, *, agent_s: float) -> Sighting:
-    """Look for the guest of a machine that runs. agent_s: how long its agent may take to answer. Never fails."""
+def sight(record: InstanceRecord, home: Path, *, agent_s: float | None) -> Sighting:
+    """Look for the guest of a machine that runs. Never fails.
+
+    agent_s: how long its agent may take to answer; None: it is not asked.
+    """
     data, spec = QemuData.of(record), record.spec
     macs = data.macs(spec)
     search = _Search({macs[number].lower(): bridge for number, bridge in spec.bridges.items()})
@@ -80,11 +83,13 @@ class _Search:
     table: list[Neighbour] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
-    def host(self, home: Path, port: int, agent_s: float) -> str | None:
+    def host(self, home: Path, port: int, agent_s: float | None) -> str | None:
         """The address of the guest."""
         seen = self._neighbours()
         # A lease is newer than what was seen before it. The guest's own word is worth the least, and takes the longest.
-        found = self._possible([*self._leases(), *seen]) or self._possible(self._claims(home, agent_s))
+        found = self._possible([*self._leases(), *seen])
+        if not found and agent_s is not None:
+            found = self._possible(self._claims(home, agent_s))
         ranked = _ranked(found)
         if len(ranked) == 1 and ranked[0].sure:
             return ranked[0].host

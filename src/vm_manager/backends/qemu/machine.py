@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from vm_manager.domain.network import Forward
 
 _STOPS_AGAIN_S = 2.0
-# For the guest's agent to say its addresses, where nobody else knows any: to who only looks, and to who connects.
-_AGENT_GLANCE_S, _AGENT_S = 0.2, 5.0
+# For the guest's agent to say its addresses, where nobody else knows any.
+_AGENT_S = 5.0
 _STALL_LIMIT_S = {Accelerator.KVM: 120, Accelerator.TCG: 300}
 # RunStates of QEMU's QAPI in which the vCPUs do not run, and what vmctl calls the instance then.
 _STATES = {
@@ -139,10 +139,9 @@ class QemuMachine(QemuRemnant):
         if answer is None:
             return self._silent(pid)
         own = self._record.spec.ssh_forward
-        if self._record.spec.has_own_address:
-            ssh = self._sight(_AGENT_GLANCE_S)[0]
-        else:
-            ssh = self._endpoint(host_port(answer.forwards, own))
+        # Its agent is not asked by those who only look: one that is left before it has answered slows the guest's shutdown.
+        away = self._record.spec.has_own_address
+        ssh = self._sight(None)[0] if away else self._endpoint(host_port(answer.forwards, own))
         return Observation(
             _STATES.get(answer.status, VmState.RUNNING),
             True,
@@ -156,7 +155,7 @@ class QemuMachine(QemuRemnant):
     def _endpoint(self, port: int | None) -> Endpoint | None:
         return Endpoint(self._record.spec.ssh_forward.reached_at, port) if port else None
 
-    def _sight(self, agent_s: float) -> tuple[Endpoint | None, tuple[Evidence, ...]]:
+    def _sight(self, agent_s: float | None) -> tuple[Endpoint | None, tuple[Evidence, ...]]:
         from vm_manager.backends.qemu.addresses import sight
 
         found = sight(self._record, self._home, agent_s=agent_s)
