@@ -221,6 +221,30 @@ def test_no_device_stays_open_in_vmctl_also_when_a_later_one_cannot_be_made(netw
     network.run(sys.executable, "-c", _OPENS)
 
 
+_LISTS = """
+from vm_manager.host.netlink import bridges, neighbours
+
+assert set(bridges()) == {"br0"}, bridges()
+for it in sorted(neighbours(), key=lambda it: str(it.address)):
+    print(it.address, it.mac, it.interface, it.confirmed)
+"""
+
+
+def test_neighbours_of_both_families_are_known_with_their_links(network: Bridged) -> None:
+    for address, state in (
+        ("10.77.0.9", "reachable"),
+        ("fe80::9", "stale"),
+        ("fd00::9", "failed"),
+        ("fd00::8", "permanent"),
+    ):
+        network.run("ip", "neigh", "add", address, "lladdr", "52:54:00:12:34:56", "dev", BRIDGE, "nud", state)
+    assert network.run(sys.executable, "-c", _LISTS).splitlines() == [
+        f"10.77.0.9 52:54:00:12:34:56 {BRIDGE} True",
+        f"fd00::8 52:54:00:12:34:56 {BRIDGE} True",
+        f"fe80::9 52:54:00:12:34:56 {BRIDGE} False",
+    ]
+
+
 # Users who are not root
 
 

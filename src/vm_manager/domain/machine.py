@@ -100,7 +100,8 @@ class Machine(Remnant, Protocol):
         """Power on. Allowed when stopped or prepared; returns when the hypervisor runs the guest.
 
         emit: receives why it is emulated although the spec allows hardware acceleration, unless `check_host` has said so.
-        Raises: `qemu::spawn_failed`, `qemu::qmp_connect_failed`, `host::kvm_unusable`.
+        Raises: `qemu::spawn_failed`, `qemu::qmp_connect_failed`, `host::kvm_unusable`; for a card on a bridge
+        `network::bridge_missing`, `host::permission_denied`, `host::missing_tool`.
         """
 
     def suspend(self) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from vm_manager.backends.qemu.agent import cards
@@ -26,7 +27,7 @@ from vm_manager.host.netlink import Address, Neighbour, neighbours
 
 # So long may an address take to answer that nobody has confirmed, or that is one of several.
 _TRY_S = 0.25
-_MOST_TRIED = 8
+_MOST_FOUND, _MOST_TRIED = 64, 8
 _ANSWERS = (0, errno.ECONNREFUSED)
 _MOST_SHOWN = 4
 _DISCARD = 9
@@ -143,7 +144,9 @@ class _Search:
     def _possible(self, found: Iterable[_Candidate]) -> list[_Candidate]:
         """Those that are worth a try: not what this host has itself, or what the kernel is sure that another card has."""
         confirmed = [entry for entry in self.table if entry.confirmed]
-        return [it for it in found if not self._is_anothers(it, confirmed) and not self._is_of_this_host(it)]
+        # A guest may answer for any number of addresses.
+        few = islice(found, _MOST_FOUND)
+        return [it for it in few if not self._is_anothers(it, confirmed) and not self._is_of_this_host(it)]
 
     def _is_anothers(self, candidate: _Candidate, table: Iterable[Neighbour]) -> bool:
         holders = {entry.mac for entry in table if candidate.is_at(entry)}
