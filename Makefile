@@ -41,7 +41,7 @@ unit: venv
 
 fuzz: venv
 	@VMCTL_FUZZ_DOCUMENTS=10000 $(BIN)/pytest -q tests/unit/vmfile/test_fuzz.py tests/unit/host/test_image_header.py \
-	    tests/attacks -k 'fuzz or test_any or records or image_header'
+	    tests/unit/host/test_leases.py tests/attacks -k 'fuzz or test_any or records or image_header'
 
 mutants: venv
 	@$(BIN)/python tests/mutation/vmfile.py

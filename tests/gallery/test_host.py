@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bridged import bridged
 from driver import BLANK, Vmctl, blank_disk, without_tool
 from first_screen import Gallery
 from kvm_hosts import on_host
@@ -65,6 +68,28 @@ def test_kvm_that_a_variable_demands(without_kvm: Vmctl, gallery: Gallery) -> No
     """`VMCTL_ACCEL=kvm`, and KVM does not work on this host"""
     _shows_no_kvm(gallery, without_kvm, "up", place=None, VMCTL_ACCEL="kvm")
     gallery.works(without_kvm("up"))
+
+
+# Networks
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make network namespaces and bridges")
+def test_a_bridge_that_does_not_exist(vmctl: Vmctl, gallery: Gallery, tmp_path: Path) -> None:
+    """`network "tap"`, and the host has no such bridge, but another one"""
+    blank_disk(vmctl.directory)
+    vmctl.write(BLANK.replace("memory 32", 'memory 32\n    network "tap" bridge="lan0"'))
+    with bridged(tmp_path / "network") as network:
+        there = replace(vmctl, prefix=network.enter)
+        gallery.shows(
+            there("up", status=None),
+            "vm_manager::network::bridge_missing",
+            place="VMFile.kdl:4:26",
+            says=("the bridge lan0 does not exist", "use a bridge that exists: `br0`", "ip link add lan0 type bridge"),
+        )
+        gallery.by_hand("create it, as root")
+        network.run("sh", "-c", "ip link add lan0 type bridge && ip link set lan0 up")
+        gallery.works(there("up"))
+        there("destroy", "blank")
 
 
 # A VM that does not fit

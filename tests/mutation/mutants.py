@@ -21,7 +21,7 @@ _MODULES = (
 
 
 #: Parts whose absence nobody can see: a file without vm is refused anyway, and so is every network that these two belong to.
-_EQUIVALENT = frozenset({"table:vm:required", "table:vm/network/bridge:works", "table:vm/network/name:works"})
+_EQUIVALENT = frozenset({"table:vm:required", "table:vm/network/name:works"})
 
 
 def all_mutants() -> list[str]:

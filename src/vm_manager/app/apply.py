@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vm_manager.app.base_image import begin_digest, require_base, with_content
+from vm_manager.app.bridges import require_bridges
 from vm_manager.app.holding import Vm
 from vm_manager.app.places import image_labels
 from vm_manager.app.ports import point_at_forward, require_ports
@@ -115,6 +116,7 @@ class Run:
         """Carry them out; returns what was done."""
         try:
             require_ports(self._services, operations, self._held)
+            require_bridges(self._services, operations, self._held, self._options.project)
             for operation in operations:
                 self._apply(operation)
         except BaseException as error:
@@ -274,7 +276,7 @@ class Run:
     def _mend_seed(self) -> None:
         from vm_manager.app.seed import restore_seed
 
-        if restore_seed(self._vm.record, self._vm.files):
+        if restore_seed(self._vm.record, self._vm.files, self._vm.machine.macs()):
             self._services.emit(Noticed(self._name, "its cloud-init seed was missing: made again, as it was"))
 
     def _power_on(self, spec: VmSpec) -> None:

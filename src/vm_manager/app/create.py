@@ -76,13 +76,14 @@ def _create(services: Services, spec: VmSpec, origin: str, staging: Path) -> Ins
     )
     # First of all, so that whoever looks meanwhile sees what is being made.
     services.store.write_new(record, staging)
+    # Before the seed, which names the cards by the addresses that the backend gives them.
+    record = replace(record, backend_data=backend.prepare(spec, base, staging))
     if spec.has_seed:
-        make_seed(spec, files, record.instance_id)
+        make_seed(spec, files, record.instance_id, backend.machine(record, staging).macs())
     else:
         # No key is pinned: whoever comes to log in all the same has to trust the first one that is shown.
         with os_errors(files.home):
             write_private(files.known_hosts, b"")
-    record = replace(record, backend_data=backend.prepare(spec, base, staging))
     services.store.write_new(record, staging)
     return record
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from vm_manager.app.bridges import closed_bridges
 from vm_manager.app.places import image_labels
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import VmError
@@ -12,6 +13,12 @@ from vm_manager.domain.image import SizeLimits
 from vm_manager.domain.spec import VmSpec
 from vm_manager.images.accept import require_acceptable
 from vm_manager.vmfile.load import Project
+
+
+def refusals(services: Services, project: Project, specs: Sequence[VmSpec]) -> Iterator[VmError]:
+    """What `up` would refuse, as far as a look tells it: of local images, and of the bridges of this host."""
+    yield from unfit_images(services, project, specs)
+    yield from closed_bridges(services, project, specs)
 
 
 def unfit_images(services: Services, project: Project, specs: Iterable[VmSpec]) -> Iterator[VmError]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vm_manager.diagnostics.errors import Usage
-from vm_manager.domain.network import Forward, Network, forward_of
-from vm_manager.domain.spec import Drive, VmSpec
+from vm_manager.domain.network import Forward, Network, NetworkMode, forward_of
+from vm_manager.domain.spec import Drive
 from vm_manager.vmfile import forms
 from vm_manager.vmfile.language import DISK
 from vm_manager.vmfile.values import shown_size, size_with_unit
@@ -65,14 +65,26 @@ def drives_from(words: Sequence[str]) -> tuple[Drive, ...]:
     return tuple(found.values())
 
 
-def networks_from(mac: str | None) -> tuple[Network, ...]:
-    """The usual card, with a MAC address of the user's. Raises: `vmctl::usage`."""
-    if mac is None:
-        return VmSpec.networks
-    if not forms.MAC.check(mac):
+def networks_from(mac: str | None, bridge: str | None, forwards: Sequence[str]) -> tuple[Network, ...]:
+    """The usual card, or one on a bridge of the host, with a MAC address of the user's. Raises: `vmctl::usage`."""
+    if mac is not None and not forms.MAC.check(mac):
         raise Usage(
             "'{mac}' is not the MAC address of a card",
             {"mac": mac},
             help=("write six hex pairs: `--mac 52:54:00:12:34:56`",),
         )
-    return (Network(mac=mac.lower()),)
+    address = mac.lower() if mac else None
+    if bridge is None:
+        return (Network(mac=address),)
+    if not forms.INTERFACE.check(bridge):
+        raise Usage(
+            "'{bridge}' cannot be the name of a bridge",
+            {"bridge": bridge},
+            help=("give the name of a network interface: `--bridge br0`",),
+        )
+    if forwards:
+        raise Usage(
+            "`--forward` together with `--bridge`: no port of this host leads to a guest on a bridge",
+            help=("remove one of the two; on a bridge, the guest is reached at its own address",),
+        )
+    return (Network(mode=NetworkMode.TAP, mac=address, bridge=bridge),)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vm_manager.app.looking import look
-from vm_manager.app.reach import credentials, open_session, require_endpoint, require_working
+from vm_manager.app.reach import credentials, endpoint_of, open_session, require_endpoint, require_working
 from vm_manager.app.services import Services
 from vm_manager.diagnostics.errors import AuthFailed, HostError, HostKeyMismatch, NoKey, SshFailed, Usage, VmError
 from vm_manager.diagnostics.model import Evidence
@@ -51,8 +51,7 @@ def login_command(
         raise SshFailed("OpenSSH's client is not installed", help=error.diagnostic.help) from error
     _require_user()
     who = credentials(services, instance.record, user=user, key=key)
-    endpoint = require_endpoint(services, instance.record)
-    _await_sshd(services, instance, endpoint)
+    endpoint = _await_sshd(services, instance)
     if not instance.record.progress.host_key_verified:
         _require_known_key(services, instance, user=user, key=key)
     return ssh_argv(
@@ -125,23 +124,28 @@ def _require_user() -> None:
         ) from None
 
 
-def _await_sshd(services: Services, instance: Instance, endpoint: Endpoint) -> None:
+def _await_sshd(services: Services, instance: Instance) -> Endpoint:
+    """Where the guest's sshd answers, which is looked for at each attempt: the guest may have got another address."""
     acceleration = services.machine(instance.record).acceleration()
     emulated = acceleration is not None and acceleration.accelerator is Accelerator.TCG
     limit_s = _RETRY_EMULATED_S if emulated else _RETRY_S
     deadline = Deadline(limit_s, services.cancel)
+    endpoint = require_endpoint(services, instance.record)
     while (phase := probe(endpoint)) is not Phase.LOGIN:
         if deadline.expired:
-            seen = Evidence("probe", f"a connection to {endpoint.host}:{endpoint.port}", (phase.seen,))
+            seen = phase.seen_at(endpoint, forwarded=not instance.record.spec.has_own_address)
+            tried = Evidence("probe", f"a connection to {endpoint}", (seen,))
             raise SshFailed(
                 "the guest's sshd does not answer: still waiting for {what}",
                 {"what": phase.waiting_for},
                 help=(phase.hint,),
-                evidence=(seen, *services.machine(instance.record).evidence()),
+                evidence=(tried, *services.machine(instance.record).evidence()),
                 subject=services.subject(instance.name),
                 timeout_s=limit_s,
             )
         deadline.pause(0.5)
+        endpoint = endpoint_of(services, instance.record) or endpoint
+    return endpoint
 
 
 def infer_vm(project: Project) -> str:

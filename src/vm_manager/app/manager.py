@@ -121,12 +121,15 @@ class Manager:
         with self._errors.boundary():
             return load(path_of(file), platform=self._services.platform())
 
-    def unfit_images(self, project: Project) -> tuple[Diagnostic, ...]:
-        """Warnings of local images that `up` would refuse, as far as their headers say so. Raises: `backend::not_available`."""
-        from vm_manager.app.foresight import unfit_images
+    def refusals(self, project: Project) -> tuple[Diagnostic, ...]:
+        """Warnings of what `up` would refuse, as far as a look tells it: local images by their headers, bridges of this host.
+
+        Raises: `backend::not_available`.
+        """
+        from vm_manager.app.foresight import refusals
 
         with self._errors.boundary():
-            return tuple(found.as_warning() for found in unfit_images(self._services, project, project.specs))
+            return tuple(found.as_warning() for found in refusals(self._services, project, project.specs))
 
     def up(self, project: Project, names: Names = (), options: UpOptions | None = None) -> tuple[Outcome, ...]:
         """Create, start, wait and provision, in the order of what depends on what.

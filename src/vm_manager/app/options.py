@@ -55,6 +55,7 @@ class NewVm:
     user_data: a file that replaces vmctl's own user-data. ssh_key: a public key file; without one a pair is generated.
     uefi: whether it starts with UEFI firmware. accelerator: what executes the guest.
     forwards: ports of this host that lead into it: `[[ADDRESS:]HOST:]GUEST[/udp]`. mac: of its network card.
+    bridge: of this host, that the card is on; None: QEMU's own network.
     drives: extra disks: `NAME=SIZE`. arch: of the guest, by default the host's; another one is emulated.
     """
 
@@ -73,6 +74,7 @@ class NewVm:
     accelerator: Accelerator | str = VmSpec.accelerator
     forwards: Sequence[str] = ()
     mac: str | None = None
+    bridge: str | None = None
     drives: Sequence[str] = ()
     arch: Architecture | str = DEFAULT_ARCHITECTURE
 
@@ -147,7 +149,7 @@ def _spec(new: NewVm) -> VmSpec:
         ssh=SshAccess(user=new.user),
         accelerator=Accelerator(new.accelerator),
         forwards=forwards_from(new.forwards),
-        networks=networks_from(new.mac),
+        networks=networks_from(new.mac, new.bridge, new.forwards),
         drives=drives_from(new.drives),
     )
 

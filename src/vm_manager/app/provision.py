@@ -9,7 +9,7 @@ from vm_manager.app.fleet import on_each
 from vm_manager.app.holding import Vm, hold, vms
 from vm_manager.app.inputs import with_contents
 from vm_manager.app.ownership import require_own
-from vm_manager.app.reach import credentials, open_session, require_endpoint, require_working, wait_for_guest
+from vm_manager.app.reach import credentials, endpoint_of, open_session, require_working, wait_for_guest
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
 from vm_manager.diagnostics.errors import (
@@ -134,8 +134,8 @@ def run_steps(
 
 def _session(services: Services, vm: Vm, spec: VmSpec) -> SshSession:
     """A session in a guest that has been ready; it may be rebooting by now, and is waited for. Raises: see `wait_until_ready`."""
-    endpoint = require_endpoint(services, vm.record)
-    if probe(endpoint) is not Phase.LOGIN:
+    endpoint = endpoint_of(services, vm.record)
+    if endpoint is None or probe(endpoint) is not Phase.LOGIN:
         wait_for_guest(services, vm.record, spec.boot_timeout_s, login_only=True)
     return open_session(services, vm.record)
 

@@ -15,7 +15,7 @@ from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Endpoint, Instance, InstanceRecord
 from vm_manager.domain.spec import Accelerator, OnError
-from vm_manager.guest.boot import Guest, wait_until_ready
+from vm_manager.guest.boot import Guest, no_address, wait_until_ready
 from vm_manager.guest.cloud_init_watch import CloudInitWatch
 from vm_manager.guest.credentials import Credentials, credentials_for
 from vm_manager.guest.ssh import KeysNotAccepted, SshSession
@@ -38,13 +38,15 @@ def require_working(services: Services, instance: Instance, verb: Verb) -> None:
 
 def endpoint_of(services: Services, record: InstanceRecord) -> Endpoint | None:
     """Where the guest's sshd is reached right now, or None when it has no address."""
-    return services.machine(record).observe().ssh
+    return services.machine(record).locate()[0]
 
 
 def require_endpoint(services: Services, record: InstanceRecord) -> Endpoint:
     """Raises: `network::ip_discovery_timeout`."""
     deadline = Deadline(_ADDRESS_TIMEOUT_S, services.cancel)
-    while (endpoint := endpoint_of(services, record)) is None:
+    while (found := services.machine(record).locate())[0] is None:
+        if record.spec.has_own_address and deadline.expired:
+            raise no_address(record.name, "runs", found[1], _ADDRESS_TIMEOUT_S).enrich(subject=Subject(vm=record.name))
         if deadline.expired or not record.spec.is_reachable:
             network = f'network "{record.spec.network_words}"'
             raise IpDiscoveryTimeout(
@@ -54,7 +56,7 @@ def require_endpoint(services: Services, record: InstanceRecord) -> Endpoint:
                 timeout_s=_ADDRESS_TIMEOUT_S,
             )
         deadline.pause(0.2)
-    return endpoint
+    return found[0]
 
 
 def credentials(
@@ -112,6 +114,7 @@ def wait_for_guest(
         host_key_verified=record.progress.host_key_verified,
         stall_limit_s=stall_limit_s or longest_stall_s(machine.stall_limit_s(), timeout_s),
         slept=slept,
+        own_address=record.spec.has_own_address,
         port=record.spec.access.port,
         peers=record.spec.peers if record.spec.private_cards else None,
         accelerated=booting and acceleration is not None and acceleration.accelerator is Accelerator.KVM,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from vm_manager.app.inputs import digests
@@ -15,8 +16,8 @@ from vm_manager.state.layout import InstanceFiles
 from vm_manager.vmfile.input_files import KEY_BYTES, USER_DATA_BYTES, UnfitFile, read_input
 
 
-def make_seed(spec: VmSpec, files: InstanceFiles, instance_id: str) -> None:
-    """Write the seed of a new VM, and the keys that are in it.
+def make_seed(spec: VmSpec, files: InstanceFiles, instance_id: str, macs: Sequence[str]) -> None:
+    """Write the seed of a new VM, and the keys that are in it. macs: of its cards, in their order.
 
     Raises: `cloudinit::iso_failed`, `ssh::keygen_failed`, `io`.
     """
@@ -30,16 +31,17 @@ def make_seed(spec: VmSpec, files: InstanceFiles, instance_id: str) -> None:
         with os_errors(files.home):
             write_private(files.user_key, pair.private.encode())
             write_private(_public(files), f"{pair.public}\n".encode())
-    _write(spec, files, instance_id, (host.private, host.public), files.seed)
+    _write(spec, files, instance_id, (host.private, host.public), macs, files.seed)
     pinned = host_keys_of(user_data) or (host.public,)
     with os_errors(files.home):
         write_private(files.host_key, host.private.encode())
         write_private(files.known_hosts, known_hosts_text(spec.name, pinned).encode())
 
 
-def restore_seed(record: InstanceRecord, files: InstanceFiles) -> bool:
+def restore_seed(record: InstanceRecord, files: InstanceFiles, macs: Sequence[str]) -> bool:
     """Make the seed of a VM again when it is gone: without it the guest takes itself for another one, with other keys.
 
+    macs: of its cards, in their order.
     Returns whether it was gone. Raises: `cloudinit::iso_failed` when what it was made from is not there as it was.
     """
     if not record.seeded or files.seed.exists():
@@ -53,7 +55,7 @@ def restore_seed(record: InstanceRecord, files: InstanceFiles) -> bool:
     part = files.home / ".seed.tmp"
     try:
         host = load_key_pair(files.host_key.read_text(), record.name)
-        _write(record.spec, files, record.instance_id, (host.private, host.public), part)
+        _write(record.spec, files, record.instance_id, (host.private, host.public), macs, part)
         part.replace(files.seed)
     except (FileNotFoundError, ValueError) as error:
         raise _lost(files, "so are the keys that were in it", f"put back the files of {files.home}") from error
@@ -68,7 +70,14 @@ def _lost(files: InstanceFiles, why: str, what: str) -> SeedIsoFailed:
     )
 
 
-def _write(spec: VmSpec, files: InstanceFiles, instance_id: str, host_key: tuple[str, str], path: Path) -> None:
+def _write(
+    spec: VmSpec,
+    files: InstanceFiles,
+    instance_id: str,
+    host_key: tuple[str, str],
+    macs: Sequence[str],
+    path: Path,
+) -> None:
     from vm_manager.guest.cloud_init import seed_documents
     from vm_manager.guest.seed_iso import write_seed
 
@@ -77,6 +86,7 @@ def _write(spec: VmSpec, files: InstanceFiles, instance_id: str, host_key: tuple
         spec,
         instance_id=instance_id,
         host_key=host_key,
+        macs=macs,
         login_key=_login_key(spec, files) if user_data is None else "",
         user_data=user_data,
         network_config=_read(named.network_config, USER_DATA_BYTES) if named and named.network_config else None,

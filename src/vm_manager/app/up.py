@@ -8,6 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from vm_manager.app.apply import Run, RunOptions, check_host
+from vm_manager.app.bridges import closed_bridges
 from vm_manager.app.create import cached_urls
 from vm_manager.app.drives import require_no_smaller_drives
 from vm_manager.app.fleet import on_each
@@ -108,9 +109,11 @@ def plan(services: Services, project: Project, names: Sequence[str], options: Up
         check_host(services, found, instances.values(), project)
     except VmError as error:
         services.emit(Warned(None, error.as_warning()))
-    created = [operation.spec for operation in found.operations if operation.action is Action.CREATE and operation.spec]
-    for unfit in unfit_images(services, project, created):
-        services.emit(Warned(None, unfit.as_warning()))
+    made = [it.spec for it in found.operations if it.action is Action.CREATE and it.spec]
+    started = [it.spec for it in found.operations if it.action is Action.START and it.spec]
+    started += [instances[it.vm].record.spec for it in found.operations if it.action is Action.RESTORE]
+    for refusal in (*unfit_images(services, project, made), *closed_bridges(services, project, started)):
+        services.emit(Warned(None, refusal.as_warning()))
     return found
 
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from vm_manager.cli.session import JsonOption, accel_option, one_of, work
-from vm_manager.diagnostics.errors import Usage
 from vm_manager.domain.architecture import DEFAULT_ARCHITECTURE, Architecture
 from vm_manager.domain.spec import Accelerator, SshAccess, VmSpec
 
@@ -51,7 +50,7 @@ def create(
     ] = None,
     user: Annotated[str, typer.Option("--user", metavar="USER", help="User to log in as.")] = SshAccess.user,
     bridge: Annotated[
-        str | None, typer.Option("--bridge", metavar="NAME", help="Host bridge to attach to (not supported yet).")
+        str | None, typer.Option("--bridge", metavar="NAME", help="Host bridge to attach its card to.")
     ] = None,
     forward: Annotated[
         list[str] | None,
@@ -76,9 +75,6 @@ def create(
     json: JsonOption = False,
 ) -> None:
     """Create a VM from options, without a VMFile."""
-    if bridge:
-        raise Usage("`--bridge` is not supported yet", help=("remove the option",))
-
     from vm_manager.app.options import NewVm
 
     with work(json=json, starts=True, accel=accel) as command:
@@ -99,6 +95,7 @@ def create(
             accelerator=Accelerator(accel or VmSpec.accelerator),
             forwards=tuple(forward or ()),
             mac=mac,
+            bridge=bridge,
             drives=tuple(drive or ()),
         )
         command.done(command.vms.create(new, start=start))

@@ -30,10 +30,10 @@ def validate(file: FileOption = None, json: JsonOption = False) -> None:
         current.terminal.show(error.diagnostic)
         _report(file, _each(error.diagnostic), error.diagnostic, json=json)
         raise typer.Exit(error.exit_code) from error
-    unfit = vms.unfit_images(project)
-    for warning in () if current.quiet else unfit:
+    refused = vms.refusals(project)
+    for warning in () if current.quiet else refused:
         current.terminal.show(warning)
-    warnings = (*project.warnings, *unfit)
+    warnings = (*project.warnings, *refused)
     if json:
         _document(project.source.name, valid=True, diagnostics=warnings)
     elif not current.quiet:

@@ -77,6 +77,7 @@ _TABLE = (
          (
           "the VM has `network \"none\"`",
           "the guest has no DHCP lease",
+          "with `network \"tap\"`, the DHCP server is another machine and the guest runs no qemu-guest-agent",
           "cloud-init did not configure the network",
          ),
          "the guest may have no DHCP lease: check the network block and the guest's cloud-init"),
@@ -264,10 +265,11 @@ _TABLE = (
          ),
          "free up space on that file system"),
     Code("vm_manager::host::permission_denied", 31, 6, _FAILURE, Fault.HOST,
-         "The operating system denied access to a file.",
+         "The operating system denied access to a file or a device.",
          (
           "the file belongs to another user, often to root after a command with sudo",
           "the file system is mounted read-only",
+          "with `network \"tap\"`, only root, or qemu-bridge-helper where it is set up, attaches cards to bridges",
          ),
          "change the permissions or the owner of that file"),
     Code("vm_manager::qemu::exited", 32, 7, _FAILURE, Fault.HOST,
@@ -401,8 +403,7 @@ _TABLE = (
          (
           "the bridge was not created, or has a different name",
          ),
-         "create the bridge, or use another one in the network block",
-         awaits="TAP networks"),
+         "create the bridge, or use another one in the network block"),
     Code("vm_manager::qemu::job_failed", 50, 7, _FAILURE, Fault.HOST,
          "A QEMU job, such as a snapshot, failed.",
          (

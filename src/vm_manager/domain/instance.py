@@ -123,10 +123,13 @@ class InstanceRecord:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the guest's sshd is reached from this host."""
+    """Where the guest's sshd is reached from this host. host: a name, or an address, with its link where it is link-local."""
 
     host: str
     port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ class Observation:
     pid: of the hypervisor's process, where there is one.
     resumable: whether a failed one that is alive can go on once its trouble is mended, such as a full disk;
     a backend without `Feature.SUSPEND` has neither that nor machines that are alive and SUSPENDED.
-    ssh: where the guest's sshd is reached, where the backend forwards a port.
+    ssh: where the guest's sshd is reached: at a port that the backend forwards, or at an address of the guest's own.
     forwards: the other ports of this host that lead into it.
     saved: whether it is powered off with its state saved to disk.
     detail: the hypervisor's own word for the state, why it could not be asked, or how it came to be off.
@@ -240,6 +243,7 @@ class Instance:
 
     features: what its backend has; see `Capabilities`.
     drives: the sizes in bytes of the disks that there are for drives, attached or not, by the drives' names.
+    macs: of its cards, in their order; empty where they are not known.
     """
 
     record: InstanceRecord
@@ -250,6 +254,7 @@ class Instance:
     confinement: Confinement | None = None
     features: frozenset[Feature] = frozenset(Feature)
     drives: Mapping[str, int] = field(default_factory=dict)
+    macs: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -273,7 +278,7 @@ class Instance:
         """The ports of this host that lead into it now, that of its sshd first."""
         own, ssh = self.record.spec.ssh_forward, self.observation.ssh
         others = self.observation.forwards
-        if ssh is None or own in self.record.spec.forwards:
+        if ssh is None or self.record.spec.has_own_address or own in self.record.spec.forwards:
             return others
         return (Forward(guest=own.guest, host=ssh.port, address=ssh.host), *others)
 

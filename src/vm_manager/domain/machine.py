@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vm_manager.domain.instance import (
         Acceleration,
         Confinement,
+        Endpoint,
         Execution,
         Incident,
         InstanceRecord,
@@ -99,7 +100,8 @@ class Machine(Remnant, Protocol):
         """Power on. Allowed when stopped or prepared; returns when the hypervisor runs the guest.
 
         emit: receives why it is emulated although the spec allows hardware acceleration, unless `check_host` has said so.
-        Raises: `qemu::spawn_failed`, `qemu::qmp_connect_failed`, `host::kvm_unusable`.
+        Raises: `qemu::spawn_failed`, `qemu::qmp_connect_failed`, `host::kvm_unusable`; for a card on a bridge
+        `network::bridge_missing`, `host::permission_denied`, `host::missing_tool`.
         """
 
     def suspend(self) -> None:
@@ -115,7 +117,19 @@ class Machine(Remnant, Protocol):
         """
 
     def observe(self) -> Observation:
-        """Look, without changing or blocking anything, within half a second. Never fails."""
+        """Look, without changing or blocking anything, within half a second. Never fails.
+
+        Where the guest has an address of its own that is looked for, it may take a second.
+        """
+
+    def locate(self) -> tuple[Endpoint | None, tuple[Evidence, ...]]:
+        """Where the guest's sshd is reached now: as `observe` says, else as the guest's agent does, which may take some seconds.
+
+        Where the guest has an address of its own, also what each place had in which that was looked for. Never fails.
+        """
+
+    def macs(self) -> tuple[str, ...]:
+        """The MAC addresses of the machine's cards, in their order: the same at each start. Never fails for a whole record."""
 
     def require_answer(self) -> None:
         """Give a hypervisor that did not answer `observe` the time that a busy host takes; for the holder of the VM's lock.

@@ -10,6 +10,8 @@ from vm_manager.diagnostics.spans import Span
 
 #: Where a forwarded port listens unless the VMFile says otherwise.
 LOOPBACK = "127.0.0.1"
+#: The bridge of a card on one, unless the VMFile names another.
+BRIDGE = "br0"
 #: Every address of the host.
 ANY_ADDRESS = "0.0.0.0"
 
@@ -24,7 +26,7 @@ class NetworkMode(StrEnum):
     """USER: QEMU's own NAT, reached through ports of this host. PRIVATE: among VMs of one VMFile. TAP: on a bridge of the host.
     VNIC: an illumos VNIC. NONE: no network card.
 
-    TAP and VNIC are words of the language that nothing can run yet.
+    VNIC is a word of the language that nothing can run yet.
     """
 
     USER = "user"
@@ -39,17 +41,21 @@ class Network:
     """A network card. mac: None: one that is generated and stays the same.
 
     name, address: with PRIVATE, of the network, and of the card on it, with the length of the prefix: `10.150.3.7/16`.
+    bridge: with TAP, the host's. span: of that in the VMFile.
     """
 
     mode: NetworkMode = NetworkMode.USER
     mac: str | None = None
     name: str | None = None
     address: str | None = None
+    bridge: str | None = None
+    span: Span | None = field(default=None, compare=False)
 
     @property
     def words(self) -> str:
-        """For displays: `user`, `private backend`."""
-        return f"{self.mode} {self.name}" if self.name else str(self.mode)
+        """For displays: `user`, `private backend`, `tap br0`."""
+        where = self.name or self.bridge
+        return f"{self.mode} {where}" if where else str(self.mode)
 
 
 @dataclass(frozen=True, kw_only=True)

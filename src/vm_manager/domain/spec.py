@@ -237,6 +237,16 @@ class VmSpec:
         return next((number for number, card in enumerate(self.networks) if card.mode is NetworkMode.USER), None)
 
     @property
+    def bridges(self) -> dict[int, str]:
+        """The bridges of the host that its cards are on, by the numbers of the cards."""
+        return {number: card.bridge for number, card in enumerate(self.networks) if card.bridge}
+
+    @property
+    def has_own_address(self) -> bool:
+        """Whether its guest is reached at an address of its own, which has to be found out: no port of this host leads to it."""
+        return self.user_network is None and bool(self.bridges)
+
+    @property
     def private_cards(self) -> tuple[Network, ...]:
         """Its cards on private networks."""
         return tuple(card for card in self.networks if card.mode is NetworkMode.PRIVATE)

@@ -5,8 +5,10 @@ Ready means: with a seed, cloud-init is done; without one, or where no more is a
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +18,7 @@ from vm_manager.diagnostics.errors import (
     BootFailed,
     BootTimeout,
     HostKeyMismatch,
+    IpDiscoveryTimeout,
     KvmUnusable,
     QemuInternalError,
     SshFailed,
@@ -73,6 +76,8 @@ _RESTARTS = 5
 _SCREEN_LINES = 12
 # Of the time, that a guest has to have waited for a CPU before that is a reason for its being late.
 _OVERLOADED = 0.3
+_LOCATE_EVERY_S = 5.0
+_NOBODY_THERE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN)
 _UNNAMED_PEERS = "could not add the names of the other VMs to its /etc/hosts: the user needs sudo without a password"
 
 
@@ -82,6 +87,7 @@ class Phase(StrEnum):
     BOOT = "booting"
     KERNEL = "kernel started"
     USERSPACE = "system started"
+    ADDRESS = "no address yet"
     SSHD = "network up"
     LOGIN = "sshd up"
     CLOUD_INIT = "logged in"
@@ -96,10 +102,11 @@ class Phase(StrEnum):
         """What to look at when it never ends."""
         return _WAITING_FOR[self][1]
 
-    @property
-    def seen(self) -> str:
-        """What a connection to the forwarded port showed."""
-        return _SEEN[self]
+    def seen_at(self, endpoint: Endpoint | None, *, forwarded: bool) -> str:
+        """What a connection to it showed. forwarded: whether it is a port of this host."""
+        if endpoint is None:
+            return "there was no address to connect to"
+        return _SILENT if forwarded and self is Phase.BOOT else _SEEN[self]
 
 
 _WAITING_FOR = {
@@ -114,6 +121,10 @@ _WAITING_FOR = {
     Phase.USERSPACE: (
         "the guest's network",
         "the guest is running but has no address: it needs DHCP on its first network card, and a virtio-net driver",
+    ),
+    Phase.ADDRESS: (
+        "the guest's address",
+        "the guest is running, but no address of it is known: it needs DHCP on its card, and a DHCP server on the bridge",
     ),
     Phase.SSHD: (
         "sshd",
@@ -135,9 +146,7 @@ _NO_CLOUD_INIT = (
 )
 _SILENT = "accepted by QEMU, but no answer from the guest"
 _SEEN = {
-    Phase.BOOT: _SILENT,
-    Phase.KERNEL: _SILENT,
-    Phase.USERSPACE: _SILENT,
+    Phase.BOOT: "no answer from the guest",
     Phase.SSHD: "refused by the guest, or closed at once",
     Phase.LOGIN: "received the SSH banner",
     Phase.CLOUD_INIT: "logged in",
@@ -157,6 +166,7 @@ class Guest:
     host_key_verified: whether a connection with the pinned key has been made before.
     stall_limit_s: how long it may go without any progress before there is a login.
     accelerated: whether it runs under KVM, which may be what keeps it from booting. slept: whether it has stood still before.
+    own_address: whether it is reached at an address of its own, which has to be found out: no port of this host leads to it.
     peers: the other VMs on its private networks; None: it is on none. port: its sshd's, in the guest.
     """
 
@@ -173,6 +183,7 @@ class Guest:
     peers: tuple[Peer, ...] | None = None
     port: int = SshAccess.port
     needs_cloud_init: bool = False
+    own_address: bool = False
 
 
 def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
@@ -182,9 +193,10 @@ def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
     and only what leads to a login when its console says that the boot is over. From a login on only the deadline counts, as
     cloud-init may well be busy without any outward sign.
     Raises: `guest::boot_timeout`, at the deadline or when nothing has moved for too long; `guest::boot_failed` where it is
-    plain that nothing will; `host::kvm_unusable` where KVM is what does not boot it, and nothing is lost by booting it again;
-    `guest::panicked`, `qemu::io_error`, `qemu::internal_error`, `qemu::exited`, `cloudinit::failed`, `ssh::auth_failed`,
-    `ssh::host_key_mismatch`, `ssh::no_key`, `ssh::no_shell`.
+    plain that nothing will; `network::ip_discovery_timeout` where it is up, and no address of it is known;
+    `host::kvm_unusable` where KVM is what does not boot it, and nothing is lost by booting it again; `guest::panicked`,
+    `qemu::io_error`, `qemu::internal_error`, `qemu::exited`, `cloudinit::failed`, `ssh::auth_failed`, `ssh::host_key_mismatch`,
+    `ssh::no_key`, `ssh::no_shell`.
     """
     wait = _Wait(guest, deadline, emit)
     while not deadline.expired:
@@ -220,7 +232,8 @@ class _Wait:
         self._resets = 0
         self._console = Console(guest.console_log)
         self._progress = Progress(guest.machine.vitals)
-        self._examined_s = self._sampled_s = 0.0
+        self._examined_s = self._sampled_s = self._located_s = 0.0
+        self._endpoint: Endpoint | None = None
         self._idle_looks = 0
         self._login_pause_s = 1.0
         self._refused: tuple[float, AuthFailed] | None = None
@@ -312,10 +325,16 @@ class _Wait:
         return self._idle_looks >= _SETTLED_LOOKS
 
     def _unreachable(self) -> VmError:
+        if self._lacks_address:
+            return self._no_address("booted")
         silent, needed = self._answer is Phase.BOOT, self.guest.needs_cloud_init
         return unreachable(
             self.guest.name, self._console.text, silent=silent, needs_cloud_init=needed, port=self.guest.port
         )
+
+    def _no_address(self, why: str) -> IpDiscoveryTimeout:
+        shown = (*self.guest.machine.locate()[1], *self._screen())
+        return no_address(self.guest.name, why, shown, self.deadline.timeout_s or 0)
 
     def _restarting(self) -> BootFailed:
         phase = self._furthest
@@ -337,12 +356,27 @@ class _Wait:
     def _silent_phase(self) -> Phase:
         """What the console tells; what it has said before may have scrolled out of sight."""
         self._silent = max(self._silent, _STAGES[stage_of(this_boot(self._console.text))], key=_ORDER.index)
-        return self._silent
+        return Phase.ADDRESS if self._lacks_address and self._silent is Phase.USERSPACE else self._silent
+
+    @property
+    def _lacks_address(self) -> bool:
+        return self.guest.own_address and self._endpoint is None
+
+    def _find(self) -> Endpoint | None:
+        """Where the guest is now: its address may be another one than at the last time."""
+        self._endpoint = self.guest.machine.observe().ssh
+        if self._lacks_address and self.deadline.elapsed_s >= self._located_s:
+            # Its agent may be slow, and is not asked all the time.
+            self._endpoint, _ = self.guest.machine.locate()
+            self._located_s = self.deadline.elapsed_s + _LOCATE_EVERY_S
+        return self._endpoint
 
     def login(self) -> SshSession:
         """Try to log in once. Raises: `ssh::failed` when it is too early for it, and what `wait_until_ready` raises."""
-        endpoint = self.guest.machine.observe().ssh
+        endpoint = self._find()
         if endpoint is None:
+            if self.guest.own_address:
+                self._found(Phase.BOOT)
             raise SshFailed("the guest has no address yet")
         answered = self._answer is not Phase.BOOT
         self._found(probe(endpoint, _BUSY_BANNER_TIMEOUT_S if answered else _BANNER_TIMEOUT_S))
@@ -416,7 +450,10 @@ class _Wait:
         if self._phase in _STAGES.values() and (failure := self._dead_end()):
             return failure
         phase = self._phase or Phase.BOOT
-        seen = str(self._refused[1]) if self._refused and self._answer is Phase.LOGIN else self._answer.seen
+        if self._lacks_address and phase is Phase.ADDRESS:
+            return self._no_address(why)
+        answer = self._answer.seen_at(self._endpoint, forwarded=not self.guest.own_address)
+        seen = str(self._refused[1]) if self._refused and self._answer is Phase.LOGIN else answer
         return BootTimeout(
             "the guest {why}: still waiting for {what}",
             {"why": why, "what": phase.waiting_for},
@@ -424,6 +461,7 @@ class _Wait:
             help=(self._hint(phase), "if it is just slow, raise `boot-timeout` in the VMFile"),
             evidence=(
                 Evidence("probe", "the last attempt to reach it by SSH", (seen,)),
+                *(self.guest.machine.locate()[1] if self._lacks_address else ()),
                 *(self._screen() if phase in _STAGES.values() else ()),
             ),
             timeout_s=self.deadline.timeout_s or 0,
@@ -431,8 +469,23 @@ class _Wait:
         )
 
 
+def no_address(name: str, why: str, evidence: Sequence[Evidence], timeout_s: float) -> IpDiscoveryTimeout:
+    """The failure of a guest whose address nobody knows. why: of the guest, a verb. evidence: where it was looked for."""
+    return IpDiscoveryTimeout(
+        "the guest {why}, but its address is not known",
+        {"why": why},
+        help=(
+            f"have it use DHCP on the card, and see there whether it got an address: `vmctl console {name}`",
+            "see that a DHCP server answers on the bridge; its lease file can be named in VMCTL_LEASES",
+            "where that server is another machine, run qemu-guest-agent in the guest: it tells vmctl the address",
+        ),
+        evidence=tuple(evidence),
+        timeout_s=timeout_s,
+    )
+
+
 def probe(endpoint: Endpoint, timeout_s: float = _BANNER_TIMEOUT_S) -> Phase:
-    """How far the guest is, by a raw connection.
+    """How far the guest is, by a raw connection; a guest at an address of its own is silent until it has that.
 
     QEMU accepts connections to a forwarded port by itself: a guest without network stays silent, one with network but
     without sshd closes at once, and then comes the banner. SSH libraries blur these into one.
@@ -443,5 +496,5 @@ def probe(endpoint: Endpoint, timeout_s: float = _BANNER_TIMEOUT_S) -> Phase:
             return Phase.LOGIN if connection.recv(256).startswith(b"SSH-") else Phase.SSHD
     except TimeoutError:
         return Phase.BOOT
-    except OSError:
-        return Phase.SSHD
+    except OSError as error:
+        return Phase.BOOT if error.errno in _NOBODY_THERE else Phase.SSHD

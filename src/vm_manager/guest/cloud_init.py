@@ -5,6 +5,7 @@ Source: cloud-init's documentation, "NoCloud" and "Modules".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import yaml
@@ -33,6 +34,7 @@ def seed_documents(
     *,
     instance_id: str,
     host_key: tuple[str, str],
+    macs: Sequence[str] = (),
     login_key: str = "",
     user_data: bytes | None = None,
     network_config: bytes | None = None,
@@ -40,28 +42,38 @@ def seed_documents(
     """The documents for a guest.
 
     instance_id: cloud-init runs once-per-instance modules when it changes.
-    host_key: the guest's own SSH identity, private and public.
+    host_key: the guest's own SSH identity, private and public. macs: of its cards, in their order.
     login_key: the public key that may log in, for vmctl's own user-data; user_data: raw user-data that replaces it.
-    network_config: passed through; None: the addresses on private networks, and else cloud-init's own, DHCP.
+    network_config: passed through; None: the addresses on private networks, DHCP on every card where one of several is on a
+    bridge, and else cloud-init's own, DHCP on the first card.
     """
     return SeedDocuments(
         meta_data=_yaml({"instance-id": instance_id, "local-hostname": spec.hostname}),
         user_data=user_data if user_data is not None else _cloud_config(_user_config(spec, login_key)),
         vendor_data=_cloud_config(_host_key_config(*host_key)),
-        network_config=network_config or _network_config(spec),
+        network_config=network_config or _network_config(spec, macs),
     )
 
 
-def _network_config(spec: VmSpec) -> bytes | None:
-    if not spec.private_cards:
+def _network_config(spec: VmSpec, macs: Sequence[str]) -> bytes | None:
+    beside = spec.bridges and len(spec.networks) > 1
+    if not spec.private_cards and not beside:
         return None
-    cards = {f"net{number}": _card(card) for number, card in enumerate(spec.networks)}
+    first = next((card for card in spec.networks if card.mode is not NetworkMode.PRIVATE), None)
+    addresses = [card.mac or mac for card, mac in zip(spec.networks, macs or [""] * len(spec.networks), strict=True)]
+    cards = {
+        f"net{number}": _card(card, mac, is_first=card is first)
+        for number, (card, mac) in enumerate(zip(spec.networks, addresses, strict=True))
+    }
     return _yaml({"version": 2, "ethernets": cards})
 
 
-def _card(card: Network) -> dict[str, object]:
-    own: dict[str, object] = {"match": {"macaddress": card.mac}}
-    return own | ({"addresses": [card.address]} if card.mode is NetworkMode.PRIVATE else {"dhcp4": True})
+def _card(card: Network, mac: str, *, is_first: bool) -> dict[str, object]:
+    own: dict[str, object] = {"match": {"macaddress": mac}}
+    if card.mode is NetworkMode.PRIVATE:
+        return own | {"addresses": [card.address]}
+    # The way out leads through the first one, and no boot waits for a server that a second one may not have.
+    return own | {"dhcp4": True} | ({} if is_first else {"dhcp4-overrides": {"route-metric": 2048}, "optional": True})
 
 
 def _user_config(spec: VmSpec, login_key: str) -> dict[str, object]:

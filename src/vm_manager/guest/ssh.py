@@ -131,8 +131,8 @@ class SshSession:
             deadline.cancel.raise_if_cancelled()
             if isinstance(error, paramiko.BadHostKeyException):
                 raise HostKeyMismatch(
-                    "the guest at {host}:{port} has a different SSH host key than the pinned one",
-                    {"host": endpoint.host, "port": endpoint.port},
+                    "the guest at {endpoint} has a different SSH host key than the pinned one",
+                    {"endpoint": str(endpoint), "host": endpoint.host, "port": endpoint.port},
                     help=_repin(alias, error.key, known_hosts),
                 ) from error
             if isinstance(error, paramiko.BadAuthenticationType) and "publickey" not in error.allowed_types:

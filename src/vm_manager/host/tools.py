@@ -40,6 +40,12 @@ _PACKAGES = {
         "alpine": "openssh-client",
         "darwin": "openssh",
     },
+    "qemu-bridge-helper": {
+        "debian": "qemu-system-common",
+        "fedora": "qemu-common",
+        "arch": "qemu-common",
+        "alpine": "qemu-bridge-helper",
+    },
     "ovmf": {"debian": "ovmf", "fedora": "edk2-ovmf", "arch": "edk2-ovmf", "alpine": "ovmf", "darwin": "qemu"},
     "aavmf": {
         "debian": "qemu-efi-aarch64",

@@ -56,8 +56,14 @@ def status_item(instance: Instance) -> dict[str, object]:
         "sandbox": _confinement(instance),
         "base_image": record.base_image.path,
         "networks": [
-            {"mode": it.mode.value, "name": it.name, "address": it.address, "mac": it.mac}
-            for it in record.spec.networks
+            {
+                "mode": it.mode.value,
+                "name": it.name,
+                "bridge": it.bridge,
+                "address": it.address,
+                "mac": instance.macs[number] if instance.macs else it.mac,
+            }
+            for number, it in enumerate(record.spec.networks)
         ],
         "isolated": record.spec.isolated,
         "disk_bytes": record.spec.disk_bytes,

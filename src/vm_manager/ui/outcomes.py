@@ -141,4 +141,4 @@ def _steps(count: int) -> str:
 
 
 def _where(endpoint: Endpoint | None) -> str:
-    return f", SSH on {endpoint.host}:{endpoint.port}" if endpoint else ""
+    return f", SSH on {endpoint}" if endpoint else ""

@@ -10,7 +10,7 @@ from vm_manager.domain.sizes import exact_size
 
 if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Evidence
-    from vm_manager.domain.spec import VmSpec
+    from vm_manager.domain.instance import Endpoint
 
 _COLUMNS = ("NAME", "STATE", "BACKEND", "VCPUS", "MEM", "NETWORK", "PID", "SSH")
 _NUMBERS = ("VCPUS", "MEM", "PID")
@@ -69,9 +69,9 @@ def status_lines(instance: Instance) -> list[str]:
         ("Firmware", str(spec.firmware)),
         ("Drives", ", ".join(f"{it.name} {_drive_size(instance, it.name)}" for it in spec.drives) or "-"),
         ("Image", record.base_image.path),
-        ("Network", _networks(spec)),
+        ("Network", _networks(instance)),
         ("Forwards", ", ".join(map(str, observation.forwards or spec.forwards)) or "-"),
-        ("SSH", f"{spec.access.user}@{endpoint.host}:{endpoint.port}" if endpoint else "-"),
+        ("SSH", f"{spec.access.user}@{endpoint}" if endpoint else "-"),
         ("PID", str(observation.pid or "-")),
         ("Provisioned", f"{len(progress.done)} of {len(spec.provisioners)} steps"),
         ("Origin", record.origin),
@@ -90,8 +90,11 @@ def status_lines(instance: Instance) -> list[str]:
     return [f"{f'{name}:' if name else '':<13} {value}" for name, value in facts]
 
 
-def _networks(spec: VmSpec) -> str:
-    cards = [f"{card.words} ({card.address})" if card.address else card.words for card in spec.networks]
+def _networks(instance: Instance) -> str:
+    spec, macs = instance.record.spec, instance.macs
+    # On a bridge it is what others know the card by, such as a DHCP server.
+    known = [card.address or (card.bridge and macs and macs[at]) for at, card in enumerate(spec.networks)]
+    cards = [f"{card.words} ({it})" if it else card.words for card, it in zip(spec.networks, known, strict=True)]
     return ", ".join((*(cards or [spec.network_words]), *(("isolated",) if spec.isolated else ())))
 
 
@@ -105,8 +108,15 @@ def _row(instance: Instance) -> tuple[str, ...]:
         str(spec.memory_mib),
         spec.network_words,
         str(observation.pid or "-"),
-        str(observation.ssh.port) if observation.ssh else "-",
+        _ssh(observation.ssh, own_address=spec.has_own_address),
     )
+
+
+def _ssh(endpoint: Endpoint | None, *, own_address: bool) -> str:
+    """A port of this host, or the guest's address."""
+    if endpoint is None:
+        return "-"
+    return str(endpoint) if own_address else str(endpoint.port)
 
 
 def _cell(column: str, text: str, width: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vm_manager.domain.architecture import Architecture
-from vm_manager.domain.network import Forward, Network, NetworkMode, Transport
+from vm_manager.domain.network import BRIDGE, Forward, Network, NetworkMode, Transport
 from vm_manager.domain.spec import (
     BOOT_TIMEOUT_S,
     Accelerator,
@@ -93,11 +93,11 @@ FORWARD = Entry(
 NETWORK = Entry(
     name="network",
     help="a network card; with \"user\", the guest reaches the host's 127.0.0.1 as 10.0.2.2; with \"private\", other VMs "
-    "of the VMFile, by name",
+    "of the VMFile, by name; with \"tap\", a bridge of the host",
     arguments=(
         Argument(
             name="mode",
-            type=Word(words=tuple(NetworkMode), later=frozenset({NetworkMode.TAP, NetworkMode.VNIC})),
+            type=Word(words=tuple(NetworkMode), later=frozenset({NetworkMode.VNIC})),
             default=Network.mode,
         ),
     ),
@@ -109,7 +109,7 @@ NETWORK = Entry(
         _property("isolated", Flag(), "block the guest's access to the host and the internet; SSH into it still works",
                   default=_default(VmSpec.isolated), only=(NetworkMode.USER,)),
         Entry(name="bridge", help="host bridge", arguments=_one(Text(form=forms.INTERFACE)),
-              written=Written.EITHER, only=(NetworkMode.TAP,), works=False, default='"br0"'),
+              written=Written.EITHER, only=(NetworkMode.TAP,), default=_default(BRIDGE)),
         Entry(name="name", help="name of the private network, or of the VNIC", arguments=_one(Text(form=forms.INTERFACE)),
               written=Written.EITHER, only=(NetworkMode.PRIVATE, NetworkMode.VNIC), required=True),
         _property("address", Text(form=forms.CARD_ADDRESS), "IPv4 address of the card on the private network",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vm_manager.domain.architecture import DEFAULT_ARCHITECTURE, Architecture, is_foreign
-from vm_manager.domain.network import Forward, Network, NetworkMode, Peer, Transport
+from vm_manager.domain.network import BRIDGE, Forward, Network, NetworkMode, Peer, Transport
 from vm_manager.domain.private_network import address_of, mac_beside, mac_on
 from vm_manager.domain.spec import (
     Accelerator,
@@ -139,8 +139,9 @@ def _networks(vm: Block) -> tuple[Network, ...]:
     cards = [_card(block, vm.text) for block in written if block.text != NetworkMode.NONE]
     if all(card.mode is not NetworkMode.PRIVATE for card in cards):
         return tuple(cards)
-    # The guest's network configuration names each card by it.
-    number = next((number for number, card in enumerate(cards) if card.mac is None), None)
+    # The guest's network configuration names each card by it. One on a bridge gets its own from the backend: there it meets
+    # those of other hosts.
+    number = next((number for number, it in enumerate(cards) if it.mac is None and it.mode is NetworkMode.USER), None)
     if number is not None:
         cards[number] = replace(cards[number], mac=mac_beside(vm.text))
     return tuple(cards)
@@ -148,6 +149,10 @@ def _networks(vm: Block) -> tuple[Network, ...]:
 
 def _card(block: Block, vm: str) -> Network:
     mode, mac = NetworkMode(block.text), _lower(_text(block, "mac"))
+    if mode is NetworkMode.TAP:
+        bridge = block.get("bridge", str)
+        name, span = (bridge.value, bridge.span) if bridge else (BRIDGE, block.span)
+        return Network(mode=mode, mac=mac, bridge=name, span=span)
     if mode is not NetworkMode.PRIVATE:
         return Network(mode=mode, mac=mac)
     name = _text(block, "name") or ""

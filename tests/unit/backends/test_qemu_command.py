@@ -17,9 +17,10 @@ from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.disks import BaseDisk
 from vm_manager.backends.qemu.firmware import UefiFirmware
 from vm_manager.backends.qemu.query import forwards_in, host_port
+from vm_manager.backends.qemu.tap import with_taps
 from vm_manager.diagnostics.errors import KvmUnusable
 from vm_manager.domain.architecture import Architecture
-from vm_manager.domain.network import Forward, Transport
+from vm_manager.domain.network import Forward, Network, NetworkMode, Transport
 from vm_manager.domain.spec import Accelerator, Firmware, VmSpec
 
 _KVM = Choice(Accelerator.KVM, "kvm", "host", "it works")
@@ -72,6 +73,14 @@ def test_the_guests_own_ssh_port_is_forwarded_from_the_loopback_address_only() -
 def test_an_isolated_guest_reaches_nothing_and_its_ssh_port_is_forwarded_all_the_same() -> None:
     (netdev,) = [word for word in _argv(replace(full_spec(), isolated=True)) if "hostfwd" in word]
     assert netdev == "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:0-:2222"
+
+
+def test_a_card_on_a_bridge_has_a_descriptor_that_is_filled_in_when_qemu_is_started() -> None:
+    cards = (Network(), Network(mode=NetworkMode.TAP, bridge="br0"), Network(mode=NetworkMode.TAP, bridge="br1"))
+    macs = ("52:54:00:12:34:56", "52:54:00:12:34:57", "52:54:00:12:34:58")
+    argv = _argv(spec(networks=cards), macs=macs)
+    assert_golden("qemu-tap.txt", command_text(with_taps(argv, {1: 17, 2: 18})))
+    assert [word for word in with_taps(argv, {2: 18}) if "fd=" in word] == ["tap,id=net1,fd=N", "tap,id=net2,fd=18"]
 
 
 # Accelerators

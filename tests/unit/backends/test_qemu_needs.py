@@ -26,6 +26,11 @@ def test_ports_of_the_host_and_how_it_waits_do_not_count(argv: tuple[str, ...]) 
     require_same_command_line(_NEEDS, argv)
 
 
+def test_the_number_of_a_descriptor_does_not_count() -> None:
+    ran, composed = (("qemu", "-netdev", f"tap,id=net1,fd={number}", "-m", "256M") for number in ("17", "N"))
+    assert normalised(ran) == normalised(composed) == ("qemu", "-netdev", "tap,id=net1", "-m", "256M")
+
+
 def test_a_state_that_was_saved_when_some_of_the_ports_counted_is_still_of_use() -> None:
     old = tuple(word.replace(":0-", ":-") for word in _ARGV)
     require_same_command_line(Needs(qemu="7.2", argv=old, size_bytes=1, sha256="0"), _ARGV)

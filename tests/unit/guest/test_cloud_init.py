@@ -138,3 +138,22 @@ def test_the_cards_of_a_vm_on_a_private_network_are_known_by_their_mac_addresses
     }
     # What vmctl adds to it must outlive the guest's own restarts.
     assert yaml.safe_load(documents.user_data)["manage_etc_hosts"] == "localhost"
+
+
+def test_cards_on_bridges_beside_others_are_all_configured_and_known_by_their_mac_addresses() -> None:
+    cards = (Network(), Network(mode=NetworkMode.TAP, bridge="br0"), Network(mode=NetworkMode.TAP, bridge="br1"))
+    macs = ("52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:03")
+    documents = seed_documents(spec(networks=cards), instance_id="i-1", host_key=("private", "public"), macs=macs)
+    # Only the first one leads out, and no boot waits for the others.
+    beside = {"dhcp4": True, "dhcp4-overrides": {"route-metric": 2048}, "optional": True}
+    assert yaml.safe_load(documents.files()["network-config"])["ethernets"] == {
+        "net0": {"match": {"macaddress": macs[0]}, "dhcp4": True},
+        "net1": {"match": {"macaddress": macs[1]}, **beside},
+        "net2": {"match": {"macaddress": macs[2]}, **beside},
+    }
+    assert (
+        "network-config"
+        not in seed_documents(
+            spec(networks=cards[1:2]), instance_id="i-1", host_key=("private", "public"), macs=macs[1:2]
+        ).files()
+    )

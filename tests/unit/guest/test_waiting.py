@@ -12,7 +12,8 @@ from typing import cast
 import pytest
 
 from hostile_sshd import hostile_sshd, listening
-from vm_manager.diagnostics.errors import AuthFailed, BootFailed, BootTimeout, VmError
+from vm_manager.diagnostics.errors import AuthFailed, BootFailed, BootTimeout, IpDiscoveryTimeout, VmError
+from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.deadline import CancelToken, Deadline
 from vm_manager.domain.events import Event, PhaseReached
 from vm_manager.domain.instance import Endpoint, Execution, Observation, Vitals, VmState
@@ -23,15 +24,24 @@ from vm_manager.guest.credentials import Credentials
 
 @dataclass
 class _Machine:
-    """As much of a machine as is looked at. idle: whether its vCPUs have nothing to do."""
+    """As much of a machine as is looked at. idle: whether its vCPUs have nothing to do.
 
-    endpoint: Endpoint
+    address: of one that is on a bridge, at each look; None there: it is not known.
+    """
+
+    endpoint: Endpoint | None
     idle: bool = True
     resets: Iterator[int] = field(default_factory=lambda: repeat(0))
     reads: Iterator[int] = field(default_factory=lambda: repeat(0))
 
+    addresses: Iterator[Endpoint | None] | None = None
+
     def observe(self) -> Observation:
-        return Observation(VmState.RUNNING, alive=True, ssh=self.endpoint)
+        endpoint = next(self.addresses) if self.addresses else self.endpoint
+        return Observation(VmState.RUNNING, alive=True, ssh=endpoint)
+
+    def locate(self) -> tuple[Endpoint | None, tuple[Evidence, ...]]:
+        return self.endpoint, (Evidence("probe", "where it was looked for", ("leases: none",)),)
 
     def require_alive(self) -> None:
         pass
@@ -62,6 +72,7 @@ def _waited(
         cloud_init=None,
         host_key_verified=True,
         stall_limit_s=600,
+        own_address=machine.addresses is not None,
     )
     with pytest.raises(VmError) as caught:
         wait_until_ready(guest, Deadline(timeout_s, CancelToken()), events.append)
@@ -108,6 +119,42 @@ def test_a_guest_that_is_at_work_behind_its_login_prompt_is_waited_for(tmp_path:
     with listening(lambda connection: connection.close()) as endpoint:
         error, _ = _waited(_Machine(endpoint, idle=False), tmp_path, 30, _PROMPT)
     assert isinstance(error, BootTimeout)
+
+
+# On a bridge
+
+_UP = "[    0.0] Linux version 6.1\r\nWelcome to Debian GNU/Linux\r\n"
+
+
+@pytest.mark.parametrize(
+    ("console", "timeout_s", "why"),
+    [(_UP, 3, "was not ready in 3 s"), (f"{_UP}{_PROMPT}", 300, "booted")],
+    ids=["slow", "at its login prompt"],
+)
+def test_a_guest_that_is_up_and_whose_address_nobody_knows(
+    tmp_path: Path, console: str, timeout_s: float, why: str
+) -> None:
+    error, told = _waited(_Machine(None, addresses=repeat(None)), tmp_path, timeout_s, console)
+    assert isinstance(error, IpDiscoveryTimeout)
+    assert str(error) == f"the guest {why}, but its address is not known"
+    assert [shown.lines for shown in error.diagnostic.evidence] == [("leases: none",)]
+    assert told[-1] == "no address yet"
+
+
+def test_a_guest_that_has_not_started_its_system_is_not_said_to_lack_an_address_only(tmp_path: Path) -> None:
+    error, told = _waited(_Machine(None, addresses=repeat(None)), tmp_path, 3, "[    0.000000] Command line: quiet\r\n")
+    assert isinstance(error, BootTimeout)
+    assert ("leases: none",) in [shown.lines for shown in error.diagnostic.evidence]
+    assert "there was no address to connect to" in str(error.diagnostic.evidence)
+    assert told == ["booting", "kernel started"]
+
+
+def test_an_address_that_comes_later_or_changes_is_taken_at_once(tmp_path: Path) -> None:
+    with listening(lambda connection: connection.close()) as first, listening(lambda connection: None) as second:
+        addresses = chain((None, None, first, first), repeat(second))
+        error, told = _waited(_Machine(None, addresses=addresses), tmp_path, 8, _UP)
+    assert isinstance(error, BootTimeout)
+    assert told == ["booting", "no address yet", "network up"]
 
 
 _FINISHED = (

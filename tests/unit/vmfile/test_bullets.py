@@ -82,6 +82,7 @@ _WARNINGS = [
     vm("vcpus 9"),
     vm("memory 16385"),
     vm('network "user" { forward host=80 guest=80 }'),
+    vm('network "user" isolated=#true\nnetwork "tap"'),
     vm('image-url "http://example.org/x"').replace('    image "disk.qcow2"\n', ""),
     vm('cloud-init { ssh-key "id.pub"; user-data "user-data.yaml" }'),
     vm('cloud-init { user-data "user-data.yaml" }\nprovision "shell" { inline "a" }'),
@@ -99,7 +100,7 @@ def _right() -> Iterator[str]:
     yield vm("vcpus 8\nmemory 16384")
     yield vm('network "user" { forward host=1024 guest=80; forward host=1024 guest=80 protocol="udp" }')
     yield vm('network "user" { forward host=2000 guest=1 address="127.0.0.2"; forward host=2000 guest=1 }')
-    yield vm('network "user"\nnetwork "tap"\nnetwork "tap" bridge="br1"')
+    yield vm('network "user" isolated=#false\nnetwork "tap"\nnetwork "tap" bridge="br1"')
     yield vm('depends-on "b" "c"') + vm('depends-on "c"', name="b") + vm("", name="c")
     yield vm('depends-on "b"\ndepends-on "b"') + vm("", name="b")
     yield vm('drive "a" size=1\ndrive "b" size="10GiB"') + vm('drive "a" size=1', name="b")

@@ -39,8 +39,6 @@ vm "web" {
         forward host=8080 guest=80
         forward host=5353 guest=53 protocol="udp" address="127.0.0.1"
     }
-    network "tap" { bridge "br0" }
-    network "tap" bridge="br1" mac="52:54:00:12:34:56"
     drive "data" size=10
     mount "src" "/srv/src" read-only=#true
     cloud-init {
@@ -58,7 +56,11 @@ vm "web" {
     provision "shell" { script "setup.sh"; env "MODE" "dev"; env "LEVEL" ""; run "once" }
     provision "file"  { source "nginx.conf"; destination "/etc/nginx/nginx.conf"; mode "0644"; owner "root:root" }
 }
-vm "db" { image-url "https://example.org/debian.qcow2" sha512="DIGEST" }
+vm "db" {
+    image-url "https://example.org/debian.qcow2" sha512="DIGEST"
+    network "tap" { bridge "br0" }
+    network "tap" bridge="br1" mac="52:54:00:12:34:56"
+}
 vm "cache" { image-url "oci://ghcr.io/org/image:tag"; cloud-init { user-data "user-data.yaml" } }
 vm "mail" { image-url "https://example.org/a" checksum-url="https://example.org/SHA512SUMS"; network "none"; memory "2GiB" }
 """.replace("DIGEST", "0123456789abcdef" * 8)
@@ -86,6 +88,10 @@ def test_every_construct_is_accepted_in_both_versions_of_kdl(tmp_path: Path, hea
     assert (web.isolated, db.isolated) == (True, False)
     assert [step.kind for step in web.provisioners] == ["shell", "shell", "file"]
     assert (db.image.url, mail.networks, mail.memory_mib) == ("https://example.org/debian.qcow2", (), 2048)
+    assert db.networks == (
+        Network(mode=NetworkMode.TAP, bridge="br0"),
+        Network(mode=NetworkMode.TAP, bridge="br1", mac="52:54:00:12:34:56"),
+    )
     assert cache.cloud_init == CloudInit(hostname="cache", user_data=f"{tmp_path}/user-data.yaml")
 
 
@@ -105,7 +111,7 @@ def test_all_that_cannot_run_yet_is_refused_at_once_for_the_selected_vms_only(tm
     assert all(one.message.endswith(" is not supported yet") for one in found)
     marked = [one.labels[0].source.text[one.labels[0].span.start : one.labels[0].span.end] for one in found]
     assert marked == [
-        '"tap"', '"tap"', "mount",
+        "mount",
     ]  # fmt: skip
     project.require_runnable(["db", "cache", "mail"])
 
@@ -113,8 +119,7 @@ def test_all_that_cannot_run_yet_is_refused_at_once_for_the_selected_vms_only(tm
 @pytest.mark.parametrize(
     ("body", "marked"),
     [
-        ('network "user"\nnetwork "tap" { bridge "br1"; }', '"tap"'),
-        ('network "tap"', '"tap"'),
+        ('network "user"\nnetwork "vnic" name="v1"', '"vnic"'),
         ('network "vnic" name="v0"', '"vnic"'),
         ('mount "." "/srv"', "mount"),
     ],
@@ -154,8 +159,8 @@ def test_the_example_is_right(tmp_path: Path) -> None:
     (tmp_path / "cloud-config.yaml").write_text("#cloud-config\npackages: [nginx]\n")
     project = load(write(tmp_path, text), directory=tmp_path, platform=HOST)
     assert project.warnings == ()
-    assert [spec.name for spec in project.specs] == ["web", "blank", "cache", "appliance", "db"]
-    project.require_runnable(["web", "blank"])
+    assert [spec.name for spec in project.specs] == ["web", "blank", "cache", "printer", "appliance", "db"]
+    project.require_runnable(["web", "blank", "printer"])
     with pytest.raises(VmFileInvalid):
         project.require_runnable(["db"])
 
@@ -196,7 +201,8 @@ vm "least" { image-url "https://example.org/noble.img" }
     assert [step.kind for step in everything.provisioners] == [
         ProvisionerKind.SHELL, ProvisionerKind.FILE, ProvisionerKind.SHELL
     ]  # fmt: skip
-    assert [card.mode for card in bridged.networks] == [NetworkMode.TAP]
+    assert bridged.networks == (Network(mode=NetworkMode.TAP, bridge="br0"),)
+    assert (bridged.bridges, bridged.has_own_address, everything.has_own_address) == ({0: "br0"}, True, False)
     assert bridged.cloud_init == CloudInit(hostname="other", ssh_key=f"{tmp_path}/id.pub")
     assert least == VmSpec(name="least", image=ImageSource(url="https://example.org/noble.img"))
     assert not least.has_seed

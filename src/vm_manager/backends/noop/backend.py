@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from vm_manager.diagnostics.model import Diagnostic, Evidence
     from vm_manager.domain.deadline import CancelToken, Deadline
     from vm_manager.domain.events import EventSink
-    from vm_manager.domain.instance import Acceleration, BaseImage, Confinement, Execution, Incident, InstanceRecord
+    from vm_manager.domain.instance import (
+        Acceleration,
+        BaseImage,
+        Confinement,
+        Endpoint,
+        Execution,
+        Incident,
+        InstanceRecord,
+    )
     from vm_manager.domain.machine import Migration, Stray
     from vm_manager.domain.spec import VmSpec
 
@@ -111,6 +119,12 @@ class _Machine(_Remnant):
                 return Observation(VmState.SUSPENDED, saved=True, detail="saved to disk")
             return Observation(VmState.STOPPED if self._record.progress.started else VmState.PREPARED)
         return Observation(VmState.SUSPENDED if paused else VmState.RUNNING, alive=True)
+
+    def locate(self) -> tuple[Endpoint | None, tuple[Evidence, ...]]:
+        return None, ()
+
+    def macs(self) -> tuple[str, ...]:
+        return tuple(card.mac or "" for card in self._record.spec.networks)
 
     def require_answer(self) -> None:
         return

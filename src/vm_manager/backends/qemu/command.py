@@ -25,6 +25,7 @@ from vm_manager.backends.qemu.sockets import (
     VNC_SOCKET,
 )
 from vm_manager.backends.qemu.switch import SWITCH_SOCKET
+from vm_manager.backends.qemu.tap import tap_netdev
 from vm_manager.backends.qemu.targets import TARGETS, Target
 from vm_manager.domain.network import Forward, NetworkMode
 from vm_manager.domain.spec import VmSpec
@@ -140,12 +141,16 @@ def _networks(spec: VmSpec, macs: Sequence[str], forwards: Sequence[Forward], ne
     argv: list[str] = []
     for number, (card, mac) in enumerate(zip(spec.networks, macs, strict=True)):
         name = f"net{number}"
-        if card.mode is NetworkMode.PRIVATE:
+        if card.mode is NetworkMode.TAP:
+            argv += ["-netdev", tap_netdev(name)]
+        elif card.mode is NetworkMode.PRIVATE:
             argv += ["-netdev", _private_network(name, networks[number], f"{spec.name}/{number}")]
         else:
             assert card.mode is NetworkMode.USER, "what cannot be run has been refused"
             argv += ["-netdev", _user_network(name, forwards, isolated=spec.isolated)]
-        argv += ["-device", f"virtio-net-pci,id=nic{number},netdev={name},mac={mac}"]
+        # Without a boot ROM on a bridge: a guest whose disk does not boot must not boot what somebody there offers.
+        rom = ",romfile=" if card.mode is NetworkMode.TAP else ""
+        argv += ["-device", f"virtio-net-pci,id=nic{number},netdev={name},mac={mac}{rom}"]
     return argv
 
 

@@ -33,6 +33,7 @@ from vm_manager.backends.qemu.process import spawn, spawn_keeper
 from vm_manager.backends.qemu.query import forwards_in, host_port
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.backends.qemu.sockets import QMP_SOCKET
+from vm_manager.backends.qemu.tap import open_taps, with_taps
 from vm_manager.backends.qemu.targets import TARGETS
 from vm_manager.diagnostics.errors import HostError, KvmUnusable, QemuSpawnFailed, VmError
 from vm_manager.diagnostics.os_errors import os_errors
@@ -235,13 +236,14 @@ def launch(
 
     keep: is handed the process and its logs' keeper, which are our children.
     waiting: options for this start only, with which the vCPUs do not run yet.
-    Raises: `host::exhausted`, `qemu::spawn_failed`, `network::port_in_use`, `qemu::qmp_connect_failed`, `vmctl::interrupted`; no
-    process is left then.
+    Raises: `host::exhausted`, `qemu::spawn_failed`, `network::port_in_use`, `network::bridge_missing`, `host::permission_denied`,
+    `host::missing_tool`, `qemu::qmp_connect_failed`, `vmctl::interrupted`; no process is left then.
     """
     require_files()
     _fresh_logs(files)
-    with os_errors(files.home):
-        child = spawn([*composed.argv, *waiting], files, composed.sandbox)
+    with open_taps(record.spec.bridges) as taps, os_errors(files.home):
+        argv = with_taps([*composed.argv, *waiting], taps)
+        child = spawn(argv, files, composed.sandbox, descriptors=taps.values())
     keeper = None
     try:
         with os_errors(files.home):

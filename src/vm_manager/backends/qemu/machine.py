@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from vm_manager.domain.network import Forward
 
 _STOPS_AGAIN_S = 2.0
+# For the guest's agent to say its addresses, where nobody else knows any.
+_AGENT_S = 5.0
 _STALL_LIMIT_S = {Accelerator.KVM: 120, Accelerator.TCG: 300}
 # RunStates of QEMU's QAPI in which the vCPUs do not run, and what vmctl calls the instance then.
 _STATES = {
@@ -137,11 +139,14 @@ class QemuMachine(QemuRemnant):
         if answer is None:
             return self._silent(pid)
         own = self._record.spec.ssh_forward
+        # Its agent is not asked by those who only look: one that is left before it has answered slows the guest's shutdown.
+        away = self._record.spec.has_own_address
+        ssh = self._sight(None)[0] if away else self._endpoint(host_port(answer.forwards, own))
         return Observation(
             _STATES.get(answer.status, VmState.RUNNING),
             True,
             pid,
-            self._endpoint(host_port(answer.forwards, own)),
+            ssh,
             answer.status,
             resumable=answer.status == "io-error",
             forwards=self._shown(answer.forwards),
@@ -149,6 +154,20 @@ class QemuMachine(QemuRemnant):
 
     def _endpoint(self, port: int | None) -> Endpoint | None:
         return Endpoint(self._record.spec.ssh_forward.reached_at, port) if port else None
+
+    def _sight(self, agent_s: float | None) -> tuple[Endpoint | None, tuple[Evidence, ...]]:
+        from vm_manager.backends.qemu.addresses import sight
+
+        found = sight(self._record, self._home, agent_s=agent_s)
+        return found.endpoint, (found.evidence,)
+
+    def locate(self) -> tuple[Endpoint | None, tuple[Evidence, ...]]:
+        if not self._record.spec.has_own_address or lock_owner(self._files.pid) is None:
+            return self.observe().ssh, ()
+        return self._sight(_AGENT_S)
+
+    def macs(self) -> tuple[str, ...]:
+        return QemuData.of(self._record).macs(self._record.spec)
 
     def _shown(self, forwards: tuple[Forward, ...]) -> tuple[Forward, ...]:
         """Without the one that vmctl makes for itself."""

@@ -27,8 +27,9 @@ from vm_manager.state.files import write_atomically
 
 _READ_BYTES = 1024 * 1024
 _WORD_CHARS = 64 * 1024
-# The ports on this host are no part of the machine, and others may be free next time.
+# The ports on this host are no part of the machine, and others may be free next time; nor are the numbers of descriptors.
 _FORWARDS = re.compile(r",hostfwd=[^,]*")
+_DESCRIPTOR = re.compile(r"^(tap,id=net\d+),fd=\w+$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +53,8 @@ class Needs:
 def normalised(argv: Sequence[str]) -> tuple[str, ...]:
     """A command line without what may differ from start to start.
 
-    That is the port on this host, how the vCPUs are held back, and what is below the disk: another check sees to that, the
-    guest sees none of it, and an early vmctl did not name it.
+    That is the port on this host, the number of a descriptor, how the vCPUs are held back, and what is below the disk: another
+    check sees to that, the guest sees none of it, and an early vmctl did not name it.
     """
     words = [_without_base(word) for word in argv]
     for base in [at for at, word in enumerate(words) if word == ""][::-1]:
@@ -61,7 +62,7 @@ def normalised(argv: Sequence[str]) -> tuple[str, ...]:
     if "-incoming" in words:
         at = words.index("-incoming")
         del words[at : at + 2]
-    return tuple(_FORWARDS.sub("", word) for word in words if word != "-S")
+    return tuple(_DESCRIPTOR.sub(r"\1", _FORWARDS.sub("", word)) for word in words if word != "-S")
 
 
 def _without_base(word: str) -> str:

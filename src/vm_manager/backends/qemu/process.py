@@ -35,9 +35,12 @@ _SETTLE_S = 30.0
 _SETTLE_POLL_S = 0.02
 
 
-def spawn(argv: Sequence[str], files: QemuFiles, sandbox: Sandbox) -> subprocess.Popen[bytes]:
+def spawn(
+    argv: Sequence[str], files: QemuFiles, sandbox: Sandbox, *, descriptors: Iterable[int] = ()
+) -> subprocess.Popen[bytes]:
     """Start QEMU in a session of its own, so that neither Ctrl-C nor a closed terminal reaches it.
 
+    descriptors: those that its command line names, which it inherits.
     Its output goes to qemu.log from the first byte: -daemonize would throw away what it says after it forked.
     Raises: `host::no_sandbox`, `OSError`.
     """
@@ -54,7 +57,7 @@ def spawn(argv: Sequence[str], files: QemuFiles, sandbox: Sandbox) -> subprocess
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=[life_line],
+            pass_fds=[life_line, *descriptors],
             start_new_session=True,
             umask=0o077,  # QEMU makes its sockets and logs under it
         )

@@ -32,6 +32,18 @@ def _one_user_network(vm: Block, setting: Setting) -> None:
         )  # fmt: skip
 
 
+def _isolated_beside_a_bridge(vm: Block, setting: Setting) -> None:
+    tap = next((network for network in vm.all("network") if network.text == NetworkMode.TAP), None)
+    for network in vm.all("network"):
+        isolated = network.get("isolated", bool)
+        if tap and isolated and isolated.value:
+            setting.problems.warn(
+                isolated.span, "`isolated` together with `network \"tap\"`", "does not isolate the guest",
+                "remove one of the two: through the bridge, the guest reaches the host and others",
+                related=((tap.span, "on a bridge"),),
+            )  # fmt: skip
+
+
 def _privileged_ports(vm: Block, setting: Setting) -> None:
     if setting.platform is None:
         return
@@ -95,5 +107,5 @@ def _addresses_are_unique(vms: Sequence[Block], problems: Problems) -> None:
                 )  # fmt: skip
 
 
-NETWORK_RULES = (_none_stands_alone, _one_user_network, _privileged_ports)
+NETWORK_RULES = (_none_stands_alone, _one_user_network, _isolated_beside_a_bridge, _privileged_ports)
 PORT_RULES = (_ports_are_free, _addresses_are_unique)
