@@ -17,7 +17,7 @@ from first_screen import Gallery
 
 _USAGE = "vmctl::usage"
 _UNKNOWN = "vm_manager::vm::not_found"
-_SEEDED = BLANK.replace("memory 32", 'memory 32\n    cloud-init { hostname "blank"; user-data "seed.mime"; }')
+_SEEDED = BLANK.replace("memory 64", 'memory 64\n    cloud-init { hostname "blank"; user-data "seed.mime"; }')
 _PARTS = """\
 Content-Type: multipart/mixed; boundary="=B="
 MIME-Version: 1.0

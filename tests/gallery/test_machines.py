@@ -318,7 +318,7 @@ def test_suspend_to_disk_without_the_space(blank: Vmctl, gallery: Gallery, tmp_p
 
 def test_a_qemu_that_is_killed_while_a_command_waits(blank: Vmctl, gallery: Gallery) -> None:
     """QEMU is killed by SIGKILL while `vmctl up` waits for the guest"""
-    blank.write(BLANK.replace("memory 32", 'memory 32\n    ssh { user "root"; }'))
+    blank.write(BLANK.replace("memory 64", 'memory 64\n    ssh { user "root"; }'))
     command = blank.start("up")
     wait_for(lambda: (blank.home("blank") / "events.log").exists() and bool(qemu_processes(blank.data)), "QEMU")
     wait_for(lambda: '"outcome": "ok"' in _journal(blank) and '"start"' in _journal(blank), "the start")

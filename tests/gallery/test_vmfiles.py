@@ -363,3 +363,32 @@ def test_a_provisioner_without_a_kind(blank: Vmctl, gallery: Gallery) -> None:
     gallery.by_hand('provision "file"')
     _with(blank, 'network\n    provision { inline "true"; }\n    provision "file" { source "a"; destination "/a"; }')
     gallery.works(blank("validate"))
+
+
+def test_memory_in_gib(blank: Vmctl, gallery: Gallery) -> None:
+    """`memory 32`, for 32 GiB."""
+    good = (blank.directory / "VMFile.kdl").read_text()
+    blank.write(good.replace("memory 64", "memory 32"))
+    gallery.shows(
+        blank("validate"),
+        None,
+        place="VMFile.kdl:3",
+        says=("without a unit, `memory` counts MiB: this is 32 MiB", 'if you mean 32 GiB, write memory "32GiB"'),
+    )
+    gallery.by_hand('if not, write memory "32MiB"')
+    blank.write(good.replace("memory 64", 'memory "32MiB"'))
+    assert blank("validate").stderr == ""
+    gallery.works(blank("up"))
+
+
+@pytest.mark.parametrize("size", ['"64m"', "64m", '"64"'], ids=["short", "bare", "text"])
+def test_a_size_of_another_tool(blank: Vmctl, gallery: Gallery, size: str) -> None:
+    """A size as docker and QEMU have it."""
+    good = (blank.directory / "VMFile.kdl").read_text()
+    blank.write(good.replace("memory 64", f"memory {size}"))
+    gallery.shows(
+        blank("up", status=None), _PARSE if size == "64m" else _INVALID, place="VMFile.kdl:3:12", says=('"64MiB"',)
+    )
+    gallery.by_hand('"64MiB"')
+    blank.write(good.replace("memory 64", 'memory "64MiB"'))
+    gallery.works(blank("up"))

@@ -18,7 +18,7 @@ from proofs import prove
 
 def _project(vmctl: Vmctl, *forwards: str, vm: str = "blank") -> Vmctl:
     lines = "\n        ".join(f"forward {forward}" for forward in forwards)
-    text = BLANK.replace("memory 32", f'memory 32\n    network "user" {{\n        {lines}\n    }}')
+    text = BLANK.replace("memory 64", f'memory 64\n    network "user" {{\n        {lines}\n    }}')
     vmctl.write(text.replace('"blank" {', f'"{vm}" {{'))
     return vmctl
 

@@ -52,11 +52,16 @@ class Number:
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """A size: a number of units of `unit_bytes`, or a string with a unit of its own. low, high: bounds in bytes."""
+    """A size: a number of units of `unit_bytes`, or a string with a unit of its own. low, high: bounds in bytes.
+
+    few, many: a number of units that is smaller or larger was probably meant in another unit.
+    """
 
     unit_bytes: int
     low: int
     high: int
+    few: int
+    many: int
 
 
 @dataclass(frozen=True, kw_only=True)

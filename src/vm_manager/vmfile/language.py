@@ -20,9 +20,10 @@ KIB = 1024
 MIB = KIB**2
 GIB = KIB**3
 _PORT = Number(low=1, high=65535)
-DISK = Size(unit_bytes=GIB, low=MIB, high=64 * KIB * GIB)
+DISK = Size(unit_bytes=GIB, low=MIB, high=64 * KIB * GIB, few=1, many=4 * KIB)
 VCPUS = Number(low=1, high=512)
-MEMORY = Size(unit_bytes=MIB, low=16 * MIB, high=16 * KIB * GIB)
+#: Hardly a guest boots in less than 64 MiB.
+MEMORY = Size(unit_bytes=MIB, low=16 * MIB, high=16 * KIB * GIB, few=64, many=KIB * KIB)
 #: Instead of a port of the host.
 AUTO = "auto"
 #: Of a step's `run`; by default a step is run always.

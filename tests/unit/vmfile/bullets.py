@@ -111,6 +111,7 @@ BULLETS: dict[str, list[str]] = {
         vm('network "user" { forward host=8080 guest=80 protocol="sctp" }'),
         vm('network "user" { forward host=8080 guest=80 address="localhost" }'),
     ],
+    "units": [vm("memory 32"), vm("disk 20480"), vm('drive "data" size="20G"'), vm('memory "2048"')],
     "host": [vm("vcpus 9"), vm("memory 16385"), vm('cpu "pentium3"')],
     "vms": [
         "",

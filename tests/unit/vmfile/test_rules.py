@@ -74,7 +74,7 @@ _VALIDATION = "vm_manager::vmfile::validation"
         ('synced_folder "x"', "unknown `synced_folder` in a vm block", ["synced_folder"], "did you mean `mount`?"),
         ("ssh { memory 2 }", "unknown `memory` in an ssh block", ["memory"], "move it to the vm block: memory …"),
         ('memory "-2GiB"', "`memory` is a size", ['"-2GiB"'], 'write a number, or a string such as memory "2GiB"'),
-        ("memory 1.5", "`memory` is a size", ["1.5"], 'write a number, or a string such as memory "2GiB"'),
+        ("memory 1.5", "`memory` is a size", ["1.5"], 'write it with its unit: memory "1536MiB"'),
         ('disk "20 apples"', "`disk` is a size", ['"20 apples"'], 'write a number, or a string such as disk "2GiB"'),
         ("disk 0", "`disk` is too small", ["0"], "write at least 1 MiB"),
         ("disk 99999999", "`disk` is too large", ["99999999"], "write at most 65536 GiB"),

@@ -1,0 +1,80 @@
+"""Lines as people who know other tools write them: the line that the help shows is taken, and means what was meant."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from unit.vmfile.vmfiles import IMAGE, problem, vm_of, write
+from vm_manager.diagnostics.model import Diagnostic
+from vm_manager.domain.spec import VmSpec
+from vm_manager.vmfile.load import load
+
+_MIB, _GIB = 1024**2, 1024**3
+
+
+@pytest.mark.parametrize(
+    ("written", "bytes_meant"),
+    [
+        ('memory "2g"', 2 * _GIB), ('memory "2G"', 2 * _GIB), ('memory "2gb"', 2 * _GIB), ('memory "2Gb"', 2 * _GIB),
+        ('memory "2048M"', 2 * _GIB), ('memory "2048"', 2 * _GIB), ('memory "2"', 2 * _GIB), ('memory "1.5G"', 1536 * _MIB),
+        ('memory "1,5 GiB"', 1536 * _MIB), ("memory 1.5", 1536 * _MIB), ('memory "2097152k"', 2 * _GIB),
+        ('memory "2097152"', 2 * _GIB), ('disk "20gb"', 20 * _GIB), ('disk "20"', 20 * _GIB), ('disk "20480"', 20 * _GIB),
+        ('disk "1t"', 1024 * _GIB),
+    ],
+)  # fmt: skip
+def test_a_size_as_other_tools_have_it(tmp_path: Path, written: str, bytes_meant: int) -> None:
+    (help,) = problem(tmp_path, written).help
+    shown = help.removeprefix("write it with its unit: ")
+    assert _size_of(vm_of(tmp_path, shown), written) == bytes_meant
+
+
+@pytest.mark.parametrize(("written", "meant"), [('"20g"', '"20GiB"'), ('"20480"', '"20480MiB"'), ("2.5", '"2560MiB"')])
+def test_a_size_that_is_a_property(tmp_path: Path, written: str, meant: str) -> None:
+    for equals in ("=", " = "):
+        (help,) = problem(tmp_path, f'drive "data" size{equals}{written}').help
+        assert help == f"write it with its unit: size={meant}"
+
+
+@pytest.mark.parametrize("written", ['"lots"', '"2 gigs"', '"1024b"', '"0.3m"', '"9999t"', '"-2g"', '""', "1e400"])
+def test_what_is_no_size_in_any_tool(tmp_path: Path, written: str) -> None:
+    assert problem(tmp_path, f"memory {written}").help == ('write a number, or a string such as memory "2GiB"',)
+
+
+def test_a_size_without_quotes(tmp_path: Path) -> None:
+    for written, shown in (("2g", '"2GiB"'), ("512mb", '"512MiB"'), ("512Mi", '"512MiB"'), ("2GB", '"2GB"')):
+        (help,) = problem(tmp_path, f"memory {written}").help
+        assert help.endswith(f": {shown}")
+
+
+@pytest.mark.parametrize(
+    ("written", "other", "same"),
+    [
+        ("memory 32", 32 * _GIB, 32 * _MIB),
+        ("memory 4194304", 4 * _GIB, 4096 * _GIB),
+        ("disk 20480", 20 * _GIB, 20480 * _GIB),
+    ],
+)
+def test_a_number_that_was_probably_meant_in_another_unit(tmp_path: Path, written: str, other: int, same: int) -> None:
+    (warning,) = _warnings(tmp_path, written)
+    assert "without a unit" in warning.message
+    shown = re.findall(r'write (\w+ "\w+")', warning.help[0])
+    assert [_size_of(vm_of(tmp_path, line), line) for line in shown] == [other, same]
+    assert [_warnings(tmp_path, line) for line in shown] == [(), ()]
+
+
+@pytest.mark.parametrize(
+    "written", ["memory 64", "memory 1048576", 'memory "32MiB"', "disk 1", "disk 4096", 'disk "20480GiB"']
+)
+def test_a_usual_number(tmp_path: Path, written: str) -> None:
+    assert _warnings(tmp_path, written) == ()
+
+
+def _warnings(directory: Path, body: str) -> tuple[Diagnostic, ...]:
+    return load(write(directory, f'vm "web" {{\n{IMAGE}\n{body}\n}}\n'), directory=directory).warnings
+
+
+def _size_of(spec: VmSpec, line: str) -> int | None:
+    return spec.memory_mib * _MIB if line.startswith("memory") else spec.disk_bytes
