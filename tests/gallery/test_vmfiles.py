@@ -392,3 +392,30 @@ def test_a_size_of_another_tool(blank: Vmctl, gallery: Gallery, size: str) -> No
     gallery.by_hand('"64MiB"')
     blank.write(good.replace("memory 64", 'memory "64MiB"'))
     gallery.works(blank("up"))
+
+
+@pytest.mark.parametrize(
+    "line", ['ports "8080:80"', 'network { forward "8080:80"; }'], ids=["in_the_vm", "in_the_network"]
+)
+def test_a_forward_as_in_docker(blank: Vmctl, gallery: Gallery, line: str) -> None:
+    """A port as docker has it."""
+    _with(blank, line)
+    gallery.shows(blank("up", status=None), _INVALID, place="VMFile.kdl", says=("forward host=8080 guest=80",))
+    gallery.by_hand("write it like this")
+    _with(blank, 'network { forward host="auto" guest=80; }')
+    gallery.works(blank("up"))
+
+
+def test_a_variable_as_in_docker(blank: Vmctl, gallery: Gallery) -> None:
+    """`env "NAME=value"` in a step."""
+    _with(blank, 'provision { inline "true"; env "TOKEN=s3cret"; }')
+    gallery.shows(
+        blank("up", status=None),
+        _INVALID,
+        place="VMFile.kdl",
+        says=('env "TOKEN" "…"',),
+        never=("s3cret", "2 problems"),
+    )
+    gallery.by_hand("write it like this")
+    _with(blank, 'provision { inline "true"; env "TOKEN" "s3cret"; }')
+    gallery.works(blank("validate"))

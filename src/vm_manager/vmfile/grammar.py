@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vm_manager.vmfile.nodes import Node
+
 
 @dataclass(frozen=True)
 class Complaint:
@@ -80,6 +82,17 @@ class Flag:
 Type = Text | Number | Size | Word | Flag
 
 
+@dataclass(frozen=True, kw_only=True)
+class Idiom:
+    """How people who know other tools write a node that says all that it should.
+
+    read: how it is written here, given the node and what of its text may be quoted; None when it is not written so.
+    """
+
+    read: Callable[[Node, str], str | None]
+    complaint: Complaint
+
+
 class Written(StrEnum):
     """How an entry is written: CHILD: a node in the block; PROPERTY: key=value behind the name; EITHER: as one likes."""
 
@@ -120,7 +133,7 @@ class Entry:
     body: whether a block must be written, be it empty.
     only: the first arguments of the enclosing node with which it may stand; empty: with all.
     works: whether this version of vmctl can run it; else `up` refuses it.
-    default: what holds without it, for the reference. also: other names by which people call it.
+    default: what holds without it, for the reference. also: other names by which people call it. idiom: another way to write it.
     """
 
     name: str
@@ -136,6 +149,7 @@ class Entry:
     written: Written = Written.CHILD
     default: str = ""
     also: tuple[str, ...] = ()
+    idiom: Idiom | None = None
 
     def is_called(self, name: str) -> bool:
         """Whether people who know other tools call it so; `_` counts as `-`."""

@@ -14,7 +14,21 @@ from vm_manager.domain.spec import (
     VmSpec,
 )
 from vm_manager.vmfile import forms
-from vm_manager.vmfile.grammar import Argument, Choice, Complaint, Entry, Flag, Number, Size, Text, Type, Word, Written
+from vm_manager.vmfile.grammar import (
+    Argument,
+    Choice,
+    Complaint,
+    Entry,
+    Flag,
+    Idiom,
+    Number,
+    Size,
+    Text,
+    Type,
+    Word,
+    Written,
+)
+from vm_manager.vmfile.idioms import forward_idiom, variable_idiom
 
 KIB = 1024
 MIB = KIB**2
@@ -30,6 +44,7 @@ AUTO = "auto"
 RUN_ONCE = "once"
 _BOOT_TIMEOUT = f"{BOOT_TIMEOUT_S[Accelerator.KVM]} under KVM, {BOOT_TIMEOUT_S[Accelerator.TCG]} under TCG"
 _ONE_TOO_MANY = "one too many"
+_LIKE_THIS = "write it like this: {value}"
 
 
 def _one(kind: Type, name: str = "value") -> tuple[Argument, ...]:
@@ -81,6 +96,9 @@ FORWARD = Entry(
     many=True,
     only=(NetworkMode.USER,),
     also=("port", "ports", "publish", "forwarded-port", "hostfwd"),
+    idiom=Idiom(
+        read=forward_idiom, complaint=Complaint("`forward` without `host` and `guest`", "neither is given", _LIKE_THIS)
+    ),
     entries=(
         _property("host", Number(low=1, high=65535, word=AUTO), 'host port; "auto" picks a free one', required=True),
         _property("guest", _PORT, "guest port", required=True),
@@ -174,7 +192,9 @@ PROVISION = Entry(
     entries=(
         Entry(name="inline", help="a command line", arguments=_one(Text()), only=_SHELL, also=("command", "commands", "cmd")),
         Entry(name="script", help="a script on the host", arguments=_one(Text(), "file"), only=_SHELL, also=("path",)),
-        Entry(name="env", help="an environment variable for the step", only=_SHELL, many=True,
+        Entry(name="env", help="an environment variable for the step", only=_SHELL, many=True, also=("environment", "envs"),
+              idiom=Idiom(read=variable_idiom,
+                          complaint=Complaint("`env` takes a name and a value", "not two strings", _LIKE_THIS)),
               arguments=(Argument(name="name", type=Text(form=forms.VARIABLE)),
                          Argument(name="value", type=Text(empty=True)))),
         Entry(name="run", help="run the step again after each start of the VM, or only until it has succeeded once", only=_SHELL,

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from unit.vmfile.vmfiles import IMAGE, problem, vm_of, write
+from unit.vmfile.vmfiles import IMAGE, problem, problems, vm_of, write
 from vm_manager.diagnostics.model import Diagnostic
+from vm_manager.domain.network import Forward, Transport
 from vm_manager.domain.spec import VmSpec
 from vm_manager.vmfile.load import load
 
@@ -70,6 +71,59 @@ def test_a_number_that_was_probably_meant_in_another_unit(tmp_path: Path, writte
 )
 def test_a_usual_number(tmp_path: Path, written: str) -> None:
     assert _warnings(tmp_path, written) == ()
+
+
+_FORWARD = Forward(host=8080, guest=80)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ('"8080:80"', (_FORWARD,)),
+        ("8080 80", (_FORWARD,)),
+        ('"8080" "80"', (_FORWARD,)),
+        ('"127.0.0.1:8080:80/tcp"', (_FORWARD,)),
+        ('"0.0.0.0:53:5353/udp"', (Forward(host=53, guest=5353, transport=Transport.UDP, address="0.0.0.0"),)),
+        ('"8080:80" "8443:443"', (_FORWARD, Forward(host=8443, guest=443))),
+    ],
+)
+def test_a_forward_as_docker_has_it(tmp_path: Path, written: str, meant: tuple[Forward, ...]) -> None:
+    for around, name in (
+        ('network "user" {{ {} }}', "forward"), ("network {{ {} }}", "port"), ("network {{ {} }}", "forwrad"),
+        *(() if written in ("8080 80", '"8080" "80"') else (("{}", "ports"), ("{}", "forward"))),
+    ):  # fmt: skip
+        (help,) = problem(tmp_path, around.format(f"{name} {written}")).help
+        shown = help.removeprefix("write it like this: ")
+        assert vm_of(tmp_path, around.format(shown)).forwards == meant
+
+
+def test_a_forward_to_a_port_alone(tmp_path: Path) -> None:
+    for written in ('"80"', "80"):
+        (help,) = problem(tmp_path, f"network {{ forward {written} }}").help
+        assert help == 'write it like this: forward host="auto" guest=80'
+
+
+@pytest.mark.parametrize("written", ['"a:b"', '"99999:80"', '"8080:80" host=8080', '"1:1" "2:2" "3:3" "4:4" "5:5"'])
+def test_what_is_a_forward_nowhere(tmp_path: Path, written: str) -> None:
+    (first, *_) = problems(tmp_path, f'vm "web" {{\n{IMAGE}\nnetwork {{ forward {written} }}\n}}\n')
+    assert "write it like this" not in first.help[0]
+
+
+@pytest.mark.parametrize(
+    "written",
+    ['env "FOO=s3cret"', 'env FOO="s3cret"', 'env { FOO "s3cret" }', 'environment "FOO=s3cret"', 'env "FOO=s3cret=="'],
+)
+def test_a_variable_as_docker_has_it(tmp_path: Path, written: str) -> None:
+    found = problem(tmp_path, f'provision "shell" {{ inline "a"; {written} }}')
+    assert found.help == ('write it like this: env "FOO" "…"',)
+    assert "s3cret" not in str(found.diagnostic)
+    (step,) = vm_of(tmp_path, 'provision "shell" { inline "a"; env "FOO" "s3cret" }').provisioners
+    assert step.env == (("FOO", "s3cret"),)
+
+
+def test_only_names_that_may_be_quoted_are_shown(tmp_path: Path) -> None:
+    found = problem(tmp_path, 'provision "shell" { inline "a"; env "FOO=a" "s3cret=b" }')
+    assert found.help == ('write it like this: env "FOO" "…"; env "…" "…"',)
 
 
 def _warnings(directory: Path, body: str) -> tuple[Diagnostic, ...]:

@@ -66,7 +66,7 @@ _VALIDATION = "vm_manager::vmfile::validation"
         ('memory "512m"', "`memory` is a size", ['"512m"'], 'write it with its unit: memory "512MiB"'),
         ('disk "20G"', "`disk` is a size", ['"20G"'], 'write it with its unit: disk "20GiB"'),
         ('hostname "x"', "unknown `hostname` in a vm block", ["hostname"], 'write it like this: cloud-init { hostname "…" }'),
-        ('ports "8080:80"', "unknown `ports` in a vm block", ["ports"], "write it like this: network { forward host=… guest=… }"),
+        ('ports "8080:80"', "unknown `ports` in a vm block", ["ports"], "write it like this: network { forward host=8080 guest=80 }"),
         ("port 22", "unknown `port` in a vm block", ["port"],
          "write it like this: network { forward host=… guest=… } or ssh { port … }"),
         ('source "x"', "unknown `source` in a vm block", ["source"], 'write it like this: provision "file" { source "…" }'),
