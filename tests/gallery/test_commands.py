@@ -55,6 +55,32 @@ def _corrects(
     gallery.works(vmctl(*right.split()))
 
 
+# As in other tools
+
+
+def test_down_with_volumes(blank: Vmctl, gallery: Gallery) -> None:
+    """`vmctl down -v`, which removes volumes in docker compose"""
+    blank("up")
+    gallery.shows(
+        blank("down", "-v", "--timeout", "0"),
+        None,
+        place=None,
+        says=("`-v` makes vmctl verbose, and the disks are kept",),
+    )
+    assert [vm["state"] for vm in blank("list", "--json").json["vms"]] == ["stopped"]
+    gallery.by_hand("run `vmctl down --destroy`")
+    gallery.works(blank("down", "--destroy"))
+    assert blank("list", "--json").json["vms"] == []
+
+
+def test_stop_without_a_name(blank: Vmctl, gallery: Gallery) -> None:
+    """`vmctl stop` without a name"""
+    blank("up")
+    gallery.shows(blank("stop", status=None), _USAGE, place=None, says=("missing argument 'NAME...'",))
+    gallery.fix(blank, "down")
+    gallery.works(blank("up"))
+
+
 # Mistyped
 
 
