@@ -54,7 +54,7 @@ def _shows_stopped(gallery: Gallery, vmctl: Vmctl, result: Result) -> None:
         result,
         _SILENT,
         place=None,
-        says=(f"its process {_qemu(vmctl)} is stopped by a signal", "let it run again"),
+        says=(f"its process {_qemu(vmctl)} is stopped by a signal", "`kill -STOP` does that", "let it run again"),
         never=("Timeout", "already running", "destroy"),
     )
     gallery.fix(vmctl, "kill -CONT")

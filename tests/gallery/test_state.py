@@ -246,7 +246,13 @@ def test_a_directory_that_was_deleted(up: Vmctl, gallery: Gallery) -> None:
         up("up", status=None),
         _STRAY,
         place=None,
-        says=(f"VM 'blank' still runs (pid {pid})", "was deleted", "the disk was deleted, too", "save its disk"),
+        says=(
+            f"VM 'blank' still runs (pid {pid})",
+            "was deleted",
+            "the disk was deleted, too",
+            "run `sync` before",
+            "save its disk",
+        ),
     )
     gallery.fix(up, "cp --sparse=always")
     subprocess.run(["qemu-img", "check", "-q", str(up.directory / f"blank-{pid}.qcow2")], check=True)
@@ -337,7 +343,7 @@ def test_a_record_and_a_journal_that_were_deleted(up: Vmctl, gallery: Gallery) -
         up("up", status=None),
         _STRAY,
         place=None,
-        says=("still runs", "vm.json was deleted"),
+        says=("still runs", "vm.json was deleted", "its guest is not asked to shut down by that"),
         never=("destroy", "no VM of vmctl's"),
     )
     gallery.fix(up, "kill")
