@@ -168,6 +168,28 @@ def test_ports_are_forwarded_into_a_running_guest_until_ctrl_c(running: Vmctl) -
     assert "'80/udp' is not a forward" in wrong.stderr
 
 
+def test_a_port_on_which_nothing_in_the_guest_listens_is_told_once(running: Vmctl) -> None:
+    forwarding = running.start("forward", "tiny", "80", start_new_session=True)
+    assert forwarding.stdout is not None
+    assert forwarding.stderr is not None
+    port = int(forwarding.stdout.readline().split(":")[1].split()[0])
+    for _ in range(3):
+        with (
+            pytest.raises(OSError, match=r"."),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as page,
+        ):
+            page.read()
+    lines = [forwarding.stderr.readline() for _ in range(2)]
+    told = next(line for line in lines if "press Ctrl-C" not in line)
+    found = re.fullmatch(r"nothing in VM 'tiny' listens on port 80: `vmctl ssh tiny -- '(.*)'` shows what does\n", told)
+    assert found, told
+    assert ":22" in running("ssh", "tiny", "--", found[1]).stdout
+    running("ssh", "tiny", "--", "mkdir /tmp/www; echo now >/tmp/www/index.html; httpd -p 127.0.0.1:80 -h /tmp/www")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as page:
+        assert page.read() == b"now\n"
+    assert interrupted(forwarding).stderr == ""
+
+
 def test_a_vm_from_options_has_forwards_a_mac_address_and_drives(blank: Vmctl) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
