@@ -148,7 +148,7 @@ def test_a_login_without_a_shell(guest: Guest, gallery: Gallery) -> None:
     gallery.shows(
         shown,
         "vm_manager::ssh::no_shell",
-        place="VMFile.kdl:5:5",
+        place="VMFile.kdl:4:16",
         says=("user 'root' can log in to the guest, but cannot run commands", "it ended with status 1"),
         never=("fix the step",),
     )
@@ -163,7 +163,7 @@ def test_a_login_shell_that_only_prints(guest: Guest, gallery: Gallery) -> None:
     gallery.shows(
         guest.up(_shell("echo hello"), status=None),
         "vm_manager::ssh::no_shell",
-        place="VMFile.kdl:5:5",
+        place="VMFile.kdl:4:16",
         says=("cannot run commands", "it ended with status 0", "| -c sh -c"),
     )
     gallery.by_hand("give 'root' a shell")
@@ -195,7 +195,7 @@ def test_a_key_bound_to_a_command(guest: Guest, gallery: Gallery) -> None:
     gallery.shows(
         shown,
         "vm_manager::ssh::no_shell",
-        place="VMFile.kdl:5:5",
+        place="VMFile.kdl:4:16",
         says=("cannot run commands", "| Please login as the user debian"),
     )
     prove(shown, "vm_manager::ssh::no_shell", evidence="Please login as the user debian")
