@@ -419,3 +419,46 @@ def test_a_variable_as_in_docker(blank: Vmctl, gallery: Gallery) -> None:
     gallery.by_hand("write it like this")
     _with(blank, 'provision { inline "true"; env "TOKEN" "s3cret"; }')
     gallery.works(blank("validate"))
+
+
+def test_a_directory_as_in_docker(blank: Vmctl, gallery: Gallery) -> None:
+    """`volumes`, for a directory of the host."""
+    (blank.directory / "data").mkdir()
+    _with(blank, 'volumes "./data:/data"')
+    gallery.shows(blank("up", status=None), _INVALID, place="VMFile.kdl", says=('mount "./data" "/data"',))
+    gallery.by_hand("write it like this")
+    _with(blank, 'mount "./data" "/data"')
+    gallery.works(blank("validate"))
+
+
+def test_a_step_in_one_line(blank: Vmctl, gallery: Gallery) -> None:
+    """`provision` with a command, but no block."""
+    _with(blank, 'provision "apt-get update"')
+    gallery.shows(
+        blank("up", status=None), _INVALID, place="VMFile.kdl", says=('provision { inline "apt-get update" }',)
+    )
+    gallery.by_hand("write it like this")
+    _with(blank, 'provision { inline "apt-get update" }')
+    gallery.works(blank("validate"))
+
+
+def test_a_restart_policy(blank: Vmctl, gallery: Gallery) -> None:
+    """`restart`, as docker compose has it."""
+    good = (blank.directory / "VMFile.kdl").read_text()
+    _with(blank, 'restart "always"')
+    gallery.shows(
+        blank("up", status=None), _INVALID, place="VMFile.kdl", says=("unknown `restart`",), never=("write one of",)
+    )
+    gallery.by_hand("leave it out")
+    blank.write(good)
+    gallery.works(blank("up"))
+
+
+def test_a_box_of_vagrant(blank: Vmctl, gallery: Gallery) -> None:
+    """`box`, as Vagrant has it."""
+    good = (blank.directory / "VMFile.kdl").read_text()
+    blank.write(good.replace('image "blank.qcow2"', 'box "debian/bookworm64"'))
+    gallery.shows(blank("up", status=None), _INVALID, place="VMFile.kdl", says=("vmctl has no catalog",))
+    gallery.by_hand('or image "disk.qcow2"')
+    blank.write(good)
+    gallery.works(blank("up"))

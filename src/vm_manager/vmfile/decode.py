@@ -9,8 +9,9 @@ from vm_manager.diagnostics.spans import Span
 from vm_manager.domain.names import closest
 from vm_manager.vmfile.blocks import Block, Later, Located
 from vm_manager.vmfile.grammar import Argument, Choice, Entry, Number, Size, Word, Written
-from vm_manager.vmfile.language import DOCUMENT
+from vm_manager.vmfile.language import DOCUMENT, VM
 from vm_manager.vmfile.nodes import Node, Property, Value
+from vm_manager.vmfile.peers import ADVICE
 from vm_manager.vmfile.places import place_of, placeholder
 from vm_manager.vmfile.problems import Problems
 from vm_manager.vmfile.values import ValueReader, did_you_mean, with_article
@@ -87,7 +88,8 @@ class _Decoder:
         fitting = [entry for entry in block.entry.entries if entry.fits(variant)]
         called = next((entry.name for entry in fitting if entry.is_called(name)), None)
         idiom = partial(self._idiom, node) if node else None
-        place = None if called else place_of(name, block.entry, idiom)
+        advice = ADVICE.get(name.lower().replace("_", "-")) if block.entry is VM else None
+        place = advice or (None if called else place_of(name, block.entry, idiom))
         near = called or (None if place else closest(name, tuple(entry.name for entry in fitting)))
         if near:
             block.written.add(near)
@@ -103,7 +105,9 @@ class _Decoder:
         if idiom and meant and (line := idiom(meant)):
             self._problems.add(span, message, "not known here", f"write it like this: {line}")
         else:
-            self._problems.add(span, message, "not known here", place or did_you_mean(near, known), instead=near)
+            self._problems.add(
+                span, message, "not known here", place or did_you_mean(near, known), instead=None if advice else near
+            )
         return None
 
     def _idiom(self, node: Node, entry: Entry) -> str | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vm_manager.vmfile.nodes import Node
@@ -68,10 +68,11 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """One of a few words. later: those that this version cannot run yet."""
+    """One of a few words. later: those that this version cannot run yet. also: what people call them who know other tools."""
 
     words: tuple[str, ...]
     later: frozenset[str] = frozenset()
+    also: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

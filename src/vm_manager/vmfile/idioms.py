@@ -6,10 +6,16 @@ import re
 from collections.abc import Iterator
 
 from vm_manager.domain.network import LOOPBACK, Forward, Transport, forward_of
+from vm_manager.domain.spec import ProvisionerKind
 from vm_manager.vmfile.nodes import Node
 
 _MOST = 4
 _ASSIGNED = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,63})=.*", re.DOTALL)
+_BIND = re.compile(
+    r"(?P<source>[./~][^:\"\\\\]{0,200}):(?P<target>/[^:\"\\\\]{0,200})(?::(?P<options>[a-zA-Z,]{1,40}))?"
+)
+_PLAIN = re.compile(r"[^\"\\\\\n]{1,80}")
+_SCRIPT = ".sh"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -54,3 +60,34 @@ def _variables(node: Node) -> Iterator[str | None]:
     for child in node.children:
         alone = len(child.arguments) == 1 and not (child.properties or child.children)
         yield child.name if alone and _VARIABLE.fullmatch(child.name) else None
+
+
+def mount_idiom(node: Node, quotable: str) -> str | None:
+    """`volumes "./data:/data:ro"`, as docker has it, and `mount` with the same: two strings. None for its named volumes, too."""
+    values = [value.value for value in node.arguments]
+    if len(values) != 1 or not isinstance(values[0], str) or node.properties or node.has_block:
+        return None
+    found = _BIND.fullmatch(values[0]) if values[0] in quotable else None
+    read_only = " read-only=#true" if found and "ro" in (found["options"] or "").split(",") else ""
+    return f'mount "{found["source"]}" "{found["target"]}"{read_only}' if found else None
+
+
+def provision_idiom(node: Node, quotable: str) -> str | None:
+    """`provision "shell" "apt-get update"`, `provision inline="…"`: with a block. None for anything else.
+
+    quotable: what of the node may be quoted, in which commands may be hidden.
+    """
+    if node.has_block:
+        return None
+    words = [str(value.value) for value in node.arguments]
+    kind = words.pop(0) if words and words[0] in tuple(ProvisionerKind) else None
+    given = {entry.key: str(entry.value.value) for entry in node.properties}
+    if kind == ProvisionerKind.FILE or len(words) + len(given) != 1:
+        return None
+    if words and not (kind or " " in words[0] or words[0].endswith(_SCRIPT)):
+        return None
+    ((name, text),) = given.items() or (("script" if words[0].endswith(_SCRIPT) else "inline", words[0]),)
+    if name not in ("inline", "script"):
+        return None
+    shown = text if text in quotable and _PLAIN.fullmatch(text) else "…"
+    return f'provision {{ {name} "{shown}" }}'

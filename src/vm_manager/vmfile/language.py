@@ -28,7 +28,7 @@ from vm_manager.vmfile.grammar import (
     Word,
     Written,
 )
-from vm_manager.vmfile.idioms import forward_idiom, variable_idiom
+from vm_manager.vmfile.idioms import forward_idiom, mount_idiom, provision_idiom, variable_idiom
 
 KIB = 1024
 MIB = KIB**2
@@ -107,6 +107,13 @@ FORWARD = Entry(
     ),
 )
 
+#: What other tools call them.
+_NETWORKS = {
+    **dict.fromkeys(("nat", "default", "slirp", "usernet"), NetworkMode.USER),
+    **dict.fromkeys(("bridge", "bridged", "public-network"), NetworkMode.TAP),
+    **dict.fromkeys(("hostonly", "host-only", "internal", "private-network"), NetworkMode.PRIVATE),
+}
+
 NETWORK = Entry(
     name="network",
     help="a network card; with \"user\", the guest reaches the host's 127.0.0.1 as 10.0.2.2; with \"private\", other VMs "
@@ -114,7 +121,7 @@ NETWORK = Entry(
     arguments=(
         Argument(
             name="mode",
-            type=Word(words=tuple(NetworkMode), later=frozenset({NetworkMode.TAP, NetworkMode.VNIC})),
+            type=Word(words=tuple(NetworkMode), later=frozenset({NetworkMode.TAP, NetworkMode.VNIC}), also=_NETWORKS),
             default=Network.mode,
         ),
     ),
@@ -143,6 +150,7 @@ DRIVE = Entry(
     arguments=_one(Text(form=forms.DRIVE_NAME), "name"),
     many=True,
     also=("volume", "volumes", "data-disk"),
+    idiom=Idiom(read=mount_idiom, complaint=Complaint("`drive` takes a name", "a directory to mount", _LIKE_THIS)),
     entries=(_property("size", DISK, "size of the disk", required=True),),
 )
 
@@ -153,6 +161,7 @@ MOUNT = Entry(
     many=True,
     works=False,
     also=("share", "mounts", "shared-folder", "synced-folder"),
+    idiom=Idiom(read=mount_idiom, complaint=Complaint("`mount` takes two paths", "not two strings", _LIKE_THIS)),
     entries=(_property("read-only", Flag(), "mount read-only", default="#false"),),
 )
 
@@ -187,6 +196,7 @@ _SHELL, _FILE = (ProvisionerKind.SHELL,), (ProvisionerKind.FILE,)
 PROVISION = Entry(
     name="provision",
     help="a step to run in the guest after cloud-init",
+    idiom=Idiom(read=provision_idiom, complaint=Complaint("`provision` without a block", "its step is not in one", _LIKE_THIS)),
     arguments=(Argument(name="kind", type=Word(words=tuple(ProvisionerKind)), default=ProvisionerKind.SHELL),),
     many=True,
     entries=(

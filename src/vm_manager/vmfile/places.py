@@ -20,8 +20,9 @@ def place_of(name: str, around: Entry, idiom: Callable[[Entry], str | None] | No
     found = [path for path in paths if path[-1].name == name or path[-1].is_called(name)]
     if not 0 < len(found) <= _MOST:
         return None
-    whole = {path: line for path in found if idiom and (line := idiom(path[-1]))}
-    ways = " or ".join(_written(_from(path, around), whole.get(path)) for path in whole or found)
+    lines = [(path, idiom(path[-1]) if idiom else None) for path in found]
+    known = [(path, line) for path, line in lines if line]
+    ways = " or ".join(_written(_from(path, around), line) for path, line in known or lines)
     up = around is not DOCUMENT and around is not VM and len(found) == 1 and len(found[0]) == 2
     return f"move it to the vm block: {ways}" if up else f"write it like this: {ways}"
 

@@ -94,7 +94,7 @@ class ValueReader:
         text = self._string(name, value)
         if text is None or text in kind.words:
             return text
-        near = closest(text, kind.words)
+        near = kind.also.get(text.lower().replace("_", "-")) or closest(text, kind.words)
         self._problems.add(
             value.span, f"`{name}` cannot be '{_shown(text)}'", "not one of the choices",
             did_you_mean(near, kind.words), instead=f'"{near}"' if near else None,

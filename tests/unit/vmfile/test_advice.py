@@ -11,7 +11,9 @@ from unit.vmfile.vmfiles import IMAGE, problem, problems, vm_of, write
 from vm_manager.diagnostics.model import Diagnostic
 from vm_manager.domain.network import Forward, Transport
 from vm_manager.domain.spec import VmSpec
+from vm_manager.vmfile.language import VM
 from vm_manager.vmfile.load import load
+from vm_manager.vmfile.peers import ADVICE
 
 _MIB, _GIB = 1024**2, 1024**3
 
@@ -124,6 +126,66 @@ def test_a_variable_as_docker_has_it(tmp_path: Path, written: str) -> None:
 def test_only_names_that_may_be_quoted_are_shown(tmp_path: Path) -> None:
     found = problem(tmp_path, 'provision "shell" { inline "a"; env "FOO=a" "s3cret=b" }')
     assert found.help == ('write it like this: env "FOO" "…"; env "…" "…"',)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ('volumes "./data:/data"', 'mount "./data" "/data"'),
+        ('mount "./data:/data"', 'mount "./data" "/data"'),
+        ('mount "./data:/data:z,ro"', 'mount "./data" "/data" read-only=#true'),
+        ('drive "~/data:/data:rw"', 'mount "~/data" "/data"'),
+    ],
+)
+def test_a_directory_as_docker_has_it(tmp_path: Path, written: str, meant: str) -> None:
+    assert problem(tmp_path, written).help == (f"write it like this: {meant}",)
+
+
+def test_a_named_volume_is_a_drive(tmp_path: Path) -> None:
+    assert problem(tmp_path, 'volumes "data:/var/lib/data"').help == ("did you mean `drive`?",)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ('provision "apt-get update"', 'provision { inline "apt-get update" }'),
+        ('provision inline="apt-get update"', 'provision { inline "apt-get update" }'),
+        ('provision "shell" inline="apt-get update"', 'provision { inline "apt-get update" }'),
+        ('provision "shell" "apt-get update"', 'provision { inline "…" }'),
+        ('provision "setup.sh"', 'provision { script "setup.sh" }'),
+        ('provision script="setup.sh"', 'provision { script "setup.sh" }'),
+        ('provision "echo \\"a\\" b"', 'provision { inline "…" }'),
+    ],
+)
+def test_a_step_in_one_line(tmp_path: Path, written: str, meant: str) -> None:
+    assert problem(tmp_path, written).help == (f"write it like this: {meant}",)
+    assert len(vm_of(tmp_path, meant).provisioners) == 1
+
+
+def test_what_is_no_step_in_one_line(tmp_path: Path) -> None:
+    for written in ('provision "ansible"', 'provision "file" "a"', 'provision "shell"', 'provision run="once"'):
+        (first, *_) = problems(tmp_path, f'vm "web" {{\n{IMAGE}\n{written}\n}}\n')
+        assert "write it like this" not in first.help[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("bridged", "tap"), ("public_network", "tap"), ("NAT", "user"), ("hostonly", "private")]
+)
+def test_a_network_as_other_tools_call_it(tmp_path: Path, written: str, meant: str) -> None:
+    assert problem(tmp_path, f'network "{written}"').help == (f"did you mean `{meant}`?",)
+
+
+@pytest.mark.parametrize("word", sorted(ADVICE))
+def test_a_word_of_another_tool_is_answered_with_what_a_vmfile_has(tmp_path: Path, word: str) -> None:
+    head = f'vm "web" {{\n{"" if word == "box" else IMAGE}\n'
+    (found,) = problems(tmp_path, f'{head}{word.replace("-", "_")} "x"\n}}\n')
+    assert found.help == (ADVICE[word],)
+    assert not VM.find(word)
+
+
+def test_what_the_advice_says_is_right(tmp_path: Path) -> None:
+    vm_of(tmp_path, 'network "private" name="lan" address="10.5.0.2/24"')
+    vm_of(tmp_path, 'provision { inline "sudo apt-get install -y nginx" }')
 
 
 def _warnings(directory: Path, body: str) -> tuple[Diagnostic, ...]:

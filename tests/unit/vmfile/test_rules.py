@@ -46,7 +46,7 @@ _VALIDATION = "vm_manager::vmfile::validation"
         ),
         # Values
         ('accel "kmv"', "`accel` cannot be 'kmv'", ['"kmv"'], "did you mean `kvm`?"),
-        ('network "bridge"', "`network` cannot be 'bridge'", ['"bridge"'], "write one of: user, private, tap, vnic, none"),
+        ('network "bridge"', "`network` cannot be 'bridge'", ['"bridge"'], "did you mean `tap`?"),
         ('provision "shel" {}', "`provision` cannot be 'shel'", ['"shel"'], "did you mean `shell`?"),
         ('vcpus "four"', "`vcpus` is a whole number", ['"four"'], "write digits: vcpus 2"),
         ("vcpus 1.5", "`vcpus` is a whole number", ["1.5"], "write digits: vcpus 2"),
