@@ -462,3 +462,15 @@ def test_a_box_of_vagrant(blank: Vmctl, gallery: Gallery) -> None:
     gallery.by_hand('or image "disk.qcow2"')
     blank.write(good)
     gallery.works(blank("up"))
+
+
+def test_the_name_of_an_image(blank: Vmctl, gallery: Gallery) -> None:
+    """`image "debian:12"`, as docker has it."""
+    good = (blank.directory / "VMFile.kdl").read_text()
+    blank.write(good.replace('image "blank.qcow2"', 'image "debian:12"'))
+    gallery.shows(
+        blank("up", status=None), _INVALID, place="VMFile.kdl", says=("the image does not exist", "no catalog")
+    )
+    gallery.by_hand("or check the path")
+    blank.write(good)
+    gallery.works(blank("up"))

@@ -175,6 +175,15 @@ def test_a_network_as_other_tools_call_it(tmp_path: Path, written: str, meant: s
     assert problem(tmp_path, f'network "{written}"').help == (f"did you mean `{meant}`?",)
 
 
+@pytest.mark.parametrize("name", ["debian:12", "ubuntu", "debian/bookworm64"])
+def test_the_name_of_an_image_in_a_catalog(tmp_path: Path, name: str) -> None:
+    (found,) = problems(tmp_path, f'vm "web" {{ image "{name}" }}\n')
+    assert found.help[0].startswith('vmctl has no catalog of images: write image-url "https://…"')
+    for path in ("disk.raw", "images/disk.raw", "./debian", "~/debian"):
+        (found,) = problems(tmp_path, f'vm "web" {{ image "{path}" }}\n')
+        assert found.help[0].startswith("check the path")
+
+
 @pytest.mark.parametrize("word", sorted(ADVICE))
 def test_a_word_of_another_tool_is_answered_with_what_a_vmfile_has(tmp_path: Path, word: str) -> None:
     head = f'vm "web" {{\n{"" if word == "box" else IMAGE}\n'
