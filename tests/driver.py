@@ -24,7 +24,7 @@ from zygote import Zygote
 VMCTL = Path(sys.executable).with_name("vmctl")
 GUEST_TOOLS = Path(__file__).parent / "guest"
 #: A VM without a guest, on the disk that `blank_disk` makes.
-BLANK = 'vm "blank" {\n    image "blank.qcow2"\n    memory 32\n    accel "tcg"\n}\n'
+BLANK = 'vm "blank" {\n    image "blank.qcow2"\n    memory 64\n    accel "tcg"\n}\n'
 # Far beyond what any command takes; a test that hangs shall end all the same.
 LIMIT_S = 1800  # of a command; a machine that is busy elsewhere was seen to take fifteen minutes for a Debian boot
 _EXECUTE = bool(os.environ.get("VMCTL_TEST_EXEC"))

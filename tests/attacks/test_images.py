@@ -109,7 +109,7 @@ def test_a_vmdk_that_names_files_of_the_host_is_refused_wherever_it_comes_from(
     content = _descriptor(secret)
     (vmctl.directory / name).write_bytes(content)
     with serving(content) as server:
-        vmctl.write(f'vm "a" {{\n    image-url "{server.url}/{name}"\n    memory 32\n}}\n')
+        vmctl.write(f'vm "a" {{\n    image-url "{server.url}/{name}"\n    memory 64\n}}\n')
         commands = [
             ("image", "pull", f"{server.url}/{name}"),
             ("image", "pull", name),

@@ -17,7 +17,7 @@ from first_screen import Gallery
 
 _USAGE = "vmctl::usage"
 _UNKNOWN = "vm_manager::vm::not_found"
-_SEEDED = BLANK.replace("memory 32", 'memory 32\n    cloud-init { hostname "blank"; user-data "seed.mime"; }')
+_SEEDED = BLANK.replace("memory 64", 'memory 64\n    cloud-init { hostname "blank"; user-data "seed.mime"; }')
 _PARTS = """\
 Content-Type: multipart/mixed; boundary="=B="
 MIME-Version: 1.0
@@ -53,6 +53,32 @@ def _corrects(
     gallery.shows(vmctl(*wrong.split(), status=None), code, place=None, says=(says,), never=never)
     gallery.by_hand(says)
     gallery.works(vmctl(*right.split()))
+
+
+# As in other tools
+
+
+def test_down_with_volumes(blank: Vmctl, gallery: Gallery) -> None:
+    """`vmctl down -v`, which removes volumes in docker compose"""
+    blank("up")
+    gallery.shows(
+        blank("down", "-v", "--timeout", "0"),
+        None,
+        place=None,
+        says=("`-v` makes vmctl verbose, and the disks are kept",),
+    )
+    assert [vm["state"] for vm in blank("list", "--json").json["vms"]] == ["stopped"]
+    gallery.by_hand("run `vmctl down --destroy`")
+    gallery.works(blank("down", "--destroy"))
+    assert blank("list", "--json").json["vms"] == []
+
+
+def test_stop_without_a_name(blank: Vmctl, gallery: Gallery) -> None:
+    """`vmctl stop` without a name"""
+    blank("up")
+    gallery.shows(blank("stop", status=None), _USAGE, place=None, says=("missing argument 'NAME...'",))
+    gallery.fix(blank, "down")
+    gallery.works(blank("up"))
 
 
 # Mistyped

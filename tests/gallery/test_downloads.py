@@ -455,7 +455,7 @@ def test_a_url_without_its_scheme(user: Vmctl, gallery: Gallery, authority: Auth
 def test_a_checksum_of_another_kind(user: Vmctl, gallery: Gallery, server: Server) -> None:
     """A SHA-512 checksum is given as `sha256`."""
     digest = hashlib.sha512(server.image).hexdigest()
-    vm = 'vm "a" {\n    image-url "URL" KIND="DIGEST"\n    accel "tcg"\n    memory 32\n}\n'
+    vm = 'vm "a" {\n    image-url "URL" KIND="DIGEST"\n    accel "tcg"\n    memory 64\n}\n'
     vm = vm.replace("URL", f"{server.url}/disk.img").replace("DIGEST", digest)
     user.write(vm.replace("KIND", "sha256"))
     gallery.shows(
@@ -472,7 +472,7 @@ def test_a_checksum_of_another_kind(user: Vmctl, gallery: Gallery, server: Serve
 def test_a_list_of_checksums_that_is_missing(user: Vmctl, gallery: Gallery, server: Server) -> None:
     """`checksum-url` leads to nothing."""
     server.files["/SHA256SUMS"] = f"{hashlib.sha256(server.image).hexdigest()}  disk.img\n".encode()
-    vm = 'vm "a" {\n    image-url "URL/disk.img" checksum-url="URL/LIST"\n    accel "tcg"\n    memory 32\n}\n'
+    vm = 'vm "a" {\n    image-url "URL/disk.img" checksum-url="URL/LIST"\n    accel "tcg"\n    memory 64\n}\n'
     vm = vm.replace("URL", server.url)
     user.write(vm.replace("LIST", "SHA1SUMS?status=404"))
     gallery.shows(

@@ -77,7 +77,7 @@ def test_kvm_that_a_variable_demands(without_kvm: Vmctl, gallery: Gallery) -> No
 def test_a_bridge_that_does_not_exist(vmctl: Vmctl, gallery: Gallery, tmp_path: Path) -> None:
     """`network "tap"`, and the host has no such bridge, but another one"""
     blank_disk(vmctl.directory)
-    vmctl.write(BLANK.replace("memory 32", 'memory 32\n    network "tap" bridge="lan0"'))
+    vmctl.write(BLANK.replace("memory 64", 'memory 64\n    network "tap" bridge="lan0"'))
     with bridged(tmp_path / "network") as network:
         there = replace(vmctl, prefix=network.enter)
         gallery.shows(
@@ -98,7 +98,7 @@ def test_a_bridge_that_does_not_exist(vmctl: Vmctl, gallery: Gallery, tmp_path: 
 def test_a_disk_that_is_smaller_than_its_image(vmctl: Vmctl, gallery: Gallery) -> None:
     """`vmctl validate`, and `disk` is smaller than the image"""
     blank_disk(vmctl.directory, "5G")
-    vmctl.write(BLANK.replace("memory 32", "memory 32\n    disk 1"))
+    vmctl.write(BLANK.replace("memory 64", "memory 64\n    disk 1"))
     gallery.shows(
         vmctl("validate"),
         "vm_manager::vmfile::validation",
@@ -107,14 +107,14 @@ def test_a_disk_that_is_smaller_than_its_image(vmctl: Vmctl, gallery: Gallery) -
         status=0,
     )
     gallery.by_hand("write at least `disk 5`")
-    vmctl.write(BLANK.replace("memory 32", "memory 32\n    disk 5"))
+    vmctl.write(BLANK.replace("memory 64", "memory 64\n    disk 5"))
     gallery.works(vmctl("up"))
 
 
 def test_a_disk_that_is_smaller_than_a_small_image(vmctl: Vmctl, gallery: Gallery) -> None:
     """`vmctl validate`, and `disk` is smaller than an image of less than 1 GiB"""
     blank_disk(vmctl.directory, "64M")
-    vmctl.write(BLANK.replace("memory 32", 'memory 32\n    disk "32MiB"'))
+    vmctl.write(BLANK.replace("memory 64", 'memory 64\n    disk "32MiB"'))
     gallery.shows(
         vmctl("validate"),
         "vm_manager::vmfile::validation",
@@ -123,14 +123,14 @@ def test_a_disk_that_is_smaller_than_a_small_image(vmctl: Vmctl, gallery: Galler
         status=0,
     )
     gallery.by_hand('write at least `disk "64MiB"`')
-    vmctl.write(BLANK.replace("memory 32", 'memory 32\n    disk "64MiB"'))
+    vmctl.write(BLANK.replace("memory 64", 'memory 64\n    disk "64MiB"'))
     gallery.works(vmctl("up"))
 
 
 def test_up_with_a_disk_that_is_smaller_than_its_image(vmctl: Vmctl, gallery: Gallery) -> None:
     """`vmctl up`, and `disk` is smaller than the image"""
     blank_disk(vmctl.directory, "5G")
-    vmctl.write(BLANK.replace("memory 32", "memory 32\n    disk 1"))
+    vmctl.write(BLANK.replace("memory 64", "memory 64\n    disk 1"))
     gallery.shows(
         vmctl("up", status=None),
         "vm_manager::image::overlay_creation_failed",
@@ -144,7 +144,7 @@ def test_up_with_a_disk_that_is_smaller_than_its_image(vmctl: Vmctl, gallery: Ga
 
 def test_more_memory_than_the_host_can_give(blank: Vmctl, gallery: Gallery) -> None:
     """`memory` is more than the host has"""
-    blank.write(BLANK.replace("memory 32", 'memory "16000GiB"'))
+    blank.write(BLANK.replace("memory 64", 'memory "16000GiB"'))
     gallery.shows(
         blank("up", status=None),
         "vm_manager::qemu::spawn_failed",

@@ -494,3 +494,19 @@ def test_an_image_that_needs_another_file(blank: Vmctl, gallery: Gallery) -> Non
     _names(blank, "whole.qcow2")
     assert blank("validate").stdout == "VMFile.kdl: 1 VM, no problems\n"
     gallery.works(blank("up"))
+
+
+def test_a_new_file_that_is_named_after_another_format(blank: Vmctl, gallery: Gallery) -> None:
+    """The name of the new file of `vmctl image convert` ends in .raw."""
+    gallery.shows(
+        blank("image", "convert", "blank.qcow2", "disk.raw"),
+        None,
+        place=None,
+        says=("disk.raw is qcow2 in spite of its name",),
+        never=("error",),
+    )
+    gallery.by_hand("for raw, remove it and add `--format raw`")
+    (blank.directory / "disk.raw").unlink()
+    result = blank("image", "convert", "blank.qcow2", "disk.raw", "--format", "raw")
+    assert "in spite of" not in result.stderr
+    gallery.works(result)

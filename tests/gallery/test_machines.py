@@ -54,7 +54,7 @@ def _shows_stopped(gallery: Gallery, vmctl: Vmctl, result: Result) -> None:
         result,
         _SILENT,
         place=None,
-        says=(f"its process {_qemu(vmctl)} is stopped by a signal", "let it run again"),
+        says=(f"its process {_qemu(vmctl)} is stopped by a signal", "`kill -STOP` does that", "let it run again"),
         never=("Timeout", "already running", "destroy"),
     )
     gallery.fix(vmctl, "kill -CONT")
@@ -318,7 +318,7 @@ def test_suspend_to_disk_without_the_space(blank: Vmctl, gallery: Gallery, tmp_p
 
 def test_a_qemu_that_is_killed_while_a_command_waits(blank: Vmctl, gallery: Gallery) -> None:
     """QEMU is killed by SIGKILL while `vmctl up` waits for the guest"""
-    blank.write(BLANK.replace("memory 32", 'memory 32\n    ssh { user "root"; }'))
+    blank.write(BLANK.replace("memory 64", 'memory 64\n    ssh { user "root"; }'))
     command = blank.start("up")
     wait_for(lambda: (blank.home("blank") / "events.log").exists() and bool(qemu_processes(blank.data)), "QEMU")
     wait_for(lambda: '"outcome": "ok"' in _journal(blank) and '"start"' in _journal(blank), "the start")

@@ -148,7 +148,7 @@ def test_a_login_without_a_shell(guest: Guest, gallery: Gallery) -> None:
     gallery.shows(
         shown,
         "vm_manager::ssh::no_shell",
-        place="VMFile.kdl:5:5",
+        place="VMFile.kdl:4:16",
         says=("user 'root' can log in to the guest, but cannot run commands", "it ended with status 1"),
         never=("fix the step",),
     )
@@ -163,7 +163,7 @@ def test_a_login_shell_that_only_prints(guest: Guest, gallery: Gallery) -> None:
     gallery.shows(
         guest.up(_shell("echo hello"), status=None),
         "vm_manager::ssh::no_shell",
-        place="VMFile.kdl:5:5",
+        place="VMFile.kdl:4:16",
         says=("cannot run commands", "it ended with status 0", "| -c sh -c"),
     )
     gallery.by_hand("give 'root' a shell")
@@ -195,7 +195,7 @@ def test_a_key_bound_to_a_command(guest: Guest, gallery: Gallery) -> None:
     gallery.shows(
         shown,
         "vm_manager::ssh::no_shell",
-        place="VMFile.kdl:5:5",
+        place="VMFile.kdl:4:16",
         says=("cannot run commands", "| Please login as the user debian"),
     )
     prove(shown, "vm_manager::ssh::no_shell", evidence="Please login as the user debian")
@@ -370,9 +370,10 @@ def test_a_destination_that_is_a_directory(guest: Guest, gallery: Gallery) -> No
         guest.up('"file" { source "motd"; destination "/root" }', status=None),
         _FAILED,
         place="VMFile.kdl:5:5",
-        says=("/root is a directory; to copy the file into it, add a trailing slash",),
+        says=("could not write /root in the guest: it is a directory",),
+        never=("fix the step",),
     )
-    gallery.by_hand("fix the step")
+    gallery.by_hand('to copy the file into it, write destination "/root/"')
     gallery.works(guest.up('"file" { source "motd"; destination "/root/" }'))
 
 
@@ -383,10 +384,44 @@ def test_an_owner_who_does_not_exist(guest: Guest, gallery: Gallery) -> None:
         guest.up('"file" { source "motd"; destination "/root/motd"; owner "www-data" }', status=None),
         _FAILED,
         place="VMFile.kdl:5:5",
-        says=("unknown user", "www-data"),
+        says=("the guest has no owner 'www-data'",),
     )
-    gallery.by_hand("fix the step")
+    gallery.by_hand("or change `owner`")
     gallery.works(guest.up('"file" { source "motd"; destination "/root/motd"; owner "root" }'))
+
+
+def test_a_command_that_is_not_installed(guest: Guest, gallery: Gallery) -> None:
+    """A step runs a program that the guest does not have."""
+    shown = guest.up(_shell("jq . /etc/hostname"), status=None)
+    gallery.shows(shown, _FAILED, place="VMFile.kdl:5:5", says=("exited with 127: the guest has no command jq",))
+    gallery.by_hand("install it in a step before this one")
+    install = _shell("printf '#!/bin/sh\\n' >/bin/jq; chmod 755 /bin/jq")
+    gallery.works(guest.up(install, _shell("jq . /etc/hostname")))
+
+
+def test_a_file_of_the_host_in_a_step(guest: Guest, gallery: Gallery) -> None:
+    """A step reads a file that is on the host only."""
+    guest.vmctl.write("x", "app.conf")
+    step = _shell("cat /srv/app.conf")
+    gallery.shows(
+        guest.up(step, status=None), _FAILED, place="VMFile.kdl:5:5", says=("the guest has no /srv/app.conf",)
+    )
+    gallery.by_hand('add a `provision "file"` block before this one')
+    gallery.works(guest.up('"file" { source "app.conf"; destination "/srv/app.conf" }', step))
+
+
+def test_a_program_that_is_not_executable(guest: Guest, gallery: Gallery) -> None:
+    """A step runs a file without the right to execute it."""
+    guest.vmctl.write("echo hi", "hi.sh")
+    put = '"file" { source "hi.sh"; destination "/srv/hi.sh"; mode "644" }'
+    gallery.shows(
+        guest.up(put, _shell("/srv/hi.sh"), status=None),
+        _FAILED,
+        place="VMFile.kdl:6:5",
+        says=("exited with 126: /srv/hi.sh in the guest is not executable",),
+    )
+    gallery.by_hand("run it with its interpreter, as in `sh FILE`")
+    gallery.works(guest.up(put, _shell("sh /srv/hi.sh")))
 
 
 def test_provisioning_a_stopped_vm(guest: Guest, gallery: Gallery) -> None:

@@ -301,7 +301,7 @@ def test_a_limit_on_the_size_of_files(blank: Vmctl, gallery: Gallery) -> None:
 
 def test_a_limit_on_memory_that_qemu_meets(blank: Vmctl, gallery: Gallery) -> None:
     """The shell allows less memory than QEMU takes."""
-    blank.write(BLANK.replace("memory 32", "memory 2048"))
+    blank.write(BLANK.replace("memory 64", "memory 2048"))
     gallery.shows(
         _in_shell(blank, "ulimit -Sv 1000000")("up", status=None),
         "vm_manager::qemu::spawn_failed",

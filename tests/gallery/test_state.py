@@ -71,7 +71,7 @@ def test_a_drive_that_was_renamed(stopped: Vmctl, gallery: Gallery) -> None:
     text = (stopped.directory / "VMFile.kdl").read_text()
 
     def named(name: str) -> None:
-        stopped.write(text.replace("memory 32", f'memory 32\n    drive "{name}" size=1'))
+        stopped.write(text.replace("memory 64", f'memory 64\n    drive "{name}" size=1'))
 
     named("data")
     stopped("up")
@@ -103,7 +103,7 @@ def test_a_port_that_a_renamed_vm_has(up: Vmctl, gallery: Gallery) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     forward = f'network "user" {{ forward host={port} guest=80; }}'
-    up.write(text.replace("memory 32", f"memory 32\n    {forward}"))
+    up.write(text.replace("memory 64", f"memory 64\n    {forward}"))
     up("down", "--timeout", "0")
     up("up")
     up.write((up.directory / "VMFile.kdl").read_text().replace('vm "blank"', 'vm "renamed"'))
@@ -246,7 +246,13 @@ def test_a_directory_that_was_deleted(up: Vmctl, gallery: Gallery) -> None:
         up("up", status=None),
         _STRAY,
         place=None,
-        says=(f"VM 'blank' still runs (pid {pid})", "was deleted", "the disk was deleted, too", "save its disk"),
+        says=(
+            f"VM 'blank' still runs (pid {pid})",
+            "was deleted",
+            "the disk was deleted, too",
+            "run `sync` before",
+            "save its disk",
+        ),
     )
     gallery.fix(up, "cp --sparse=always")
     subprocess.run(["qemu-img", "check", "-q", str(up.directory / f"blank-{pid}.qcow2")], check=True)
@@ -337,7 +343,7 @@ def test_a_record_and_a_journal_that_were_deleted(up: Vmctl, gallery: Gallery) -
         up("up", status=None),
         _STRAY,
         place=None,
-        says=("still runs", "vm.json was deleted"),
+        says=("still runs", "vm.json was deleted", "its guest is not asked to shut down by that"),
         never=("destroy", "no VM of vmctl's"),
     )
     gallery.fix(up, "kill")

@@ -363,3 +363,114 @@ def test_a_provisioner_without_a_kind(blank: Vmctl, gallery: Gallery) -> None:
     gallery.by_hand('provision "file"')
     _with(blank, 'network\n    provision { inline "true"; }\n    provision "file" { source "a"; destination "/a"; }')
     gallery.works(blank("validate"))
+
+
+def test_memory_in_gib(blank: Vmctl, gallery: Gallery) -> None:
+    """`memory 32`, for 32 GiB."""
+    good = (blank.directory / "VMFile.kdl").read_text()
+    blank.write(good.replace("memory 64", "memory 32"))
+    gallery.shows(
+        blank("validate"),
+        None,
+        place="VMFile.kdl:3",
+        says=("without a unit, `memory` counts MiB: this is 32 MiB", 'if you mean 32 GiB, write memory "32GiB"'),
+    )
+    gallery.by_hand('if not, write memory "32MiB"')
+    blank.write(good.replace("memory 64", 'memory "32MiB"'))
+    assert blank("validate").stderr == ""
+    gallery.works(blank("up"))
+
+
+@pytest.mark.parametrize("size", ['"64m"', "64m", '"64"'], ids=["short", "bare", "text"])
+def test_a_size_of_another_tool(blank: Vmctl, gallery: Gallery, size: str) -> None:
+    """A size as docker and QEMU have it."""
+    good = (blank.directory / "VMFile.kdl").read_text()
+    blank.write(good.replace("memory 64", f"memory {size}"))
+    gallery.shows(
+        blank("up", status=None), _PARSE if size == "64m" else _INVALID, place="VMFile.kdl:3:12", says=('"64MiB"',)
+    )
+    gallery.by_hand('"64MiB"')
+    blank.write(good.replace("memory 64", 'memory "64MiB"'))
+    gallery.works(blank("up"))
+
+
+@pytest.mark.parametrize(
+    "line", ['ports "8080:80"', 'network { forward "8080:80"; }'], ids=["in_the_vm", "in_the_network"]
+)
+def test_a_forward_as_in_docker(blank: Vmctl, gallery: Gallery, line: str) -> None:
+    """A port as docker has it."""
+    _with(blank, line)
+    gallery.shows(blank("up", status=None), _INVALID, place="VMFile.kdl", says=("forward host=8080 guest=80",))
+    gallery.by_hand("write it like this")
+    _with(blank, 'network { forward host="auto" guest=80; }')
+    gallery.works(blank("up"))
+
+
+def test_a_variable_as_in_docker(blank: Vmctl, gallery: Gallery) -> None:
+    """`env "NAME=value"` in a step."""
+    _with(blank, 'provision { inline "true"; env "TOKEN=s3cret"; }')
+    gallery.shows(
+        blank("up", status=None),
+        _INVALID,
+        place="VMFile.kdl",
+        says=('env "TOKEN" "…"',),
+        never=("s3cret", "2 problems"),
+    )
+    gallery.by_hand("write it like this")
+    _with(blank, 'provision { inline "true"; env "TOKEN" "s3cret"; }')
+    gallery.works(blank("validate"))
+
+
+def test_a_directory_as_in_docker(blank: Vmctl, gallery: Gallery) -> None:
+    """`volumes`, for a directory of the host."""
+    (blank.directory / "data").mkdir()
+    _with(blank, 'volumes "./data:/data"')
+    gallery.shows(blank("up", status=None), _INVALID, place="VMFile.kdl", says=('mount "./data" "/data"',))
+    gallery.by_hand("write it like this")
+    _with(blank, 'mount "./data" "/data"')
+    gallery.works(blank("validate"))
+
+
+def test_a_step_in_one_line(blank: Vmctl, gallery: Gallery) -> None:
+    """`provision` with a command, but no block."""
+    _with(blank, 'provision "apt-get update"')
+    gallery.shows(
+        blank("up", status=None), _INVALID, place="VMFile.kdl", says=('provision { inline "apt-get update" }',)
+    )
+    gallery.by_hand("write it like this")
+    _with(blank, 'provision { inline "apt-get update" }')
+    gallery.works(blank("validate"))
+
+
+def test_a_restart_policy(blank: Vmctl, gallery: Gallery) -> None:
+    """`restart`, as docker compose has it."""
+    good = (blank.directory / "VMFile.kdl").read_text()
+    _with(blank, 'restart "always"')
+    gallery.shows(
+        blank("up", status=None), _INVALID, place="VMFile.kdl", says=("unknown `restart`",), never=("write one of",)
+    )
+    gallery.by_hand("leave it out")
+    blank.write(good)
+    gallery.works(blank("up"))
+
+
+def test_a_box_of_vagrant(blank: Vmctl, gallery: Gallery) -> None:
+    """`box`, as Vagrant has it."""
+    good = (blank.directory / "VMFile.kdl").read_text()
+    blank.write(good.replace('image "blank.qcow2"', 'box "debian/bookworm64"'))
+    gallery.shows(blank("up", status=None), _INVALID, place="VMFile.kdl", says=("vmctl has no catalog",))
+    gallery.by_hand('or image "disk.qcow2"')
+    blank.write(good)
+    gallery.works(blank("up"))
+
+
+def test_the_name_of_an_image(blank: Vmctl, gallery: Gallery) -> None:
+    """`image "debian:12"`, as docker has it."""
+    good = (blank.directory / "VMFile.kdl").read_text()
+    blank.write(good.replace('image "blank.qcow2"', 'image "debian:12"'))
+    gallery.shows(
+        blank("up", status=None), _INVALID, place="VMFile.kdl", says=("the image does not exist", "no catalog")
+    )
+    gallery.by_hand("or check the path")
+    blank.write(good)
+    gallery.works(blank("up"))

@@ -78,7 +78,7 @@ def main(number: int) -> None:
 
 def test_two_ups_of_one_vmfile(vmctl: Vmctl) -> None:
     blank_disk(vmctl.directory)
-    vmctl.write('vm "one" { image "blank.qcow2"; memory 32; accel "tcg"; }\n')
+    vmctl.write('vm "one" { image "blank.qcow2"; memory 64; accel "tcg"; }\n')
     for _ in range(3):
         both = [vmctl.start("up"), vmctl.start("up")]
         ends = [(*process.communicate(), process.returncode) for process in both]

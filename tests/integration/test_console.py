@@ -30,7 +30,7 @@ CAP_MARGIN = 3 * CAP_BYTES  # a machine on which the keeper waits for its turn f
 def up(vmctl: Vmctl, make_disk: Callable[[Path], None]) -> Vmctl:
     """A project whose VM `vm` is up with such a disk."""
     make_disk(vmctl.directory / "disk.qcow2")
-    vmctl.write('vm "vm" {\n    image "disk.qcow2"\n    memory 32\n    accel "tcg"\n}\n')
+    vmctl.write('vm "vm" {\n    image "disk.qcow2"\n    memory 64\n    accel "tcg"\n}\n')
     vmctl("up")
     return vmctl
 

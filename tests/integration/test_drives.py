@@ -15,7 +15,7 @@ _GIB = 1024**3
 
 
 def _with(*drives: str) -> str:
-    return BLANK.replace("memory 32", "memory 32\n    " + "\n    ".join(f"drive {drive}" for drive in drives))
+    return BLANK.replace("memory 64", "memory 64\n    " + "\n    ".join(f"drive {drive}" for drive in drives))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from proofs import prove
 
 def _project(vmctl: Vmctl, *forwards: str, vm: str = "blank") -> Vmctl:
     lines = "\n        ".join(f"forward {forward}" for forward in forwards)
-    text = BLANK.replace("memory 32", f'memory 32\n    network "user" {{\n        {lines}\n    }}')
+    text = BLANK.replace("memory 64", f'memory 64\n    network "user" {{\n        {lines}\n    }}')
     vmctl.write(text.replace('"blank" {', f'"{vm}" {{'))
     return vmctl
 
@@ -166,6 +166,28 @@ def test_ports_are_forwarded_into_a_running_guest_until_ctrl_c(running: Vmctl) -
     assert twice.code == "vm_manager::network::port_unavailable"
     wrong = running("forward", "tiny", "80/udp", status=2)
     assert "'80/udp' is not a forward" in wrong.stderr
+
+
+def test_a_port_on_which_nothing_in_the_guest_listens_is_told_once(running: Vmctl) -> None:
+    forwarding = running.start("forward", "tiny", "80", start_new_session=True)
+    assert forwarding.stdout is not None
+    assert forwarding.stderr is not None
+    port = int(forwarding.stdout.readline().split(":")[1].split()[0])
+    for _ in range(3):
+        with (
+            pytest.raises(OSError, match=r"."),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as page,
+        ):
+            page.read()
+    lines = [forwarding.stderr.readline() for _ in range(2)]
+    told = next(line for line in lines if "press Ctrl-C" not in line)
+    found = re.fullmatch(r"nothing in VM 'tiny' listens on port 80: `vmctl ssh tiny -- '(.*)'` shows what does\n", told)
+    assert found, told
+    assert ":22" in running("ssh", "tiny", "--", found[1]).stdout
+    running("ssh", "tiny", "--", "mkdir /tmp/www; echo now >/tmp/www/index.html; httpd -p 127.0.0.1:80 -h /tmp/www")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as page:
+        assert page.read() == b"now\n"
+    assert interrupted(forwarding).stderr == ""
 
 
 def test_a_vm_from_options_has_forwards_a_mac_address_and_drives(blank: Vmctl) -> None:

@@ -70,7 +70,7 @@ def files(vmctl: Vmctl) -> set[str]:
 
 def vm(name: str, image: str, more: str = "") -> str:
     """A vm block without a guest."""
-    return f'vm "{name}" {{\n    {image}\n    memory 32\n    accel "tcg"\n    {more}\n}}\n'
+    return f'vm "{name}" {{\n    {image}\n    memory 64\n    accel "tcg"\n    {more}\n}}\n'
 
 
 # Pulling

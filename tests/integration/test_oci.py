@@ -62,7 +62,7 @@ def docker(tmp_path: Path, vmctl: Vmctl) -> Path:
 
 
 def _vm(image: str, name: str = "blank") -> str:
-    return f'vm "{name}" {{\n    image-url "{image}"\n    memory 32\n    accel "tcg"\n}}\n'
+    return f'vm "{name}" {{\n    image-url "{image}"\n    memory 64\n    accel "tcg"\n}}\n'
 
 
 def _pull(vmctl: Vmctl, image: str) -> str:

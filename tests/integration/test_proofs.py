@@ -16,7 +16,7 @@ from broken_guests import SLEEPS, boot_sector
 from driver import BLANK, Result, Vmctl, blank_disk, interrupted, listening, qemu_processes, small_file_system, wait_for
 from proofs import prove
 
-UNREACHABLE = BLANK.replace("memory 32", 'memory 32\n    ssh { user "root"; }')
+UNREACHABLE = BLANK.replace("memory 64", 'memory 64\n    ssh { user "root"; }')
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def test_a_disk_that_another_process_holds(blank: Vmctl) -> None:
 
 
 def test_a_vm_without_network_has_no_address(blank: Vmctl) -> None:
-    blank.write(BLANK.replace("memory 32", 'memory 32\n    network "none"'))
+    blank.write(BLANK.replace("memory 64", 'memory 64\n    network "none"'))
     blank("up")
     prove(blank("ssh", "blank", "--", "true", status=None), "vm_manager::network::ip_discovery_timeout")
 
@@ -268,7 +268,7 @@ main()
 
 
 def test_nothing_listens_for_a_vm_without_network(blank: Vmctl) -> None:
-    blank.write(BLANK.replace("memory 32", 'memory 32\n    network "none"'))
+    blank.write(BLANK.replace("memory 64", 'memory 64\n    network "none"'))
     blank("up")
     assert listening(blank("list", "--json").json["vms"][0]["pid"]) == []
 

@@ -61,6 +61,9 @@ def test_a_screenshot_is_a_picture_of_what_the_firmware_says(up: Vmctl) -> None:
     wait_for(shows_text, "a screen with text")
     up("suspend", "blank")
     up("screenshot", "blank", "as it is.png")
+    umask = os.umask(0o022)
+    os.umask(umask)
+    assert stat.S_IMODE((up.directory / "as it is.png").stat().st_mode) == 0o666 & ~umask
     as_it_is = _picture((up.directory / "as it is.png").read_bytes())
     assert as_it_is[2] > {0}
     with (up.directory / "piped").open("wb") as piped:

@@ -145,7 +145,7 @@ def test_a_guest_without_a_lease_is_said_to_have_no_address_and_where_that_was_l
 def closed(there: Vmctl) -> Vmctl:
     """A project with one VM whose disk is empty, on the bridge."""
     blank_disk(there.directory)
-    there.write(BLANK.replace("memory 32", f'memory 32\n    network "tap" bridge="{BRIDGE}"'))
+    there.write(BLANK.replace("memory 64", f'memory 64\n    network "tap" bridge="{BRIDGE}"'))
     return there
 
 
@@ -256,7 +256,7 @@ def nobody(network: Bridged) -> Iterator[Vmctl]:
     vmctl = Vmctl.below(base)
     vmctl.env["HOME"] = str(base)
     blank_disk(vmctl.directory)
-    vmctl.write(BLANK.replace("memory 32", f'memory 32\n    network "tap" bridge="{BRIDGE}"'))
+    vmctl.write(BLANK.replace("memory 64", f'memory 64\n    network "tap" bridge="{BRIDGE}"'))
     vmctl.data.mkdir()
     subprocess.run(["chown", "-R", f"{_NOBODY}:{_NOBODY}", str(base)], check=True)
     try:

@@ -18,7 +18,7 @@ _WITHOUT_FIRMWARE = ("unshare", "-m", "sh", "-c", f'{_HIDE}; exec "$@"', "sh")
 def uefi(vmctl: Vmctl) -> Vmctl:
     """A VM without a guest that starts with UEFI."""
     blank_disk(vmctl.directory)
-    vmctl.write(BLANK.replace("memory 32", 'memory 128\n    firmware "uefi"'))
+    vmctl.write(BLANK.replace("memory 64", 'memory 128\n    firmware "uefi"'))
     return vmctl
 
 

@@ -15,7 +15,7 @@ from driver import VMCTL, Result, Vmctl, listening, path_without, qemu_processes
 from kvm_hosts import with_device
 from proofs import prove, prove_cause
 
-BLANK = 'vm "blank" {\n    image "blank.qcow2"\n    memory 32\n}\n'
+BLANK = 'vm "blank" {\n    image "blank.qcow2"\n    memory 64\n}\n'
 
 
 @pytest.fixture
@@ -111,14 +111,14 @@ def test_qemu_img_not_on_path_is_conversion_failed_where_it_converts(blank: Vmct
 
 
 def test_waiting_for_less_than_the_steps_need_is_refused_before_anything_is_made(blank: Vmctl) -> None:
-    blank.write(BLANK.replace("memory 32", 'memory 32\n    ssh { user "me" }\n    provision "shell" { inline "true" }'))
+    blank.write(BLANK.replace("memory 64", 'memory 64\n    ssh { user "me" }\n    provision "shell" { inline "true" }'))
     assert blank("up", "--wait", "none", status=2).code == "vmctl::usage"
     assert blank("up", "--wait", "soon", status=2).code == "vmctl::usage"
     assert blank("list", "--quiet").stdout == ""
 
 
 def test_what_qemu_said_is_the_evidence_when_it_does_not_start(blank: Vmctl) -> None:
-    blank.write(BLANK.replace("memory 32", 'memory 32\n    cpu "no-such-model"\n    accel "tcg"'))
+    blank.write(BLANK.replace("memory 64", 'memory 64\n    cpu "no-such-model"\n    accel "tcg"'))
     result = blank("up", status=7)
     prove(result, "vm_manager::qemu::spawn_failed", evidence="no-such-model")
     assert "exited with 1" in result.stderr
@@ -138,7 +138,7 @@ def test_a_kvm_that_opens_but_does_not_work_is_noticed_once_and_replaced_by_tcg(
 
 
 def test_a_kvm_that_is_demanded_but_does_not_work_is_an_error(blank: Vmctl) -> None:
-    blank.write(BLANK.replace("memory 32", 'memory 32\n    accel "kvm"'))
+    blank.write(BLANK.replace("memory 64", 'memory 64\n    accel "kvm"'))
     result = blank_kvm(blank, "up")
     shown = Result(result.returncode, result.stdout, result.stderr)
     prove(shown, "vm_manager::host::kvm_unusable", evidence="QEMU")
@@ -250,7 +250,7 @@ def test_a_deep_data_directory_is_no_trouble_for_sockets(blank: Vmctl) -> None:
 
 
 def test_a_grown_disk_is_as_large_as_asked(blank: Vmctl) -> None:
-    blank.write(BLANK.replace("memory 32", 'memory 32\n    disk "64MiB"'))
+    blank.write(BLANK.replace("memory 64", 'memory 64\n    disk "64MiB"'))
     blank("up")
     info = subprocess.run(
         ["qemu-img", "info", "-U", "--output=json", str(blank.home("blank") / "overlay.qcow2")],

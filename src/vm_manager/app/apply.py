@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING
 from vm_manager.app.base_image import begin_digest, require_base, with_content
 from vm_manager.app.bridges import require_bridges
 from vm_manager.app.holding import Vm
-from vm_manager.app.places import image_labels
+from vm_manager.app.places import image_labels, user_labels
 from vm_manager.app.ports import point_at_forward, require_ports
 from vm_manager.app.services import Services
 from vm_manager.app.steps import Step, step
 from vm_manager.diagnostics.errors import (
+    AuthFailed,
     CloudInitFailed,
     GuestError,
     ImageError,
     KvmUnusable,
+    NoShell,
     PortInUse,
     PortUnavailable,
     RemoteError,
@@ -362,6 +364,8 @@ class Run:
                 shown = {evidence.kind for evidence in error.diagnostic.evidence}
                 more = vm.machine.evidence()
                 error.enrich(evidence=tuple(evidence for evidence in more if evidence.kind not in shown))
+                if isinstance(error, (AuthFailed, NoShell)):
+                    error.enrich(labels=user_labels(self._options.project, spec))
                 raise
         reached = vm.record.progress.reached or ready
         vm.note(replace(vm.record.progress, ready=ready, reached=reached, host_key_verified=True))

@@ -9,7 +9,7 @@ from vm_manager.domain.network import Forward, Network, NetworkMode, forward_of
 from vm_manager.domain.spec import Drive
 from vm_manager.vmfile import forms
 from vm_manager.vmfile.language import DISK
-from vm_manager.vmfile.values import shown_size, size_with_unit
+from vm_manager.vmfile.values import meant_size, shown_size, size_with_unit
 
 
 def forwards_from(words: Sequence[str]) -> tuple[Forward, ...]:
@@ -55,7 +55,10 @@ def drives_from(words: Sequence[str]) -> tuple[Drive, ...]:
             raise Usage(
                 "'{word}' is not a drive with a valid size",
                 {"word": word},
-                help=(f"give a size from {shown_size(DISK.low)} to {shown_size(DISK.high)}: `--drive {name}=10GiB`",),
+                help=(
+                    f"give a size from {shown_size(DISK.low)} to {shown_size(DISK.high)}: "
+                    f"`--drive {name}={meant_size(size, DISK) or '10GiB'}`",
+                ),
             )
         if name in found:
             raise Usage(

@@ -39,7 +39,7 @@ from vm_manager.vmfile.input_files import KEY_BYTES, USER_DATA_BYTES, UnfitFile,
 from vm_manager.vmfile.key_files import check_public_key
 from vm_manager.vmfile.language import DISK, MEMORY, VCPUS
 from vm_manager.vmfile.user_data import check_user_data
-from vm_manager.vmfile.values import shown_size, size_with_unit
+from vm_manager.vmfile.values import meant_size, shown_size, size_with_unit
 
 _MIB = 1024 * 1024
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -127,14 +127,20 @@ def _spec(new: NewVm) -> VmSpec:
         raise CreateInvalidMemory(
             "'{memory}' is not a valid memory size",
             {"memory": str(new.memory)},
-            help=(f"give a number of MiB, or a size, from {_bounds(MEMORY)}: `--memory 2GiB`",),
+            help=(
+                f"give a number of MiB, or a size, from {_bounds(MEMORY)}: "
+                f"`--memory {meant_size(str(new.memory), MEMORY) or '2GiB'}`",
+            ),
         )
     disk = None if new.disk is None else _size(new.disk, DISK)
     if new.disk is not None and disk is None:
         raise Usage(
             "'{disk}' is not a valid disk size",
             {"disk": str(new.disk)},
-            help=(f"give a number of GiB, or a size, from {_bounds(DISK)}: `--disk 20`",),
+            help=(
+                f"give a number of GiB, or a size, from {_bounds(DISK)}: "
+                f"`--disk {meant_size(str(new.disk), DISK) or 20}`",
+            ),
         )
     arch = Architecture(new.arch)
     return VmSpec(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from vm_manager.app.fleet import on_each
 from vm_manager.app.holding import Vm, hold, vms
 from vm_manager.app.inputs import with_contents
 from vm_manager.app.ownership import require_own
+from vm_manager.app.places import user_labels
 from vm_manager.app.reach import credentials, endpoint_of, open_session, require_working, wait_for_guest
 from vm_manager.app.services import Services
 from vm_manager.app.steps import step
 from vm_manager.diagnostics.errors import (
     Interrupted,
+    NoShell,
     ProvisionFailed,
     SshFailed,
     Usage,
@@ -107,7 +110,13 @@ def run_steps(
         try:
             with _session(services, vm, spec) as session:
                 user = credentials(services, vm.record).user
-                require_shell(session, vm.name, user, Deadline(None, services.cancel), watch.require_alive)
+                _require_shell_of(
+                    project,
+                    spec,
+                    partial(
+                        require_shell, session, vm.name, user, Deadline(None, services.cancel), watch.require_alive
+                    ),
+                )
                 # Not before: whoever cannot even log in has undone nothing.
                 known = replace(vm.record.spec, provisioners=spec.provisioners)
                 vm.write(replace(vm.record, spec=known, progress=progress))
@@ -126,10 +135,18 @@ def run_steps(
         except VmError as error:
             failure = watch.behind(error) if isinstance(error, SshFailed) else error
             span = spec.provisioners[left[0]].span if left else None
-            if span and not isinstance(failure, Interrupted):
+            if span and not failure.diagnostic.labels and not isinstance(failure, Interrupted):
                 failure.enrich(labels=(Label(project.source, span, "this step"),))
             raise failure from (error.__cause__ if failure is error else error)
     return current.done
+
+
+def _require_shell_of(project: Project, spec: VmSpec, require: Callable[[], None]) -> None:
+    """Point at the user in the VMFile when that user's login runs no commands, before any step could have changed it."""
+    try:
+        require()
+    except NoShell as error:
+        raise error.enrich(labels=user_labels(project, spec)) from error.__cause__
 
 
 def _session(services: Services, vm: Vm, spec: VmSpec) -> SshSession:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from vm_manager.domain.outcome import Done
 
 
+_UNWRITTEN = "what it has not written to its disk yet is lost"
+
+
 def strays(services: Services) -> dict[str, tuple[Stray, ...]]:
     """The strays of the data directory, by the names of their VMs."""
     found: dict[str, tuple[Stray, ...]] = {}
@@ -61,12 +64,19 @@ def stray_error(services: Services, stray: Stray) -> VmStray:
         stop = f"kill {stray.pid}"  # vmctl does not work on that name
     help: tuple[str, ...] = (f"stop it: `{stop}`",)
     notes: tuple[str, ...] = ()
+    if not stop.startswith("vmctl"):
+        notes = (
+            f"its guest is not asked to shut down by that: {_UNWRITTEN}, unless you log in and shut it down there",
+        )
     if stray.moved_to is not None and not home.exists():
         help = (f"move it back: `mv {shlex.quote(stray.moved_to)} {shlex.quote(str(home))}`", f"or stop it: `{stop}`")
     if stray.disk is not None:
         # A name that no file has: an image may well be called as the VM.
         copy = f"cp --sparse=always /dev/fd/9 {stray.name}-{stray.pid}.qcow2"
-        notes = ("the disk was deleted, too: it is lost as soon as the VM stops",)
+        notes = (
+            "the disk was deleted, too: it is lost as soon as the VM stops",
+            f"its guest cannot be asked to shut down any more: {_UNWRITTEN}, unless you log in and run `sync` before",
+        )
         help = (f"stop it and save its disk: `{{ {stop} && {copy}; }} 9<{stray.disk}`", f"or only stop it: `{stop}`")
     return VmStray(
         "VM '{name}' still runs (pid {pid}), but " + stray.lost,

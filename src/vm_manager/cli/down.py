@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -16,10 +17,12 @@ from vm_manager.cli.session import (
     selected,
     work,
 )
+from vm_manager.cli.settings import current
 from vm_manager.domain.deadline import STOP_TIMEOUT_S
 
 
 def down(
+    ctx: typer.Context,
     names: NamesArgument = None,
     file: FileOption = None,
     name: NameOption = None,
@@ -34,3 +37,8 @@ def down(
         command.done(
             command.vms.down(project, selected(names, name), destroy=destroy, with_orphans=orphans, timeout_s=timeout)
         )
+    given = ctx.get_parameter_source("verbose")
+    if not destroy and given is not None and given.name == "COMMANDLINE":
+        # Whoever knows docker compose takes it for `--volumes`, and would not see that nothing was removed.
+        which = shlex.join(["vmctl", "down", "--destroy", *selected(names, name)])
+        current.terminal.tell(f"`-v` makes vmctl verbose, and the disks are kept: to remove them, too, run `{which}`")

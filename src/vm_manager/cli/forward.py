@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from vm_manager.app.manager import Manager
+from vm_manager.cli.openssh_messages import OpenSshMessages
 from vm_manager.cli.session import VmArgument
 from vm_manager.cli.settings import current
 from vm_manager.diagnostics.errors import Usage
@@ -25,6 +26,7 @@ from vm_manager.host.ports import is_listened_on
 _log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
+_LAST_WORDS_S = 1.0
 
 
 def forward(
@@ -43,7 +45,10 @@ def forward(
     forwards = _with_free_ports(name, [_parsed(word) for word in ports])
     argv = Manager().login_command(name, forwards=forwards)
     _log.info("$ %s", shlex.join(argv))
-    program = subprocess.Popen(argv, env=clean_environment(SSH), stdin=subprocess.DEVNULL)
+    program = subprocess.Popen(argv, env=clean_environment(SSH), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert program.stderr is not None
+    guest_ports = [it.guest for it in forwards]
+    messages = OpenSshMessages(program.stderr, name=name, ports=guest_ports, tell=current.terminal.tell)
     try:
         with suppress(KeyboardInterrupt):
             _until_it_listens(program, forwards)
@@ -52,6 +57,7 @@ def forward(
                     current.terminal.say(f"127.0.0.1:{it.host} -> {name}:{it.guest}")
                 current.terminal.tell("press Ctrl-C to end this")
             if program.wait() != 0:
+                messages.finish(_LAST_WORDS_S)
                 raise Manager().why_ssh_failed(name)
     finally:
         program.terminate()

@@ -128,6 +128,11 @@ def convert(
         _print(image=report_item(report))
     elif not current.quiet:
         current.terminal.say(f"{file}: converted to {report.format}, {size(report.size_bytes)}")
+        named = file.suffix.lower().removeprefix(".")
+        if named != report.format and named in tuple(ImageFormat):
+            current.terminal.tell(
+                f"{file} is {report.format} in spite of its name: for {named}, remove it and add `--format {named}`"
+            )
 
 
 def remove(

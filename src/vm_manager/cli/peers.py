@@ -43,26 +43,50 @@ ADVICE = {
     "edit": "change the VMFile; `vmctl plan` shows what `vmctl up` or `vmctl reload` would do then",
 }  # fmt: skip
 
+#: Arguments without which a command does nothing, and often one that does it for all VMs, as others do without a name.
+MISSING = {
+    "NAME...": {
+        "start": "to start all VMs in the VMFile: `vmctl up`",
+        "stop": "to stop all VMs in the VMFile: `vmctl down`",
+        "destroy": "to remove all VMs in the VMFile, with their disks: `vmctl down --destroy`",
+    },
+    "[HOST:]GUEST...": {"forward": "the VM's name comes first: `vmctl forward NAME 8080:80`"},
+    "--name": {"create": "name it with an option: `vmctl create --name NAME --image PATH`"},
+}
+#: The same of all other commands.
+SHOW_NAMES = "to see the names of the VMs: `vmctl list`"
+
 _LEAVE_OUT = "leave out `{option}`: "
 _STOP_NOW = "to stop it without waiting: `--timeout 0`"
+_TIMEOUT = dict.fromkeys(("-t", "--time"), "did you mean `--timeout`?")
 _NEVER_ASKS = _LEAVE_OUT + "vmctl does not ask"
 
 #: Options by command; those of "" are for every command that has no entry of its own.
 OPTIONS = {
     "up": {
-        **dict.fromkeys(("-d", "--detach"), _LEAVE_OUT + "VMs keep running after `vmctl up`"),
+        **dict.fromkeys(("-d", "--detach", "--detached"), _LEAVE_OUT + "VMs keep running after `vmctl up`"),
         **dict.fromkeys(("--build", "--force-recreate"), "to replace VMs with new ones: `vmctl reload`"),
         "--provision": "to run the provisioners again: `vmctl provision`",
+        "--scale": "write a `vm` block for each VM in the VMFile",
         "--provider": "the backend is chosen with `--backend`",
     },
-    "destroy": dict.fromkeys(("-f", "--force", "-y", "--yes"), _NEVER_ASKS),
+    "destroy": {
+        **dict.fromkeys(("-f", "--force", "-y", "--yes"), _NEVER_ASKS),
+        **dict.fromkeys(("-a", "--all"), MISSING["NAME..."]["destroy"]),
+    },
+    "start": dict.fromkeys(("-a", "--all"), MISSING["NAME..."]["start"]),
     "down": {
         **dict.fromkeys(("--volumes", "--rmi", "--purge"), "to remove the VMs and their disks: `vmctl down --destroy`"),
         "--remove-orphans": "did you mean `--orphans`?",
-        **dict.fromkeys(("-t", "--force", "-y"), _STOP_NOW),
+        **dict.fromkeys(("--force", "-y"), _STOP_NOW),
+        **_TIMEOUT,
     },
-    "stop": dict.fromkeys(("-f", "--force", "-t"), _STOP_NOW),
-    "restart": dict.fromkeys(("--force", "-t"), _STOP_NOW),
+    "stop": {
+        **dict.fromkeys(("-f", "--force"), _STOP_NOW),
+        **dict.fromkeys(("-a", "--all"), MISSING["NAME..."]["stop"]),
+        **_TIMEOUT,
+    },
+    "restart": {"--force": _STOP_NOW, **_TIMEOUT},
     "ssh": {
         **dict.fromkeys(("-l", "-u"), "did you mean `--user`?"),
         "-i": "did you mean `--key`?",
@@ -75,7 +99,8 @@ OPTIONS = {
     },
     "list": dict.fromkeys(("-a", "--all"), _LEAVE_OUT + "`vmctl list` shows all VMs"),
     "create": {"-n": "did you mean `--name`?", "-m": "did you mean `--memory`?", "-c": "did you mean `--vcpus`?",
-               "--cpus": "did you mean `--vcpus`?", "--ram": "did you mean `--memory`?"},
+               **dict.fromkeys(("--cpus", "--cpu"), "did you mean `--vcpus`?"),
+               **dict.fromkeys(("--ram", "--mem"), "did you mean `--memory`?")},
     "": {"-f": "did you mean `--file`?", "--yes": _NEVER_ASKS, "-y": _NEVER_ASKS, "--output": "did you mean `--json`?",
          "--format": "did you mean `--json`?", "-o": "did you mean `--json`?"},
 }  # fmt: skip

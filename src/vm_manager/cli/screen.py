@@ -30,7 +30,8 @@ def screenshot(
     """Save a picture of a VM's screen.
 
     This also works while the VM boots, and when it has crashed. An older
-    picture is replaced, any other file is not.
+    picture is replaced, any other file is not. The umask decides who can read
+    it.
     """
     from vm_manager.state.files import write_atomically
 
@@ -47,7 +48,7 @@ def screenshot(
     if path is None:
         current.terminal.say_bytes(picture)
         return
-    write_atomically(path, picture, durable=False)
+    write_atomically(path, picture, durable=False, usual_mode=True)
     if not current.quiet:
         current.terminal.say(f"{name}: wrote {path}")
 

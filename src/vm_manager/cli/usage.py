@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from vm_manager.cli.peers import ADVICE, OPTIONS, SAME
+from vm_manager.cli.peers import ADVICE, MISSING, OPTIONS, SAME, SHOW_NAMES
 from vm_manager.diagnostics.errors import Usage
 from vm_manager.domain.names import closest
 
@@ -24,6 +24,7 @@ _WORDS = (
 )  # fmt: skip
 
 _EXTRA = re.compile(r"unexpected extra argument\(s\) \((.*)\)$")
+_MISSING = re.compile(r"missing (?:argument|option) '(.*)'$")
 _NAMED = re.compile(r"did you mean `(--[a-z-]+)`")
 # Options of commands that some tools want before them.
 _LATER = ("-f", "--file", "--name", "--json")
@@ -43,6 +44,8 @@ def usage(error: typer.TyperException) -> Usage:
     meant = _meant(command.partition(" ")[2], option, known)
     if extra := _EXTRA.search(text):
         text, meant = f"unexpected argument: {shlex.quote(extra[1])}", _as_option(command, extra[1], known)
+    if lacks := _MISSING.search(text[:1].lower() + text[1:]):
+        meant = MISSING.get(lacks[1], {}).get(command.partition(" ")[2]) or (SHOW_NAMES if "NAME" in lacks[1] else None)
     if not meant and (near := closest(option, tuple(known))):
         meant = f"did you mean `{near}`?"
     help = (*((meant,) if meant else ()), f"run `{command} --help`")

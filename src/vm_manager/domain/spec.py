@@ -110,11 +110,15 @@ class CloudInit:
 
 @dataclass(frozen=True, kw_only=True)
 class SshAccess:
-    """How the guest is reached. private_key: absolute path, or None to look in the usual places; port: in the guest."""
+    """How the guest is reached. private_key: absolute path, or None to look in the usual places; port: in the guest.
+
+    span: of the user in the VMFile.
+    """
 
     user: str = "vm"
     private_key: str | None = None
     port: int = 22
+    span: Span | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from vm_manager.diagnostics.errors import VmError
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.domain.deadline import Deadline
+from vm_manager.guest.findings import Failed, Finding
+from vm_manager.guest.last_words import read_last_words
 from vm_manager.guest.ssh import SshSession
 
 _LIMIT_S = 30.0
@@ -31,49 +32,22 @@ look() {{
     echo vmctl:uptime; cat /proc/uptime
     echo vmctl:killed; {{ dmesg || sudo -n dmesg; }} | grep -i 'killed process' | tail -n 3
     echo vmctl:missing; for program in {programs}; do command -v "$program" >/dev/null || echo "$program"; done
+    echo vmctl:user; id -un
     echo vmctl:sudo; sudo -n true 2>&1 || echo vmctl:refused
 }}
 look </dev/null 2>/dev/null
 exit 0
 """
-_SECTION = re.compile(r"^vmctl:(space|inodes|mounts|uptime|killed|missing|sudo)$", re.MULTILINE)
+_SECTION = re.compile(r"^vmctl:(space|inodes|mounts|uptime|killed|missing|user|sudo)$", re.MULTILINE)
 _SPACE = re.compile(r"^.+ (?P<total>\d{1,18}) +\d+ +(?P<free>-?\d{1,18}) +\d+% +(?P<mount>/.{,200})$", re.MULTILINE)
 _KILLED = re.compile(r"^\[ *(\d{1,12}\.\d+)\].*killed process \d+ \(([^)\n]{,64})\).*$", re.MULTILINE | re.IGNORECASE)
 _READ_ONLY = re.compile(r"^\S+ / \S+ (?:\S+,)?ro(?:,| )", re.MULTILINE)
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
 _NO_SPACE = "No space left on device"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Failed:
-    """A step that has failed.
-
-    name: of the VM. status: its exit status. said: the end of its output. elapsed_s: how long it ran.
-    place: the directory that it writes to, or None. programs: what its first line needs.
-    """
-
-    name: str
-    status: int
-    said: str
-    elapsed_s: float
-    place: str | None = None
-    programs: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a step failed of.
-
-    why: in a few words. help: what to do about it. then: what runs the step again; None: `vmctl up`.
-    """
-
-    why: str
-    help: tuple[str, ...]
-    evidence: tuple[Evidence, ...] = ()
-    then: str | None = None
-
-
 def why_it_failed(session: SshSession, failed: Failed, deadline: Deadline) -> Finding | None:
-    """What the guest lacks, or None when nothing is known, also when it does not answer in time."""
+    """What the guest lacks, else what the step's last words mean, or None when nothing is known."""
     place = shlex.quote(failed.place or "/")
     script = _SCRIPT.format(place=place, programs=" ".join(map(shlex.quote, failed.programs)) or "sh")
     limit = Deadline(deadline.within(_LIMIT_S), deadline.cancel)
@@ -81,9 +55,11 @@ def why_it_failed(session: SshSession, failed: Failed, deadline: Deadline) -> Fi
         said = session.capture("sh", limit, input=[script.encode()], most_chars=_CHARS).stdout
     except (VmError, TimeoutError):
         deadline.cancel.raise_if_cancelled()
-        return None
+        return read_last_words(failed, "")
     _, *parts = _SECTION.split(said)
-    return next(_findings(failed, dict(zip(parts[::2], parts[1::2], strict=True))), None)
+    found = dict(zip(parts[::2], parts[1::2], strict=True))
+    user = _USER.fullmatch(found.get("user", "").strip())
+    return next(_findings(failed, found), None) or read_last_words(failed, user[0] if user else "")
 
 
 def _findings(failed: Failed, found: dict[str, str]) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from vm_manager.diagnostics.errors import SshFailed
 from vm_manager.domain.deadline import Deadline
+from vm_manager.guest.as_root import as_root
 from vm_manager.guest.ssh import SshSession
 
 _log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ _TOLERATED_S = 5
 _LIMIT_S = 60.0
 _CHARS = 4096
 # In coreutils, busybox and toybox alike.
-_SET = "sh -c 'date -s @{now} >/dev/null 2>&1 || sudo -n date -s @{now} >/dev/null 2>&1; date +%s'"
+_SET, _ASK = "date -s @{now} >/dev/null 2>&1", "date +%s"
 
 
 def correct_clock(name: str, session: SshSession, deadline: Deadline, tick: Callable[[], None]) -> str | None:
@@ -29,10 +30,10 @@ def correct_clock(name: str, session: SshSession, deadline: Deadline, tick: Call
     name: of the VM. tick: called while it waits. Raises nothing but what that does, and `vmctl::interrupted`.
     """
     limit = Deadline(deadline.within(_LIMIT_S), deadline.cancel)
-    behind = _behind_s(session, "date +%s", limit, tick)
+    behind = _behind_s(session, _ASK, limit, tick)
     if behind is None or behind <= _TOLERATED_S:
         return None
-    left = _behind_s(session, _SET.format(now=round(time.time())), limit, tick)
+    left = _behind_s(session, f"{as_root(_SET.format(now=round(time.time())))}; {_ASK}", limit, tick)
     if left is not None and left <= _TOLERATED_S:
         return f"set the guest's clock, which was {behind} s behind"
     return f'the guest\'s clock is {behind} s behind: `vmctl ssh {name} sudo date -s "@$(date +%s)"`'

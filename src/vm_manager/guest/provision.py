@@ -18,7 +18,8 @@ from vm_manager.domain.events import EventSink, Noticed, Progressed, StepFinishe
 from vm_manager.domain.outcome import Done
 from vm_manager.domain.plan import Action
 from vm_manager.domain.spec import Provisioner, ProvisionerKind
-from vm_manager.guest.aftermath import Failed, Finding, why_it_failed
+from vm_manager.guest.aftermath import why_it_failed
+from vm_manager.guest.findings import Failed, Finding
 from vm_manager.guest.remote_scripts import (
     RUN,
     SAVE,
@@ -170,7 +171,7 @@ class _Step:
         directory = directory_of(said.stdout)
         if said.status != 0 or directory is None:
             lines = (*said.stderr.splitlines()[-5:], *(("… output truncated …",) if said.cut else ()))
-            if finding := self._finding(said.status or 0, said.stderr):
+            if finding := self._finding(said.status or 0, said.stderr, lines):
                 raise self._failed("could not be sent to the guest", {}, finding, notes=()).enrich(
                     evidence=(Evidence("guest", "the guest's output", lines), *finding.evidence)
                 )
@@ -221,7 +222,8 @@ class _Step:
         return error.enrich(help=(server, *error.diagnostic.help))
 
     def _failure(self, ended: CommandResult) -> ProvisionFailed:
-        finding = self._finding(ended.status, self._output.tail)
+        shown = self._output.evidence()
+        finding = self._finding(ended.status, self._output.tail, shown.lines)
         notes = () if finding or ended.signal else _meaning(ended.status)
         if self._windows_endings:
             notes = (
@@ -232,7 +234,7 @@ class _Step:
             notes = (*notes, "steps have no standard input to answer from")
         how, args = self._how(ended)
         error = self._failed(how, args, finding, notes=(f"command: {self._command}", *notes))
-        error.enrich(evidence=(self._output.evidence(), *(finding.evidence if finding else ())))
+        error.enrich(evidence=(shown, *(finding.evidence if finding else ())))
         self._log.line(f"=== step {self._number}: {error}")
         return error
 
@@ -256,12 +258,14 @@ class _Step:
             notes=notes,
         )
 
-    def _finding(self, status: int, said: str) -> Finding | None:
-        """What the guest lacks, where it is plain. said: the end of what it printed."""
+    def _finding(self, status: int, said: str, last: Sequence[str]) -> Finding | None:
+        """Why it failed, where it is plain. said: the end of what it printed; last: as lines, without secrets."""
         failed = Failed(
             name=self._run.name,
+            step=self._step,
             status=status,
             said=said,
+            last=last,
             elapsed_s=time.monotonic() - self._started,
             place=posixpath.dirname(self._step.destination) if self._step.destination else None,
             programs=self._programs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,15 +30,16 @@ def make_dir(path: Path) -> None:
             path.chmod(0o700)  # a umask may have taken the owner's rights, too
 
 
-def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
+def write_atomically(path: Path, content: bytes, *, durable: bool = True, usual_mode: bool = False) -> None:
     """Replace a file's content as one step; the file is 0600. durable: the new content survives a power cut.
 
+    usual_mode: the umask decides about the mode instead, as it does about what other programs write for the user.
     Raises: `host::disk_full`, `host::permission_denied`, `io`; the old content is then untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with os_errors(path):
         try:
-            write_private(temporary, content, durable=durable)
+            _write_new(temporary, content, None if usual_mode else private, durable=durable)
             temporary.rename(path)
         except OSError as error:
             if error.filename == str(temporary):
@@ -52,8 +54,12 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
 
 def write_private(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a new file with mode 0600 and, if it is to be durable, flush it to the disk. Raises: `OSError`."""
+    _write_new(path, content, private, durable=durable)
+
+
+def _write_new(path: Path, content: bytes, opener: Callable[[str, int], int] | None, *, durable: bool) -> None:
     path.unlink(missing_ok=True)
-    with open(path, "xb", opener=private) as file:
+    with open(path, "xb", opener=opener) as file:
         file.write(content)
         file.flush()
         if durable:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from vm_manager.diagnostics.spans import Span
 from vm_manager.domain.names import closest
 from vm_manager.vmfile.blocks import Block, Later, Located
 from vm_manager.vmfile.grammar import Argument, Choice, Entry, Number, Size, Word, Written
-from vm_manager.vmfile.language import DOCUMENT
+from vm_manager.vmfile.language import DOCUMENT, VM
 from vm_manager.vmfile.nodes import Node, Property, Value
+from vm_manager.vmfile.peers import ADVICE
 from vm_manager.vmfile.places import place_of, placeholder
 from vm_manager.vmfile.problems import Problems
 from vm_manager.vmfile.values import ValueReader, did_you_mean, with_article
@@ -39,7 +41,7 @@ class _Decoder:
         """Decode what stands in a block, and as its properties, and check that nothing is missing or too many."""
         self._properties(block, properties)
         for node in nodes:
-            entry = self._known(block, node.name, node.name_span)
+            entry = self._known(block, node.name, node.name_span, node=node)
             if entry and entry.written is Written.PROPERTY:
                 block.written.add(entry.name)
                 self._problems.add(
@@ -74,7 +76,7 @@ class _Decoder:
                     self._note_later(block, found)
                     block.blocks.append(found)
 
-    def _known(self, block: Block, name: str, span: Span, what: str = "") -> Entry | None:
+    def _known(self, block: Block, name: str, span: Span, what: str = "", node: Node | None = None) -> Entry | None:
         """The entry of that name; an unknown one is a problem, and counts as the one that was probably meant."""
         entry = block.entry.find(name)
         if entry is not None:
@@ -85,7 +87,9 @@ class _Decoder:
         variant = block.text or None
         fitting = [entry for entry in block.entry.entries if entry.fits(variant)]
         called = next((entry.name for entry in fitting if entry.is_called(name)), None)
-        place = None if called else place_of(name, block.entry)
+        idiom = partial(self._idiom, node) if node else None
+        advice = ADVICE.get(name.lower().replace("_", "-")) if block.entry is VM else None
+        place = advice or (None if called else place_of(name, block.entry, idiom))
         near = called or (None if place else closest(name, tuple(entry.name for entry in fitting)))
         if near:
             block.written.add(near)
@@ -97,8 +101,18 @@ class _Decoder:
             # It may be a value that lost its quotes: then it is hidden there.
             shown = name if name in written_so else written_so.strip('"')
         message = f"unknown {what or f'`{shown}` {where}'}"
-        self._problems.add(span, message, "not known here", place or did_you_mean(near, known), instead=near)
+        meant = block.entry.find(near) if near else None
+        if idiom and meant and (line := idiom(meant)):
+            self._problems.add(span, message, "not known here", f"write it like this: {line}")
+        else:
+            self._problems.add(
+                span, message, "not known here", place or did_you_mean(near, known), instead=None if advice else near
+            )
         return None
+
+    def _idiom(self, node: Node, entry: Entry) -> str | None:
+        """How a node is written here that is written as other tools have such an entry; None when it is not."""
+        return entry.idiom.read(node, self._problems.written(node.span)) if entry.idiom else None
 
     def _may_stand(self, block: Block, entry: Entry, span: Span) -> bool:
         """Whether it belongs to a block of this kind, and is not there already."""
@@ -151,6 +165,11 @@ class _Decoder:
 
     def _node(self, parent: Block, entry: Entry, node: Node) -> Block:
         block = Block(entry, node.name_span)
+        if entry.idiom and (line := self._idiom(node, entry)):
+            complaint = entry.idiom.complaint
+            span = Span(node.name_span.start, node.arguments[-1].span.end) if node.arguments else node.name_span
+            self._problems.add(span, complaint.message, complaint.label, complaint.help.format(value=line))
+            return block
         if node.tag is not None:
             self._problems.add(
                 Span(node.span.start, node.name_span.end), f"`{entry.name}` with a type annotation",

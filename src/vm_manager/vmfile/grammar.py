@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from vm_manager.vmfile.nodes import Node
 
 
 @dataclass(frozen=True)
@@ -52,19 +54,25 @@ class Number:
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """A size: a number of units of `unit_bytes`, or a string with a unit of its own. low, high: bounds in bytes."""
+    """A size: a number of units of `unit_bytes`, or a string with a unit of its own. low, high: bounds in bytes.
+
+    few, many: a number of units that is smaller or larger was probably meant in another unit.
+    """
 
     unit_bytes: int
     low: int
     high: int
+    few: int
+    many: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """One of a few words. later: those that this version cannot run yet."""
+    """One of a few words. later: those that this version cannot run yet. also: what people call them who know other tools."""
 
     words: tuple[str, ...]
     later: frozenset[str] = frozenset()
+    also: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,17 @@ class Flag:
 
 
 Type = Text | Number | Size | Word | Flag
+
+
+@dataclass(frozen=True, kw_only=True)
+class Idiom:
+    """How people who know other tools write a node that says all that it should.
+
+    read: how it is written here, given the node and what of its text may be quoted; None when it is not written so.
+    """
+
+    read: Callable[[Node, str], str | None]
+    complaint: Complaint
 
 
 class Written(StrEnum):
@@ -115,7 +134,7 @@ class Entry:
     body: whether a block must be written, be it empty.
     only: the first arguments of the enclosing node with which it may stand; empty: with all.
     works: whether this version of vmctl can run it; else `up` refuses it.
-    default: what holds without it, for the reference. also: other names by which people call it.
+    default: what holds without it, for the reference. also: other names by which people call it. idiom: another way to write it.
     """
 
     name: str
@@ -131,6 +150,7 @@ class Entry:
     written: Written = Written.CHILD
     default: str = ""
     also: tuple[str, ...] = ()
+    idiom: Idiom | None = None
 
     def is_called(self, name: str) -> bool:
         """Whether people who know other tools call it so; `_` counts as `-`."""

@@ -15,15 +15,30 @@ from vm_manager.domain.spec import (
     VmSpec,
 )
 from vm_manager.vmfile import forms
-from vm_manager.vmfile.grammar import Argument, Choice, Complaint, Entry, Flag, Number, Size, Text, Type, Word, Written
+from vm_manager.vmfile.grammar import (
+    Argument,
+    Choice,
+    Complaint,
+    Entry,
+    Flag,
+    Idiom,
+    Number,
+    Size,
+    Text,
+    Type,
+    Word,
+    Written,
+)
+from vm_manager.vmfile.idioms import forward_idiom, mount_idiom, provision_idiom, variable_idiom
 
 KIB = 1024
 MIB = KIB**2
 GIB = KIB**3
 _PORT = Number(low=1, high=65535)
-DISK = Size(unit_bytes=GIB, low=MIB, high=64 * KIB * GIB)
+DISK = Size(unit_bytes=GIB, low=MIB, high=64 * KIB * GIB, few=1, many=4 * KIB)
 VCPUS = Number(low=1, high=512)
-MEMORY = Size(unit_bytes=MIB, low=16 * MIB, high=16 * KIB * GIB)
+#: Hardly a guest boots in less than 64 MiB.
+MEMORY = Size(unit_bytes=MIB, low=16 * MIB, high=16 * KIB * GIB, few=64, many=KIB * KIB)
 #: Instead of a port of the host.
 AUTO = "auto"
 #: Of a step's `run`; by default a step is run always.
@@ -31,6 +46,7 @@ RUN_ONCE = "once"
 _BOOT_TIMEOUT = f"{BOOT_TIMEOUT_S[Accelerator.KVM]} under KVM, {BOOT_TIMEOUT_S[Accelerator.TCG]} under TCG"
 _FIRMWARE = f'"{Firmware.BIOS}", or "{Firmware.UEFI}" on {Architecture.AARCH64}'
 _ONE_TOO_MANY = "one too many"
+_LIKE_THIS = "write it like this: {value}"
 
 
 def _one(kind: Type, name: str = "value") -> tuple[Argument, ...]:
@@ -82,6 +98,9 @@ FORWARD = Entry(
     many=True,
     only=(NetworkMode.USER,),
     also=("port", "ports", "publish", "forwarded-port", "hostfwd"),
+    idiom=Idiom(
+        read=forward_idiom, complaint=Complaint("`forward` without `host` and `guest`", "neither is given", _LIKE_THIS)
+    ),
     entries=(
         _property("host", Number(low=1, high=65535, word=AUTO), 'host port; "auto" picks a free one', required=True),
         _property("guest", _PORT, "guest port", required=True),
@@ -90,6 +109,13 @@ FORWARD = Entry(
     ),
 )
 
+#: What other tools call them.
+_NETWORKS = {
+    **dict.fromkeys(("nat", "default", "slirp", "usernet"), NetworkMode.USER),
+    **dict.fromkeys(("bridge", "bridged", "public-network"), NetworkMode.TAP),
+    **dict.fromkeys(("hostonly", "host-only", "internal", "private-network"), NetworkMode.PRIVATE),
+}
+
 NETWORK = Entry(
     name="network",
     help="a network card; with \"user\", the guest reaches the host's 127.0.0.1 as 10.0.2.2; with \"private\", other VMs "
@@ -97,7 +123,7 @@ NETWORK = Entry(
     arguments=(
         Argument(
             name="mode",
-            type=Word(words=tuple(NetworkMode), later=frozenset({NetworkMode.VNIC})),
+            type=Word(words=tuple(NetworkMode), later=frozenset({NetworkMode.VNIC}), also=_NETWORKS),
             default=Network.mode,
         ),
     ),
@@ -126,6 +152,7 @@ DRIVE = Entry(
     arguments=_one(Text(form=forms.DRIVE_NAME), "name"),
     many=True,
     also=("volume", "volumes", "data-disk"),
+    idiom=Idiom(read=mount_idiom, complaint=Complaint("`drive` takes a name", "a directory to mount", _LIKE_THIS)),
     entries=(_property("size", DISK, "size of the disk", required=True),),
 )
 
@@ -136,6 +163,7 @@ MOUNT = Entry(
     many=True,
     works=False,
     also=("share", "mounts", "shared-folder", "synced-folder"),
+    idiom=Idiom(read=mount_idiom, complaint=Complaint("`mount` takes two paths", "not two strings", _LIKE_THIS)),
     entries=(_property("read-only", Flag(), "mount read-only", default="#false"),),
 )
 
@@ -170,12 +198,15 @@ _SHELL, _FILE = (ProvisionerKind.SHELL,), (ProvisionerKind.FILE,)
 PROVISION = Entry(
     name="provision",
     help="a step to run in the guest after cloud-init",
+    idiom=Idiom(read=provision_idiom, complaint=Complaint("`provision` without a block", "its step is not in one", _LIKE_THIS)),
     arguments=(Argument(name="kind", type=Word(words=tuple(ProvisionerKind)), default=ProvisionerKind.SHELL),),
     many=True,
     entries=(
         Entry(name="inline", help="a command line", arguments=_one(Text()), only=_SHELL, also=("command", "commands", "cmd")),
         Entry(name="script", help="a script on the host", arguments=_one(Text(), "file"), only=_SHELL, also=("path",)),
-        Entry(name="env", help="an environment variable for the step", only=_SHELL, many=True,
+        Entry(name="env", help="an environment variable for the step", only=_SHELL, many=True, also=("environment", "envs"),
+              idiom=Idiom(read=variable_idiom,
+                          complaint=Complaint("`env` takes a name and a value", "not two strings", _LIKE_THIS)),
               arguments=(Argument(name="name", type=Text(form=forms.VARIABLE)),
                          Argument(name="value", type=Text(empty=True)))),
         Entry(name="run", help="run the step again after each start of the VM, or only until it has succeeded once", only=_SHELL,

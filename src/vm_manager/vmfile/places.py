@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from vm_manager.vmfile.grammar import Argument, Entry, Number, Size, Written
 from vm_manager.vmfile.language import DOCUMENT, VM
@@ -11,13 +11,18 @@ from vm_manager.vmfile.language import DOCUMENT, VM
 _MOST = 2
 
 
-def place_of(name: str, around: Entry) -> str | None:
-    """The advice for a word, or what people call it, that stands in the block `around`; None when it is known nowhere else."""
+def place_of(name: str, around: Entry, idiom: Callable[[Entry], str | None] | None = None) -> str | None:
+    """The advice for a word, or what people call it, that stands in the block `around`; None when it is known nowhere else.
+
+    idiom: how the whole node is written as an entry, where it is known.
+    """
     paths = [path for path in _below((), DOCUMENT) if path[-1] is not VM and (_is_node(path[-1]) or around in path)]
     found = [path for path in paths if path[-1].name == name or path[-1].is_called(name)]
     if not 0 < len(found) <= _MOST:
         return None
-    ways = " or ".join(_written(_from(path, around)) for path in found)
+    lines = [(path, idiom(path[-1]) if idiom else None) for path in found]
+    known = [(path, line) for path, line in lines if line]
+    ways = " or ".join(_written(_from(path, around), line) for path, line in known or lines)
     up = around is not DOCUMENT and around is not VM and len(found) == 1 and len(found[0]) == 2
     return f"move it to the vm block: {ways}" if up else f"write it like this: {ways}"
 
@@ -40,14 +45,15 @@ def _from(path: Sequence[Entry], around: Entry) -> Sequence[Entry]:
     return path if around is DOCUMENT else path[1:]
 
 
-def _written(path: Sequence[Entry]) -> str:
+def _written(path: Sequence[Entry], line: str | None = None) -> str:
+    """The last one in the blocks around it. line: how it is written, where that is known."""
     entry, *inner = path
     if not inner:
-        return _head(entry)
+        return line or _head(entry)
     following = inner[0]
     head = " ".join([entry.name, *_arguments(entry, following)])
     if following.written is Written.CHILD:
-        return f"{head} {{ {_written(inner)} }}"
+        return f"{head} {{ {_written(inner, line)} }}"
     return f"{head} {_property(following)}"
 
 

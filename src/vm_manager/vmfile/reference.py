@@ -18,6 +18,9 @@ The file is [KDL](https://kdl.dev), version 2 or 1; use `/- kdl-version 1` on th
 it in the working directory and its parents. Relative paths are relative to the directory of the VMFile, and `~` is the home
 directory. A VM without `cloud-init`, `ssh` and `provision` gets no cloud-init seed.
 
+Sizes are whole numbers, or strings with a unit: KiB, MiB, GiB and TiB count by 1024, KB, MB, GB and TB by 1000. The short units
+of other tools (`"2g"`, `"512M"`, `"20gb"`) are rejected, and the help shows the size to write.
+
 Limits: a VMFile can have up to 1 MiB and 100,000 nodes and values (128 KiB in KDL 1). Files that it refers to must be regular
 files outside of /proc, /sys and /dev: user-data and network configurations up to 1 MiB each and 2 MiB together, keys up to
 64 KiB, scripts up to 16 MiB. YAML that expands to more than 20,000 values, or is nested more than 64 levels deep, is rejected.

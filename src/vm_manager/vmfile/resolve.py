@@ -103,10 +103,12 @@ class _Resolver:
         )
 
     def _ssh(self, block: Block) -> SshAccess:
+        user = block.get("user", str)
         return SshAccess(
-            user=block.value("user", str, SshAccess.user),
+            user=user.value if user else SshAccess.user,
             private_key=self._path(block, "private-key"),
             port=block.value("port", int, SshAccess.port),
+            span=user.span if user else None,
         )
 
     def _provisioner(self, step: Block) -> Provisioner:

@@ -14,10 +14,15 @@ from vm_manager.vmfile.problems import Problems
 
 _KIB = 1024
 _MAX_SHOWN = 80
+_LOOKED_AT = 80
 _UNITS = {
     "KiB": _KIB, "MiB": _KIB**2, "GiB": _KIB**3, "TiB": _KIB**4, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12
 }  # fmt: skip
 _SIZE = re.compile(r"([0-9]{1,9})\s*([A-Za-z]+)")
+_OTHER_SIZE = re.compile(
+    r"(?P<number>[0-9]{1,9}(?:[.,][0-9]{1,6})?)\s*(?P<unit>(?:(?P<letter>[KMGT])i?b?)?)", re.IGNORECASE
+)
+_STEPS = ("KiB", "MiB", "GiB", "TiB")
 
 
 class ValueReader:
@@ -55,7 +60,7 @@ class ValueReader:
         if isinstance(value.value, str):
             return value.value
         written = _shown(self._problems.written(value.span).lstrip("#"))
-        self._wrong_type(name, value, "a string", f'put it in quotes: {name} "{written}"')
+        self._wrong_type(name, value, "a string", f'put it in quotes: {self._before(name, value)}"{written}"')
         return None
 
     def _text(self, name: str, value: Value, kind: Text) -> str | None:
@@ -64,7 +69,9 @@ class ValueReader:
             return None
         if "\0" in text or not (text or kind.empty):
             label = "empty" if not text else "contains a NUL"
-            self._problems.add(value.span, f"`{name}` needs a value", label, f'write it: {name} "…"')
+            self._problems.add(
+                value.span, f"`{name}` needs a value", label, f'write it: {self._before(name, value)}"…"'
+            )
             return None
         if kind.form and not kind.form.check(text):
             advice, complaint = kind.form.advice(text), kind.form.complaint
@@ -87,7 +94,7 @@ class ValueReader:
         text = self._string(name, value)
         if text is None or text in kind.words:
             return text
-        near = closest(text, kind.words)
+        near = kind.also.get(text.lower().replace("_", "-")) or closest(text, kind.words)
         self._problems.add(
             value.span, f"`{name}` cannot be '{_shown(text)}'", "not one of the choices",
             did_you_mean(near, kind.words), instead=f'"{near}"' if near else None,
@@ -104,13 +111,13 @@ class ValueReader:
         if kind.word and value.value == kind.word:
             return kind.word
         if isinstance(value.value, bool) or not isinstance(value.value, int):
-            example = kind.low * 2 if kind.low < 10 else kind.low
-            if isinstance(value.value, str) and value.value.isascii() and value.value.isdecimal():
-                example = int(value.value[:9])
+            digits = value.value if isinstance(value.value, str) and value.value.isascii() else ""
+            example = int(digits[:9]) if digits.isdecimal() else kind.low * 2 if kind.low < 10 else kind.low
+            before = self._before(name, value)
+            wanted, help = "a whole number", f"write digits: {before}{example}"
             if kind.word:
-                wanted, help = f'a whole number, or "{kind.word}"', f'write digits, or {name}="{kind.word}"'
-            else:
-                wanted, help = "a whole number", f"write digits: {name} {example}"
+                wanted = f'{wanted}, or "{kind.word}"'
+                help = f'{help if digits.isdecimal() else "write digits"}, or {before}"{kind.word}"'
             self._wrong_type(name, value, wanted, help)
             return None
         return self._bounded(name, value, value.value, (str(kind.low), str(kind.high)), kind)
@@ -120,15 +127,44 @@ class ValueReader:
         if isinstance(value.value, int) and not isinstance(value.value, bool):
             size = value.value * kind.unit_bytes
         if size is None:
-            meant = _meant_size(value.value) if isinstance(value.value, str) else None
-            help = (
-                f'write it with its unit: {name} "{meant}"'
-                if meant
-                else f'write a number, or a string such as {name} "2GiB"'
-            )
-            self._wrong_type(name, value, "a size", help, instead=f'"{meant}"' if meant else None)
+            self._no_size(name, value, kind)
             return None
-        return self._bounded(name, value, size, (shown_size(kind.low), shown_size(kind.high)), kind)
+        bounded = self._bounded(name, value, size, (shown_size(kind.low), shown_size(kind.high)), kind)
+        if bounded is not None and isinstance(value.value, int):
+            self._doubt_unit(name, value, value.value, kind)
+        return bounded
+
+    def _no_size(self, name: str, value: Value, kind: Size) -> None:
+        text = str(value.value) if isinstance(value.value, (str, Decimal)) else ""
+        meant = meant_size(text, kind)
+        if meant is None:
+            example = f'{self._before(name, value)}"2GiB"'
+            self._wrong_type(name, value, "a size", f"write a number, or a string such as {example}")
+            return
+        unit = _OTHER_SIZE.fullmatch(text.strip())["unit"]  # type: ignore[index]  # a size is meant
+        if unit and unit not in _UNITS:
+            label = f"{unit} is not a unit here"
+        else:
+            label = "not a whole number" if unit or isinstance(value.value, Decimal) else "a string without a unit"
+        instead = f'"{meant}"'
+        help = f"write it with its unit: {self._before(name, value)}{instead}"
+        self._problems.add(value.span, f"`{name}` is a size", label, help, instead=instead)
+
+    def _doubt_unit(self, name: str, value: Value, number: int, kind: Size) -> None:
+        """Warn about a number that was probably meant in another unit."""
+        unit, likely = _unit_of(kind.unit_bytes), _likely_unit(Decimal(number), kind)
+        if likely != unit:
+            other, same = (f'{self._before(name, value)}"{number}{each}"' for each in (likely, unit))
+            self._problems.warn(
+                value.span, f"without a unit, `{name}` counts {unit}: this is {number} {unit}", f"{number} {unit}",
+                f"if you mean {number} {likely}, write {other}; if not, write {same}",
+            )  # fmt: skip
+
+    def _before(self, name: str, value: Value) -> str:
+        """What stands before a value: the name, with a = where it is a property."""
+        start = value.span.start
+        before = self._problems.source.text[max(0, start - _LOOKED_AT) : start].rstrip()
+        return f"{name}=" if before.endswith("=") else f"{name} "
 
     def _bounded(self, name: str, value: Value, number: int, shown: tuple[str, str], kind: Number | Size) -> int | None:
         if number < kind.low:
@@ -160,11 +196,23 @@ def size_with_unit(text: str) -> int | None:
     return int(match[1]) * _UNITS[match[2]] if match and match[2] in _UNITS else None
 
 
-def _meant_size(text: str) -> str | None:
-    """The size for one in the short units of other tools, such as "2G" or "512m", in which they count by 1024."""
-    match = _SIZE.fullmatch(text.strip())
-    short = match is not None and match[2].lower() in ("k", "m", "g", "t", "kib", "mib", "gib", "tib")
-    return f"{match[1]}{match[2][0].upper()}iB" if match and short else None
+def meant_size(text: str, kind: Size) -> str | None:
+    """The size for one as other tools have it, such as "2g", "512mb" or "1.5GiB", all of which count by 1024; else None."""
+    match = _OTHER_SIZE.fullmatch(text.strip())
+    if match is None:
+        return None
+    number = Decimal(match["number"].replace(",", "."))
+    unit = f"{match['letter'].upper()}iB" if match["unit"] else _likely_unit(number, kind)
+    if number % 1:
+        number, unit = number * _KIB, _STEPS[max(_STEPS.index(unit) - 1, 0)]
+    size = size_with_unit(meant := f"{number:.0f}{unit}")
+    return meant if not number % 1 and size is not None and kind.low <= size <= kind.high else None
+
+
+def _likely_unit(number: Decimal, kind: Size) -> str:
+    """The unit in which a bare number was probably meant: the next larger one for few of them, the next smaller for many."""
+    step = _STEPS.index(_unit_of(kind.unit_bytes))
+    return _STEPS[step + (number < kind.few) - (number > kind.many)]
 
 
 def _unit_of(unit_bytes: int) -> str:

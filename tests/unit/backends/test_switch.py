@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import select
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from vm_manager.backends.qemu.log_keeper import keeper_command
 from vm_manager.backends.qemu.switch import SWITCH_SOCKET, Switch
 
 _NETWORK = "../../networks/0123456789ab"
@@ -192,3 +195,27 @@ def test_another_one_takes_over_when_the_switch_ends(cards: ExitStack) -> None:
     second.serve()
     assert db.heard() == [b"hello"]
     assert os.stat(f"{_NETWORK}/{SWITCH_SOCKET}").st_mode & 0o777 == 0o600
+
+
+def test_a_keeper_that_is_the_switch_sleeps_while_nothing_comes(cards: ExitStack, tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "3600"]) as machine, (tmp_path / "end").open("wb") as end:
+        handle = os.pidfd_open(machine.pid)
+        command = keeper_command(handle, end.fileno(), [], [_NETWORK])
+        with subprocess.Popen(command, pass_fds=(handle, end.fileno())) as keeper:
+            ends = time.monotonic() + 60
+            while not Path(_NETWORK, SWITCH_SOCKET).exists() and time.monotonic() < ends:
+                time.sleep(0.05)
+            time.sleep(1)
+            before = _sleeps(keeper.pid)
+            time.sleep(4)
+            # For its logs, every two seconds.
+            assert 1 <= _sleeps(keeper.pid) - before <= 4
+            machine.kill()
+            assert keeper.wait(60) == 0
+        os.close(handle)
+
+
+def _sleeps(pid: int) -> int:
+    """How often a process has gone to sleep. Source: proc_pid_status(5)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))

@@ -104,7 +104,14 @@ def test_a_failure_exits_with_its_status_and_is_explained_on_standard_error(
     ("args", "lines"),
     [
         (["nosuch"], ["error[vmctl::usage]: no such command: 'nosuch'", "  = help: run `vmctl --help`"]),
-        (["status"], ["error[vmctl::usage]: missing argument 'NAME'", "  = help: run `vmctl status --help`"]),
+        (
+            ["status"],
+            [
+                "error[vmctl::usage]: missing argument 'NAME'",
+                "  = help: to see the names of the VMs: `vmctl list`",
+                "  = help: run `vmctl status --help`",
+            ],
+        ),
         (
             ["down", "--timeout", "soon"],
             [

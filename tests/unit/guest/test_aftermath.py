@@ -10,11 +10,14 @@ import pytest
 from hostile_sshd import Sshd, hostile_sshd
 from vm_manager.diagnostics.errors import NoShell, SshError
 from vm_manager.domain.deadline import Deadline
-from vm_manager.guest.aftermath import Failed, Finding, why_it_failed
+from vm_manager.domain.spec import Provisioner, ProvisionerKind
+from vm_manager.guest.aftermath import why_it_failed
+from vm_manager.guest.findings import Failed, Finding
 from vm_manager.guest.login_shell import require_shell
 from vm_manager.guest.ssh import SshSession
 
-_FAILED = Failed(name="web", status=1, said="", elapsed_s=10.0)
+_STEP = Provisioner(kind=ProvisionerKind.SHELL, inline="make")
+_FAILED = Failed(name="web", step=_STEP, status=1, said="", elapsed_s=10.0)
 _DF = "Filesystem 1024-blocks Used Available Capacity Mounted on\n"
 
 
@@ -39,7 +42,16 @@ def _said(**sections: str) -> bytes:
 
 
 def _failed(said: str = "", status: int = 1) -> Failed:
-    return Failed(name="web", status=status, said=said, elapsed_s=10.0, place="/srv", programs=("/usr/bin/perl",))
+    return Failed(
+        name="web",
+        step=_STEP,
+        status=status,
+        said=said,
+        last=said.splitlines(),
+        elapsed_s=10.0,
+        place="/srv",
+        programs=("/usr/bin/perl",),
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,7 +109,20 @@ def _failed(said: str = "", status: int = 1) -> Failed:
             _failed("sudo: sorry, you must have a tty to run sudo"),
             "sudo in the guest demands a terminal",
         ),
-        ({"sudo": "sh: sudo: not found\nvmctl:refused"}, _failed("sudo: not found", status=127), None),
+        (
+            {"sudo": "sh: sudo: not found\nvmctl:refused"},
+            _failed("sh: 1: sudo: not found", status=127),
+            "the guest has no command sudo",
+        ),
+        # What the step itself said, where the guest lacks nothing.
+        (
+            {"user": "debian"},
+            _failed("touch: cannot touch '/etc/x': Permission denied"),
+            "user 'debian' lacks the permission",
+        ),
+        ({"user": "root"}, _failed("touch: cannot touch '/etc/x': Permission denied"), None),
+        ({"user": "\x1b[2J"}, _failed("touch: cannot touch '/etc/x': Permission denied"), None),
+        ({}, _failed("cat: /srv/x: No such file or directory"), "the guest has no /srv/x"),
     ],
 )
 def test_what_a_guest_lacked(sections: dict[str, str], failed: Failed, why: str | None, tmp_path: Path) -> None:

@@ -42,6 +42,13 @@ def _private(modes: dict[str, str]) -> dict[str, str]:
     return {path: "600" if path.endswith((".json", ".bak", ".lock")) else "700" for path in modes}
 
 
+def test_the_umask_decides_about_files_that_are_the_users(tmp_path: Path) -> None:
+    for mask, mode in ((0o022, 0o644), (0o027, 0o640), (0o077, 0o600)):
+        with _umask(mask):
+            write_atomically(tmp_path / "picture", b"", durable=False, usual_mode=True)
+        assert (tmp_path / "picture").stat().st_mode & 0o777 == mode
+
+
 def test_directories_are_0700_and_files_0600(tmp_path: Path) -> None:
     with _umask(0o022):
         make_dir(tmp_path / "vmctl")

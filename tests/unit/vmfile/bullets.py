@@ -111,6 +111,18 @@ BULLETS: dict[str, list[str]] = {
         vm('network "user" { forward host=8080 guest=80 protocol="sctp" }'),
         vm('network "user" { forward host=8080 guest=80 address="localhost" }'),
     ],
+    "idioms": [
+        vm('port "2222:22"'),
+        vm('network "user" { forward "8080:80" }'),
+        vm('network "user" { forward 8080 80 }'),
+        vm('provision "shell" { inline "a"; env "FOO=bar" }'),
+        vm('provision "shell" { inline "a"; env FOO="bar" }'),
+        vm('volumes "./data:/data"'),
+        vm('provision "apt-get update"'),
+        vm('network "bridged"'),
+        vm('restart "always"'),
+    ],
+    "units": [vm("memory 32"), vm("disk 20480"), vm('drive "data" size="20G"'), vm('memory "2048"')],
     "host": [vm("vcpus 9"), vm("memory 16385"), vm('cpu "pentium3"')],
     "vms": [
         "",

@@ -78,7 +78,8 @@ def _switch_until_end(process: int, networks: list[str], logs: list[str], cap_by
             _cut(logs, cap_bytes)
         readers = [it for switch in switches for it in switch.readers]
         writers = [it for switch in switches for it in switch.writers]
-        ready, _, _ = select.select([process, *readers], writers, [], _TAKE_OVER_S)
+        waits_for_s = _POLL_S - (now - looked) if all(it.serves for it in switches) else _TAKE_OVER_S
+        ready, _, _ = select.select([process, *readers], writers, [], waits_for_s)
         if process in ready:
             return
         for switch in switches:

@@ -22,17 +22,22 @@ class Standstill:
     """A process that cannot run until somebody lets it.
 
     why: what it is, behind "its process". help: how it runs again. by_signal: whether SIGCONT is enough.
+    note: how that happens, or None.
     """
 
     pid: int
     why: str
     help: str
     by_signal: bool = False
+    note: str | None = None
 
     def error(self) -> QmpConnectFailed:
         """The failure of whoever needs an answer."""
         return QmpConnectFailed(
-            "QEMU does not answer: its process {pid} {why}", {"pid": self.pid, "why": self.why}, help=(self.help,)
+            "QEMU does not answer: its process {pid} {why}",
+            {"pid": self.pid, "why": self.why},
+            help=(self.help,),
+            notes=(self.note,) if self.note else (),
         )
 
 
@@ -83,7 +88,13 @@ def _traced(pid: int) -> Standstill | None:
 def _stopped(pid: int) -> Standstill | None:
     if process_state(pid) != "T":
         return None
-    return Standstill(pid, "is stopped by a signal", f"let it run again: `kill -CONT {pid}`", by_signal=True)
+    return Standstill(
+        pid,
+        "is stopped by a signal",
+        f"let it run again: `kill -CONT {pid}`",
+        by_signal=True,
+        note="`kill -STOP` does that, and so do programs that pause others; the guest has only stood still",
+    )
 
 
 def _frozen(pid: int) -> Standstill | None:

@@ -47,7 +47,7 @@ class Switch:
 
     def take(self) -> None:
         """Become the switch, unless somebody is it already."""
-        if self._listener is not None:
+        if self.serves:
             return
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -61,6 +61,11 @@ class Switch:
         listener.bind(path)
         os.chmod(path, 0o600)
         self._listener = listener
+
+    @property
+    def serves(self) -> bool:
+        """Whether this process is the switch."""
+        return self._listener is not None
 
     @property
     def readers(self) -> list[int]:

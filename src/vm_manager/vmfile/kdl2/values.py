@@ -33,6 +33,9 @@ _NUMBER_STARTS = frozenset("0123456789+-.")
 _LIKE_NUMBER = re.compile(r"[+-]?\.?[0-9]")
 _DECIMAL = re.compile(r"[+-]?[0-9][0-9_]*(\.[0-9][0-9_]*)?(?:[eE]([+-]?[0-9][0-9_]*))?")
 _RADIX = re.compile(r"([+-]?)0(?:x([0-9a-fA-F][0-9a-fA-F_]*)|o([0-7][0-7_]*)|b([01][01_]*))")
+# As other tools have sizes, and in the units that VMFiles have.
+_SHORT_SIZE = re.compile(r"([0-9]{1,9})([KMGTkmgt][iI]?[bB]?)")
+_WHOLE_UNIT = re.compile("[KMGT]i?B")
 _LIST = re.compile(rf"\[[^\]{NEWLINE}{{}}]*\]?")
 _BAD_WORD = re.compile(rf'(?:[^{SPACE}{NEWLINE};{{}}"()]++|\([^{SPACE}{NEWLINE};{{}}"()]*\)?)+')
 _NOT_IN_WORDS = re.compile(r"[\\/()\[\]#]")
@@ -113,6 +116,8 @@ def _number_help(word: str) -> str:
         return f"a digit is required after the point: write {shortened(word)}0"
     if _RADIX.fullmatch(word.lower()):
         return f"write {shortened(word.lower())}"
+    if (size := _SHORT_SIZE.fullmatch(word)) and not _WHOLE_UNIT.fullmatch(size[2]):
+        return f'a size needs quotes, and its whole unit: "{size[1]}{size[2][0].upper()}iB"'
     return f"a string that starts like a number needs quotes: {in_quotes(word)}"
 
 

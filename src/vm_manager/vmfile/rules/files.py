@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ from vm_manager.vmfile.rules.setting import Setting
 _MOST_PARSED_BYTES = 2 * 1024 * 1024
 
 
+# As in docker and Vagrant: debian:12, ubuntu, debian/bookworm64.
+_IMAGE_NAME = re.compile(r"[a-z][a-z0-9-]{0,60}(?:/[a-z0-9-]{1,60})?(?::[\w.-]{1,60})?")
+_NO_CATALOG = 'vmctl has no catalog of images: write image-url "https://…" with the URL of a cloud image'
 _UNEXPANDED = "variables are not expanded: write the path itself; `~` at its beginning is your home directory"
 _UNIX_ENDINGS = "save it with Unix line endings: the shell would take each carriage return for a part of the command"
 
@@ -102,6 +106,8 @@ class FileRule:
                 problem = "is not readable"
             if problem or self.check is None:
                 help = _UNEXPANDED if "$" in text else None
+                if self.name == "image" and _IMAGE_NAME.fullmatch(text):
+                    help = f"{_NO_CATALOG}; or check the path, which starts at {setting.directory}"
                 return [Flaw(problem=problem, help=help)] if problem else []
             content = read_input(path, self.most_bytes)
             if self.most_bytes == USER_DATA_BYTES:

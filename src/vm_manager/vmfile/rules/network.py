@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vm_manager.diagnostics.spans import Span
-from vm_manager.domain.network import ANY_ADDRESS, LOOPBACK, NetworkMode
+from vm_manager.domain.network import Forward, NetworkMode, Transport
 from vm_manager.vmfile.blocks import Block, Located
 from vm_manager.vmfile.problems import Problems
 from vm_manager.vmfile.rules.setting import Setting
@@ -57,17 +57,12 @@ def _privileged_ports(vm: Block, setting: Setting) -> None:
 
 @dataclass(frozen=True)
 class _Forward:
-    """span: that of host=."""
+    """span: that of host=. port: of this host. asked: what of it can be compared, whatever port of the guest it leads to."""
 
     vm: str
     port: int
-    protocol: str
-    address: str
+    asked: Forward
     span: Span
-
-    def collides(self, other: _Forward) -> bool:
-        """Whether both, of the same port and protocol, would listen on the same address."""
-        return self.address == other.address or ANY_ADDRESS in (self.address, other.address)
 
 
 def _forwards(vms: Sequence[Block]) -> Iterator[_Forward]:
@@ -76,15 +71,17 @@ def _forwards(vms: Sequence[Block]) -> Iterator[_Forward]:
             for block in network.all("forward"):
                 key, host = block.first("host"), block.get("host", int)
                 if key and host:
-                    protocol, address = block.value("protocol", str, "tcp"), block.value("address", str, LOOPBACK)
-                    yield _Forward(vm.text, host.value, protocol, address, key.name_span.to(host.span))
+                    transport = Transport(block.value("protocol", str, Forward.transport))
+                    address, guest = block.value("address", str, Forward.address), block.value("guest", int, 0)
+                    asked = Forward(guest=guest, host=host.value, transport=transport, address=address)
+                    yield _Forward(vm.text, host.value, asked, key.name_span.to(host.span))
 
 
 def _ports_are_free(vms: Sequence[Block], problems: Problems) -> None:
-    taken: dict[tuple[int, str], list[_Forward]] = {}
+    taken: dict[str, list[_Forward]] = {}
     for forward in _forwards(vms):
-        others = taken.setdefault((forward.port, forward.protocol), [])
-        first = next((other for other in others if other.collides(forward)), None)
+        others = taken.setdefault(forward.asked.host_port, [])
+        first = next((other for other in others if other.asked.listens_beside(forward.asked)), None)
         if first is None:
             others.append(forward)
             continue
