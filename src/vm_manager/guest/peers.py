@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Callable, Sequence
 
 from vm_manager.diagnostics.errors import SshFailed
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.network import Peer
+from vm_manager.guest.as_root import as_root
 from vm_manager.guest.ssh import SshSession
 
 _log = logging.getLogger(__name__)
@@ -31,13 +31,8 @@ def name_peers(session: SshSession, peers: Sequence[Peer], deadline: Deadline, t
     """
     lines = "".join(f"{peer.address} {peer.name} {_MARK}\n" for peer in peers)
     limit = Deadline(deadline.within(_LIMIT_S), deadline.cancel)
-    script = shlex.quote(_WRITE)
-    command = f'if [ "$(id -u)" = 0 ]; then sh -c {script}; else sudo -n sh -c {script}; fi'
     try:
-        return (
-            session.capture(f"sh -c {shlex.quote(command)}", limit, tick, [lines.encode()], most_chars=_CHARS).status
-            == 0
-        )
+        return session.capture(as_root(_WRITE), limit, tick, [lines.encode()], most_chars=_CHARS).status == 0
     except (SshFailed, TimeoutError) as error:
         _log.info("the names of the other VMs were not written: %s", error)
         return False
