@@ -22,6 +22,7 @@ from vm_manager.diagnostics.errors import (
     GuestError,
     ImageError,
     KvmUnusable,
+    MountFailed,
     PortInUse,
     PortUnavailable,
     RemoteError,
@@ -354,15 +355,23 @@ class Run:
                     self._emulate(finding)
                     wait(vm.record)
                     vm.machine.distrust(finding)
-            except CloudInitFailed:
-                raise  # it brings its own evidence; the console shows nothing that is not in it
+            except (CloudInitFailed, MountFailed):
+                raise  # they bring their own evidence; the console shows nothing that is not in it
             except (GuestError, SshError) as error:
                 shown = {evidence.kind for evidence in error.diagnostic.evidence}
                 more = vm.machine.evidence()
                 error.enrich(evidence=tuple(evidence for evidence in more if evidence.kind not in shown))
                 raise
         reached = vm.record.progress.reached or ready
-        vm.note(replace(vm.record.progress, ready=ready, reached=reached, host_key_verified=True))
+        vm.note(
+            replace(
+                vm.record.progress,
+                ready=ready,
+                reached=reached,
+                host_key_verified=True,
+                mounted=bool(vm.record.spec.mounts),
+            )
+        )
 
     def _provision(self, spec: VmSpec, chosen: Sequence[int]) -> None:
         from vm_manager.app.provision import run_steps

@@ -57,6 +57,7 @@ def look_at_record(services: Services, record: InstanceRecord) -> Instance:
         machine.confinement(),
         backend.capabilities().features,
         machine.drives(),
+        machine.share_type(),
     )
 
 

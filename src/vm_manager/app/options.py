@@ -11,7 +11,7 @@ from vm_manager.app.apply import Run, RunOptions, check_host
 from vm_manager.app.arguments import StrPath, path_of
 from vm_manager.app.create import cached_urls
 from vm_manager.app.fleet import on_each
-from vm_manager.app.hardware_options import drives_from, forwards_from, networks_from
+from vm_manager.app.hardware_options import drives_from, forwards_from, mounts_from, networks_from
 from vm_manager.app.holding import hold
 from vm_manager.app.images import image_from
 from vm_manager.app.services import Services
@@ -54,7 +54,7 @@ class NewVm:
     user_data: a file that replaces vmctl's own user-data. ssh_key: a public key file; without one a pair is generated.
     uefi: whether it starts with UEFI firmware. accelerator: what executes the guest.
     forwards: ports of this host that lead into it: `[[ADDRESS:]HOST:]GUEST[/udp]`. mac: of its network card.
-    drives: extra disks: `NAME=SIZE`.
+    drives: extra disks: `NAME=SIZE`. mounts: directories of this host in the guest: `SOURCE:TARGET[:ro]`.
     """
 
     name: str
@@ -73,6 +73,7 @@ class NewVm:
     forwards: Sequence[str] = ()
     mac: str | None = None
     drives: Sequence[str] = ()
+    mounts: Sequence[str] = ()
 
 
 def create(services: Services, new: NewVm, *, start: bool = False) -> tuple[Outcome, ...]:
@@ -145,6 +146,7 @@ def _spec(new: NewVm) -> VmSpec:
         forwards=forwards_from(new.forwards),
         networks=networks_from(new.mac),
         drives=drives_from(new.drives),
+        mounts=mounts_from(new.mounts),
     )
 
 

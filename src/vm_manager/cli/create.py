@@ -60,6 +60,12 @@ def create(
     drive: Annotated[
         list[str] | None, typer.Option("--drive", metavar="NAME=SIZE", help="Add an empty disk. Repeatable.")
     ] = None,
+    mount: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mount", metavar="DIR:PATH", help="Share a directory: src:/srv/src, src:/srv/src:ro. Repeatable."
+        ),
+    ] = None,
     uefi: Annotated[bool, typer.Option("--uefi", help="Boot with UEFI firmware.")] = False,
     accel: Annotated[str | None, accel_option(r"Accelerator of the VM \[default: auto].")] = None,
     start: Annotated[bool, typer.Option("--start", help="Start the VM and wait until it is ready.")] = False,
@@ -89,5 +95,6 @@ def create(
             forwards=tuple(forward or ()),
             mac=mac,
             drives=tuple(drive or ()),
+            mounts=tuple(mount or ()),
         )
         command.done(command.vms.create(new, start=start))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vm_manager.domain.network import Forward, Network, NetworkMode, Transport
+from vm_manager.domain.share import Mount
 from vm_manager.domain.spec import (
     BOOT_TIMEOUT_S,
     Accelerator,
@@ -132,9 +133,8 @@ MOUNT = Entry(
     help="mount a host directory in the guest, through virtiofs or else 9p",
     arguments=(Argument(name="source", type=Text()), Argument(name="target", type=Text(form=forms.GUEST_PATH))),
     many=True,
-    works=False,
     also=("share", "mounts", "shared-folder", "synced-folder"),
-    entries=(_property("read-only", Flag(), "mount read-only", default="#false"),),
+    entries=(_property("read-only", Flag(), "mount read-only", default=_default(Mount.read_only)),),
 )
 
 CLOUD_INIT = Entry(

@@ -14,7 +14,9 @@ from vm_manager.backends.qemu.accelerator import Choice, choose
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.disks import BaseDisk
 from vm_manager.backends.qemu.query import forwards_in, host_port
+from vm_manager.backends.qemu.shares import Server, Sharing
 from vm_manager.domain.network import Forward, Transport
+from vm_manager.domain.share import Mount
 from vm_manager.domain.spec import Accelerator, VmSpec
 
 _KVM = Choice(Accelerator.KVM, "kvm", "host", "it works")
@@ -63,6 +65,30 @@ def test_the_guests_own_ssh_port_is_forwarded_from_the_loopback_address_only() -
 def test_an_isolated_guest_reaches_nothing_and_its_ssh_port_is_forwarded_all_the_same() -> None:
     (netdev,) = [word for word in _argv(replace(full_spec(), isolated=True)) if "hostfwd" in word]
     assert netdev == "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:0-:2222"
+
+
+# Shared directories
+
+_SHARED = replace(
+    full_spec(),
+    mounts=(
+        Mount(source='/home/me/a, "b" c\\ü', target="/srv/my files"),
+        Mount(source="/home/me/src", target="/srv/src", read_only=True),
+    ),
+)
+
+
+def test_shared_directories_are_devices_behind_the_others_and_no_path_of_theirs_is_qemus() -> None:
+    sharing = Sharing(Server("/usr/libexec/virtiofsd", old=False), "it is there")
+    argv = _argv(_SHARED, sharing=sharing)
+    assert_golden("qemu-virtiofs.txt", command_text(argv))
+    assert not any("/home/me" in word or "/srv" in word for word in argv)
+
+
+@pytest.mark.parametrize("as_root", [False, True])
+def test_by_9p_qemu_is_told_the_paths(as_root: bool) -> None:
+    argv = _argv(_SHARED, sharing=Sharing(None, "no virtiofsd", as_root=as_root))
+    assert_golden(f"qemu-9p{'-as-root' if as_root else ''}.txt", command_text(argv))
 
 
 # Accelerators

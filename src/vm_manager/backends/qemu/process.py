@@ -18,7 +18,7 @@ from vm_manager.backends.qemu.files import HOME_VARIABLE, QemuFiles
 from vm_manager.backends.qemu.history import read_history
 from vm_manager.backends.qemu.log_keeper import keeper_command
 from vm_manager.backends.qemu.pid_file import is_held, lock_owner
-from vm_manager.backends.qemu.sockets import SOCKETS
+from vm_manager.backends.qemu.sockets import SOCKETS, remove_share_sockets
 from vm_manager.diagnostics.errors import PermissionDenied
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
@@ -35,10 +35,11 @@ _SETTLE_S = 30.0
 _SETTLE_POLL_S = 0.02
 
 
-def spawn(argv: Sequence[str], files: QemuFiles, sandbox: Sandbox) -> subprocess.Popen[bytes]:
+def spawn(argv: Sequence[str], files: QemuFiles, sandbox: Sandbox, held: Iterable[int] = ()) -> subprocess.Popen[bytes]:
     """Start QEMU in a session of its own, so that neither Ctrl-C nor a closed terminal reaches it.
 
     Its output goes to qemu.log from the first byte: -daemonize would throw away what it says after it forked.
+    held: descriptors that it inherits and has no use for: their other ends tell when it has ended.
     Raises: `host::no_sandbox`, `OSError`.
     """
     _log.info("$ %s", shlex.join(argv))
@@ -54,7 +55,7 @@ def spawn(argv: Sequence[str], files: QemuFiles, sandbox: Sandbox) -> subprocess
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=[life_line],
+            pass_fds=[life_line, *held],
             start_new_session=True,
             umask=0o077,  # QEMU makes its sockets and logs under it
         )
@@ -119,6 +120,7 @@ def clear_leftovers(files: QemuFiles) -> tuple[str, ...]:
     with os_errors(files.home):
         for path in (files.pid, *(files.home / name for name in SOCKETS)):
             path.unlink(missing_ok=True)
+        remove_share_sockets(files.home)
     return ("QEMU exited without cleaning up: removed its pid file and sockets",) if killed else ()
 
 
