@@ -159,7 +159,13 @@ def serving(spec: VmSpec, files: QemuFiles, sharing: Sharing | None) -> Iterator
                 umask=0o022,  # the guest says what mode a file gets
                 pass_fds=(life, note, *(it.socket for it in served)),
             )
-        yield Serving((held,), (keeper,))
+        try:
+            yield Serving((held,), (keeper,))
+        except BaseException:
+            # Without a QEMU there is nothing to serve.
+            stack.close()
+            keeper.wait()
+            raise
 
 
 def _listen(spec: VmSpec, mount: Mount, files: QemuFiles, server: Server, stack: ExitStack) -> Served:
