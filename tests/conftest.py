@@ -20,7 +20,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SECOND_HALF = {
     *("test_accelerator", "test_provisioners", "test_tiny_guest", "test_several_guests", "test_fetched_guests"),
-    *("test_confinement", "test_images", "test_isolated_network", "test_guests", "test_console"),
+    *("test_confinement", "test_images", "test_isolated_network", "test_guests", "test_console", "test_shares"),
 }
 
 

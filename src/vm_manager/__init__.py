@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         MigrationFailed,
         MissingFirmware,
         MissingTool,
+        MountFailed,
         NoKey,
         NoSandbox,
         NoShell,
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
         RemoteError,
         SeedError,
         SeedIsoFailed,
+        ShareLost,
         SshError,
         SshFailed,
         StateCorrupt,
@@ -152,6 +154,7 @@ if TYPE_CHECKING:
     from vm_manager.domain.network import Forward, Network, NetworkMode, Peer, Transport
     from vm_manager.domain.outcome import Done, Outcome
     from vm_manager.domain.plan import Action, Operation, Plan, Totals, WaitFor
+    from vm_manager.domain.share import Mount, ShareType
     from vm_manager.domain.spec import (
         Accelerator,
         CloudInit,
@@ -179,14 +182,16 @@ __all__ = [
     "HostError", "HostExhausted", "HostKeyMismatch", "ImageError", "ImageOrigin", "ImageRefused", "ImageReport",
     "ImageSource", "ImageTooLarge", "Instance", "InstanceRecord", "Interrupted", "InvalidState", "IoFailed",
     "IpDiscoveryTimeout", "KeygenFailed", "Kind", "KvmUnusable", "Label", "LastFailure", "Later", "Log", "LogLine",
-    "MachineGone", "MachineStopped", "Manager", "MigrationFailed", "MissingFirmware", "MissingTool", "Names", "Network",
+    "MachineGone", "MachineStopped", "Manager", "MigrationFailed", "MissingFirmware", "MissingTool", "Mount", "MountFailed",
+    "Names", "Network",
     "NetworkMode", "NewVm", "NoKey", "NoSandbox", "NoShell", "NotFoundError", "Noticed", "Observation", "OciPullFailed",
     "OnError", "Operation", "Outcome", "OverlayCreationFailed", "Partial", "PartialError", "Peer", "PermissionDenied",
     "PhaseReached", "Plan", "PortInUse", "PortUnavailable", "Progress", "Progressed", "Project",
     "PropolisRequestFailed", "PropolisUnreachable",
     "ProvisionError", "ProvisionFailed", "Provisioner", "ProvisionerKind", "Pruned", "Pulled", "QemuError", "QemuExited",
     "QemuInternalError", "QemuIoError", "QemuJobFailed", "QemuSpawnFailed", "QmpCommandFailed", "QmpConnectFailed",
-    "RemoteError", "SandboxKind", "SeedError", "SeedIsoFailed", "Severity", "Silence", "Snapshot", "Source", "Span",
+    "RemoteError", "SandboxKind", "SeedError", "SeedIsoFailed", "Severity", "ShareLost", "ShareType",
+    "Silence", "Snapshot", "Source", "Span",
     "SshAccess", "SshError", "SshFailed", "StateCorrupt", "StateError", "StateForeign", "StateLocked", "StateUntrusted",
     "StepFailed", "StepFinished", "StepStarted", "StrPath", "Stream", "Subject", "Suggestion", "Totals", "Transport",
     "UpOptions", "Usage", "UsageError", "VmError", "VmFileError", "VmFileInvalid", "VmFileNotFound", "VmFileParseFailed",
@@ -210,11 +215,12 @@ _HOMES = {
         "CreateInvalidMemory CreateInvalidVcpus CreateNameExists CreateNoImage DiskFull DownloadFailed "
         "FormatDetectionFailed GuestError GuestPanicked HostError HostExhausted HostKeyMismatch ImageError ImageRefused "
         "ImageTooLarge Interrupted InvalidState IoFailed IpDiscoveryTimeout KeygenFailed KvmUnusable "
-        "MachineGone MachineStopped MigrationFailed MissingFirmware MissingTool NoKey NoSandbox NoShell NotFoundError "
+        "MachineGone MachineStopped MigrationFailed MissingFirmware MissingTool MountFailed NoKey NoSandbox "
+        "NoShell NotFoundError "
         "OciPullFailed OverlayCreationFailed Partial PartialError PermissionDenied PortInUse PortUnavailable "
         "PropolisRequestFailed PropolisUnreachable ProvisionError ProvisionFailed QemuError QemuExited "
         "QemuInternalError QemuIoError QemuJobFailed QemuSpawnFailed QmpCommandFailed QmpConnectFailed "
-        "RemoteError SeedError SeedIsoFailed SshError SshFailed StateCorrupt StateError StateForeign "
+        "RemoteError SeedError SeedIsoFailed ShareLost SshError SshFailed StateCorrupt StateError StateForeign "
         "StateLocked StateUntrusted Usage UsageError VmError VmFileError VmFileInvalid VmFileNotFound "
         "VmFileParseFailed VmFileUntrusted VmForeign VmNotFound VmStray"
     ),
@@ -236,6 +242,7 @@ _HOMES = {
     "vm_manager.domain.outcome": "Done Outcome",
     "vm_manager.domain.plan": "Action Operation Plan Totals WaitFor",
     "vm_manager.domain.network": "Forward Network NetworkMode Peer Transport",
+    "vm_manager.domain.share": "Mount ShareType",
     "vm_manager.domain.spec": (
         "Accelerator CloudInit Drive Firmware ImageSource OnError Provisioner ProvisionerKind SshAccess VmSpec"
     ),

@@ -17,8 +17,10 @@ from vm_manager.backends.qemu.accelerator import Choice, Processor, choose
 from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.disks import BaseDisk
 from vm_manager.backends.qemu.firmware import UefiFirmware
+from vm_manager.backends.qemu.shares import Server, Sharing
 from vm_manager.domain.architecture import Architecture
 from vm_manager.domain.network import Forward, Peer
+from vm_manager.domain.share import Mount
 from vm_manager.domain.spec import Accelerator, CloudInit, Drive, Effect, Firmware, ImageSource, SshAccess, VmSpec
 from vm_manager.ui.documents import status_item
 from vm_manager.ui.tables import status_lines
@@ -42,6 +44,7 @@ _LINES = {
     "isolated": 'network "user" isolated=#true',
     "firmware": 'firmware "uefi"',
     "drive": 'drive "data" size=10',
+    "mount": 'mount "." "/srv"',
     "cloud-init": 'cloud-init { hostname "shop"; }',
     "ssh": 'ssh { user "ada"; }',
     "provision": 'provision "shell" { inline "true"; }',
@@ -64,6 +67,7 @@ _VALUES: dict[str, Any] = {
     "isolated": True,
     "firmware": Firmware.UEFI,
     "drives": (Drive(name="data", size_bytes=10 * 1024**3),),
+    "mounts": (Mount(source="/home", target="/srv"),),
     "cloud_init": CloudInit(hostname="bakery"),
     "ssh": SshAccess(user="ada", port=24),
     "provisioners": (),
@@ -120,6 +124,7 @@ def _argv(spec: VmSpec) -> list[str]:
         macs=("52:54:00:12:34:56",)[: len(spec.networks)],
         forwards=(spec.ssh_forward, *spec.forwards) if spec.networks else (),
         firmware=UefiFirmware(Path("/code"), "raw", Path("/vars"), "raw") if spec.firmware is Firmware.UEFI else None,
+        sharing=Sharing(Server("/usr/libexec/virtiofsd", old=False), "there") if spec.mounts else None,
         with_seed=True,
     )
 

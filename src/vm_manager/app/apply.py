@@ -24,6 +24,7 @@ from vm_manager.diagnostics.errors import (
     GuestError,
     ImageError,
     KvmUnusable,
+    MountFailed,
     NoShell,
     PortInUse,
     PortUnavailable,
@@ -358,8 +359,8 @@ class Run:
                     self._emulate(finding)
                     wait(vm.record)
                     vm.machine.distrust(finding)
-            except CloudInitFailed:
-                raise  # it brings its own evidence; the console shows nothing that is not in it
+            except (CloudInitFailed, MountFailed):
+                raise  # they bring their own evidence; the console shows nothing that is not in it
             except (GuestError, SshError) as error:
                 shown = {evidence.kind for evidence in error.diagnostic.evidence}
                 more = vm.machine.evidence()
@@ -368,7 +369,15 @@ class Run:
                     error.enrich(labels=user_labels(self._options.project, spec))
                 raise
         reached = vm.record.progress.reached or ready
-        vm.note(replace(vm.record.progress, ready=ready, reached=reached, host_key_verified=True))
+        vm.note(
+            replace(
+                vm.record.progress,
+                ready=ready,
+                reached=reached,
+                host_key_verified=True,
+                mounted=bool(vm.record.spec.mounts),
+            )
+        )
 
     def _provision(self, spec: VmSpec, chosen: Sequence[int]) -> None:
         from vm_manager.app.provision import run_steps

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from vm_manager.diagnostics.errors import Usage
 from vm_manager.domain.network import Forward, Network, NetworkMode, forward_of
+from vm_manager.domain.share import Mount
 from vm_manager.domain.spec import Drive
 from vm_manager.vmfile import forms
 from vm_manager.vmfile.language import DISK
+from vm_manager.vmfile.paths import guest_path, real
 from vm_manager.vmfile.values import meant_size, shown_size, size_with_unit
 
 
@@ -66,6 +69,41 @@ def drives_from(words: Sequence[str]) -> tuple[Drive, ...]:
             )
         found[name] = Drive(name=name, size_bytes=size_bytes)
     return tuple(found.values())
+
+
+def mounts_from(words: Sequence[str]) -> tuple[Mount, ...]:
+    """The mounts that `SOURCE:TARGET[:ro]` ask for. Raises: `vmctl::usage`."""
+    found: dict[str, Mount] = {}
+    for word in words:
+        mount = _mount(word)
+        if mount.target in found:
+            raise Usage(
+                "two directories are mounted on {target}",
+                {"target": mount.target},
+                help=("mount one of them elsewhere",),
+            )
+        found[mount.target] = mount
+    return tuple(found.values())
+
+
+def _mount(word: str) -> Mount:
+    rest, read_only = (word.removesuffix(":ro"), True) if word.endswith(":ro") else (word, False)
+    source, _, target = rest.rpartition(":")
+    if not source or not forms.GUEST_PATH.check(target) or guest_path(target) == "/":
+        raise Usage(
+            "'{word}' is not a mount",
+            {"word": word},
+            help=("write DIRECTORY:PATH, with an absolute path in the guest: `--mount ./src:/srv/src`",
+                  "append `:ro` to mount it read-only"),
+        )  # fmt: skip
+    path = real(source, Path.cwd())
+    if not path.is_dir() or str(path) == "/" or any(path.is_relative_to(place) for place in ("/proc", "/sys", "/dev")):
+        raise Usage(
+            "{path} cannot be shared with a guest: it is no directory of files",
+            {"path": str(path)},
+            help=("give a directory of this host: `--mount ./src:/srv/src`",),
+        )
+    return Mount(source=str(path), target=guest_path(target), read_only=read_only)
 
 
 def networks_from(mac: str | None, bridge: str | None, forwards: Sequence[str]) -> tuple[Network, ...]:

@@ -58,6 +58,7 @@ def look_at_record(services: Services, record: InstanceRecord) -> Instance:
         backend.capabilities().features,
         machine.drives(),
         machine.macs(),
+        machine.share_type(),
     )
 
 

@@ -11,7 +11,7 @@ from vm_manager.app.apply import Run, RunOptions, check_host
 from vm_manager.app.arguments import StrPath, path_of
 from vm_manager.app.create import cached_urls
 from vm_manager.app.fleet import on_each
-from vm_manager.app.hardware_options import drives_from, forwards_from, networks_from
+from vm_manager.app.hardware_options import drives_from, forwards_from, mounts_from, networks_from
 from vm_manager.app.holding import hold
 from vm_manager.app.images import image_from
 from vm_manager.app.services import Services
@@ -56,7 +56,8 @@ class NewVm:
     uefi: whether it starts with UEFI firmware. accelerator: what executes the guest.
     forwards: ports of this host that lead into it: `[[ADDRESS:]HOST:]GUEST[/udp]`. mac: of its network card.
     bridge: of this host, that the card is on; None: QEMU's own network.
-    drives: extra disks: `NAME=SIZE`. arch: of the guest, by default the host's; another one is emulated.
+    drives: extra disks: `NAME=SIZE`. mounts: directories of this host in the guest: `SOURCE:TARGET[:ro]`.
+    arch: of the guest, by default the host's; another one is emulated.
     """
 
     name: str
@@ -76,6 +77,7 @@ class NewVm:
     mac: str | None = None
     bridge: str | None = None
     drives: Sequence[str] = ()
+    mounts: Sequence[str] = ()
     arch: Architecture | str = DEFAULT_ARCHITECTURE
 
 
@@ -157,6 +159,7 @@ def _spec(new: NewVm) -> VmSpec:
         forwards=forwards_from(new.forwards),
         networks=networks_from(new.mac, new.bridge, new.forwards),
         drives=drives_from(new.drives),
+        mounts=mounts_from(new.mounts),
     )
 
 

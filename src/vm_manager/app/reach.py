@@ -14,10 +14,12 @@ from vm_manager.diagnostics.model import Label
 from vm_manager.diagnostics.subject import Subject
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.instance import Endpoint, Instance, InstanceRecord
+from vm_manager.domain.share import ShareType
 from vm_manager.domain.spec import Accelerator, OnError
 from vm_manager.guest.boot import Guest, no_address, wait_until_ready
 from vm_manager.guest.cloud_init_watch import CloudInitWatch
 from vm_manager.guest.credentials import Credentials, credentials_for
+from vm_manager.guest.mounts import GuestMounts
 from vm_manager.guest.ssh import KeysNotAccepted, SshSession
 from vm_manager.host.console_log import refused_logins
 from vm_manager.planning.table import Verb, cell
@@ -117,9 +119,15 @@ def wait_for_guest(
         own_address=record.spec.has_own_address,
         port=record.spec.access.port,
         peers=record.spec.peers if record.spec.private_cards else None,
+        mounts=_mounts(record, machine.share_type()),
         accelerated=booting and acceleration is not None and acceleration.accelerator is Accelerator.KVM,
     )
     wait_until_ready(guest, deadline, services.emit)
+
+
+def _mounts(record: InstanceRecord, type: ShareType | None) -> GuestMounts | None:
+    """What is to be mounted; where something was before, that it is no more."""
+    return GuestMounts(record.spec.mounts, type) if record.spec.mounts or record.progress.mounted else None
 
 
 def longest_stall_s(usual_s: float, timeout_s: float | None) -> float:

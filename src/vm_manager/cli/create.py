@@ -69,6 +69,12 @@ def create(
             help=r"Architecture of the guest \[default: the host's]; a foreign one is emulated.",
         ),
     ] = None,
+    mount: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mount", metavar="DIR:PATH", help="Share a directory: src:/srv/src, src:/srv/src:ro. Repeatable."
+        ),
+    ] = None,
     uefi: Annotated[bool, typer.Option("--uefi", help="Boot with UEFI firmware.")] = False,
     accel: Annotated[str | None, accel_option(r"Accelerator of the VM \[default: auto].")] = None,
     start: Annotated[bool, typer.Option("--start", help="Start the VM and wait until it is ready.")] = False,
@@ -97,5 +103,6 @@ def create(
             mac=mac,
             bridge=bridge,
             drives=tuple(drive or ()),
+            mounts=tuple(mount or ()),
         )
         command.done(command.vms.create(new, start=start))

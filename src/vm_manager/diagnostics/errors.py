@@ -239,4 +239,6 @@ class StateForeign(StateError): code = "vm_manager::state::foreign"
 class NoShell(SshError): code = "vm_manager::ssh::no_shell"
 class VmStray(ConflictError): code = "vm_manager::vm::stray"
 class HostExhausted(HostError): code = "vm_manager::host::exhausted"
+class MountFailed(GuestError): code = "vm_manager::guest::mount_failed"
+class ShareLost(QemuError, MachineStopped): code = "vm_manager::qemu::share_lost"
 # fmt: on

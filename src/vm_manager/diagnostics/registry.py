@@ -536,6 +536,21 @@ _TABLE = (
           "the port is reserved for root",
          ),
          "choose another address or port for the forward"),
+    Code("vm_manager::guest::mount_failed", 67, 10, _FAILURE, Fault.GUEST,
+         "A shared directory could not be mounted in the guest.",
+         (
+          "the guest's kernel has no virtiofs, or no 9p where this host has no virtiofsd: Debian's cloud kernel has no 9p",
+          "the guest's user has neither root's rights nor sudo without a password",
+          "a file is where the directory should be mounted",
+         ),
+         "the guest's own message is in the evidence; `vmctl ssh` leads into the guest"),
+    Code("vm_manager::qemu::share_lost", 68, 7, _FAILURE, Fault.HOST,
+         "The virtiofsd of a shared directory ended while the guest was running.",
+         (
+          "somebody, or the kernel because memory ran out, killed virtiofsd",
+          "virtiofsd has a bug that the guest triggered",
+         ),
+         "the guest waits for ever where it uses the directory: restart it with `vmctl restart`"),
 )  # fmt: skip
 
 CODES: dict[str, Code] = {entry.code: entry for entry in _TABLE}

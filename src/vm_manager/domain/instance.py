@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vm_manager.domain.capabilities import Feature
 from vm_manager.domain.network import Forward
+from vm_manager.domain.share import ShareType
 from vm_manager.domain.spec import Accelerator, VmSpec
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Progress:
     ready: it has been ready since its last start.
     reached: it has been ready at least once, so that a later start can be expected to get there, too.
     host_key_verified: its SSH host key has been seen to be the pinned one, or was pinned at first sight.
+    mounted: its guest has lines for shared directories in its fstab.
     done: the identities of the provisioners that have succeeded since its last start, in order, from the first on without a gap.
     once_done: the identities of provisioners that run once and have succeeded since the VM was made.
     """
@@ -86,6 +88,7 @@ class Progress:
     ready: bool = False
     reached: bool = False
     host_key_verified: bool = False
+    mounted: bool = False
     done: tuple[str, ...] = ()
     once_done: tuple[str, ...] = ()
 
@@ -244,6 +247,7 @@ class Instance:
     features: what its backend has; see `Capabilities`.
     drives: the sizes in bytes of the disks that there are for drives, attached or not, by the drives' names.
     macs: of its cards, in their order; empty where they are not known.
+    share_type: how its directories have been shared since its last start.
     """
 
     record: InstanceRecord
@@ -255,6 +259,7 @@ class Instance:
     features: frozenset[Feature] = frozenset(Feature)
     drives: Mapping[str, int] = field(default_factory=dict)
     macs: tuple[str, ...] = ()
+    share_type: ShareType | None = None
 
     @property
     def name(self) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Snapshot,
         Vitals,
     )
+    from vm_manager.domain.share import ShareType
 
 
 class Remnant(Protocol):
@@ -174,6 +175,9 @@ class Machine(Remnant, Protocol):
 
         One that cannot be read is left out. Looks only. Never fails.
         """
+
+    def share_type(self) -> ShareType | None:
+        """How directories of the host are shared with the guest since the last start; None: none is. Never fails."""
 
     def acceleration(self) -> Acceleration | None:
         """What executes the machine's code since its last start; None where there is no such choice. Never fails."""

@@ -13,6 +13,7 @@ from typing import Any
 from vm_manager.diagnostics.spans import Span
 from vm_manager.domain.architecture import Architecture
 from vm_manager.domain.network import Forward, Network, NetworkMode, Peer, Transport
+from vm_manager.domain.share import Mount
 
 _TITLE_CHARS = 72
 
@@ -199,6 +200,7 @@ class VmSpec:
     peers: the other VMs on its private networks.
     isolated: with NetworkMode.USER: nothing but its forwards is reached through the network, and nothing from the guest.
     drives: made at the first start, grown at a later one, never made smaller, and kept when the VM is replaced.
+    mounts: directories of this host in the guest.
     cpu: QEMU's name of a CPU model, or None for the accelerator's default.
     depends_on: names of VMs of the same VMFile that must be ready before this one starts.
     Each field says when a change takes effect; see `planning.changes`.
@@ -219,6 +221,7 @@ class VmSpec:
     isolated: bool = field(default=False, metadata=_takes(Effect.AT_START, "isolated"))
     firmware: Firmware = field(default=Firmware.BIOS, metadata=_takes(Effect.AT_START, "firmware"))
     drives: tuple[Drive, ...] = field(default=(), metadata=_takes(Effect.AT_START, "drive"))
+    mounts: tuple[Mount, ...] = field(default=(), metadata=_takes(Effect.AT_START, "mount"))
     cloud_init: CloudInit | None = field(default=None, metadata=_takes(Effect.AT_CREATION, "cloud-init"))
     ssh: SshAccess | None = field(default=None, metadata=_takes(Effect.AT_CREATION, "ssh"))
     provisioners: tuple[Provisioner, ...] = field(default=(), metadata=_takes(Effect.AT_ONCE, "provision"))

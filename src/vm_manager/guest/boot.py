@@ -38,6 +38,7 @@ from vm_manager.guest.credentials import Credentials
 from vm_manager.guest.doubt import kvm_failure, stopped_at_boot
 from vm_manager.guest.forensics import Stage, boot_failure, ignored_seed, panic, stage_of
 from vm_manager.guest.login_shell import require_shell
+from vm_manager.guest.mounts import GuestMounts, settle_mounts
 from vm_manager.guest.openssh import known_hosts_text
 from vm_manager.guest.peers import name_peers
 from vm_manager.guest.progress import Console, Progress
@@ -167,7 +168,8 @@ class Guest:
     stall_limit_s: how long it may go without any progress before there is a login.
     accelerated: whether it runs under KVM, which may be what keeps it from booting. slept: whether it has stood still before.
     own_address: whether it is reached at an address of its own, which has to be found out: no port of this host leads to it.
-    peers: the other VMs on its private networks; None: it is on none. port: its sshd's, in the guest.
+    peers: the other VMs on its private networks; None: it is on none.
+    mounts: shared directories; None: it has never had any. port: its sshd's, in the guest.
     """
 
     name: str
@@ -181,6 +183,7 @@ class Guest:
     accelerated: bool = False
     slept: bool = False
     peers: tuple[Peer, ...] | None = None
+    mounts: GuestMounts | None = None
     port: int = SshAccess.port
     needs_cloud_init: bool = False
     own_address: bool = False
@@ -194,8 +197,9 @@ def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
     cloud-init may well be busy without any outward sign.
     Raises: `guest::boot_timeout`, at the deadline or when nothing has moved for too long; `guest::boot_failed` where it is
     plain that nothing will; `network::ip_discovery_timeout` where it is up, and no address of it is known;
-    `host::kvm_unusable` where KVM is what does not boot it, and nothing is lost by booting it again; `guest::panicked`,
-    `qemu::io_error`, `qemu::internal_error`, `qemu::exited`, `cloudinit::failed`, `ssh::auth_failed`, `ssh::host_key_mismatch`,
+    `host::kvm_unusable` where KVM is what does not boot it, and nothing is lost by booting it again; `guest::mount_failed`,
+    `guest::panicked`, `qemu::io_error`, `qemu::internal_error`, `qemu::share_lost`, `qemu::exited`,
+    `cloudinit::failed`, `ssh::auth_failed`, `ssh::host_key_mismatch`,
     `ssh::no_key`, `ssh::no_shell`.
     """
     wait = _Wait(guest, deadline, emit)
@@ -212,6 +216,8 @@ def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
                     await_cloud_init(session, guest.cloud_init, deadline, wait.look, wait.warn)
                 if guest.peers is not None and not name_peers(session, guest.peers, deadline, wait.look):
                     emit(Noticed(guest.name, _UNNAMED_PEERS))
+                if guest.mounts is not None:
+                    settle_mounts(session, guest.name, guest.mounts, deadline, wait.look)
                 return
         except SshFailed as error:
             # Not yet up, or rebooting in the middle of it.

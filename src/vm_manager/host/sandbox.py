@@ -26,6 +26,9 @@ _VARIABLE, _OFF, _REQUIRE = "VMCTL_SANDBOX", "off", "require"
 _READ = Access.READ_FILE | Access.READ_DIR
 _RUN = _READ | Access.EXECUTE
 _WRITE = Access.READ_FILE | Access.WRITE_FILE | Access.TRUNCATE
+# What a directory has that a guest may write to, but for device nodes and sockets that others listen on.
+_TREE = _WRITE | Access.READ_DIR | Access.REMOVE_DIR | Access.REMOVE_FILE | Access.MAKE_DIR | Access.MAKE_REG
+_TREE |= Access.MAKE_SOCK | Access.MAKE_FIFO | Access.MAKE_SYM | Access.REFER
 # Not MAKE_REG: with it, a file that may be written could be renamed over one that may not.
 _SOCKETS = Access.READ_DIR | Access.MAKE_SOCK | Access.REMOVE_FILE
 _DEVICE = Access.READ_FILE | Access.WRITE_FILE | Access.IOCTL_DEV
@@ -51,8 +54,8 @@ _OWN = ("lib", "lib64", "libexec", "share/qemu", "share/qemu-firmware", "share/s
 class Sandbox:
     """What a program may do besides being executed.
 
-    read, write: files, or directories with all below them; sockets_in: directories in which it may make sockets, and
-    remove files. devices: device files.
+    read, write: files, or directories with all below them. trees: directories in which it may do anything.
+    sockets_in: directories in which it may make sockets, and remove files. devices: device files.
     ports: TCP ports that it may listen on, 0: any that the kernel picks. connect: whether it may connect by TCP.
     low_ports: whether root's program may listen below port 1024, by UDP, too.
     pinned: which file it has to be that is found under a name; another one is not granted.
@@ -60,6 +63,7 @@ class Sandbox:
 
     read: tuple[Path, ...] = ()
     write: tuple[Path, ...] = ()
+    trees: tuple[Path, ...] = ()
     sockets_in: tuple[Path, ...] = ()
     devices: tuple[Path, ...] = ()
     ports: tuple[int, ...] = ()
@@ -147,6 +151,7 @@ def _files(program: Path, sandbox: Sandbox) -> dict[Path, Access]:
         (sandbox.devices, _DEVICE),
         (sandbox.read, _READ),
         (sandbox.write, _WRITE | Access.READ_DIR),
+        (sandbox.trees, _TREE),
         (sandbox.sockets_in, _SOCKETS),
     ):
         for path in paths:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vm_manager.domain.instance import Instance
 from vm_manager.domain.plan import Action, Operation, Plan
+from vm_manager.planning.shares import require_no_shares
 from vm_manager.planning.table import Verb, cell
 
 
@@ -16,6 +17,8 @@ def plan_lifecycle(verb: Verb, instance: Instance, *, guests: bool) -> Plan:
     todo = cell(verb, instance)
     if isinstance(todo, str):
         return Plan((Operation(instance.name, Action.NOTHING, todo),))
+    if Action.SAVE in todo:
+        require_no_shares(Verb.SAVE, instance)
     waits = guests and _can_get_ready(instance, booted=Action.START in todo)
     return Plan(
         tuple(

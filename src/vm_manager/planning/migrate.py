@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from vm_manager.diagnostics.errors import InvalidState
 from vm_manager.diagnostics.model import Subject
 from vm_manager.domain.instance import Instance, Snapshot
+from vm_manager.planning.shares import require_no_shares
 from vm_manager.planning.table import Verb, cell
 
 
 def require_movable(instance: Instance, snapshots: Sequence[Snapshot]) -> None:
     """Raises: `vm::invalid_state`, with the way out."""
     cell(Verb.MIGRATE, instance)
+    require_no_shares(Verb.MIGRATE, instance)
     if snapshots:
         name = instance.name
         # They are inside the disk's file; a mirror copies what the guest sees of it.

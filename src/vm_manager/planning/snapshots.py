@@ -10,6 +10,7 @@ from vm_manager.diagnostics.model import Subject
 from vm_manager.domain.instance import ROOT_DISK, UEFI_VARIABLES, Instance, Snapshot
 from vm_manager.domain.names import closest
 from vm_manager.domain.spec import Firmware
+from vm_manager.planning.shares import require_no_shares
 from vm_manager.planning.situations import WAYS_OUT, Situation
 from vm_manager.planning.table import Verb, cell, predicate
 
@@ -50,6 +51,10 @@ def require_fitting(verb: Verb, instance: Instance, snapshots: Sequence[Snapshot
             f"`vmctl snapshot list {name}` lists its snapshots",
         )
     cell(verb, instance)
+    if verb is Verb.SNAPSHOT_CREATE and instance.alive:
+        require_no_shares(verb, instance)
+    if verb is Verb.SNAPSHOT_RESTORE and known[tag].memory_bytes:
+        require_no_shares(verb, instance)
     if verb is Verb.SNAPSHOT_RESTORE and known[tag].trouble:
         raise _refused(
             instance,

@@ -69,6 +69,16 @@ def status_item(instance: Instance) -> dict[str, object]:
         "disk_bytes": record.spec.disk_bytes,
         "firmware": record.spec.firmware.value,
         "drives": [{"name": it.name, "size_bytes": instance.drives.get(it.name)} for it in record.spec.drives],
+        "mounts": [
+            {
+                "source": it.source,
+                "target": it.target,
+                "read_only": it.read_only,
+                "tag": it.tag,
+                "type": instance.share_type.value if instance.share_type else None,
+            }
+            for it in record.spec.mounts
+        ],
         "ready": instance.ready,
         "provisioned_steps": len(record.progress.done),
         "provisioners": len(record.spec.provisioners),

@@ -68,6 +68,7 @@ def status_lines(instance: Instance) -> list[str]:
         ("Disk", exact_size(spec.disk_bytes) if spec.disk_bytes else "size of the image"),
         ("Firmware", str(spec.firmware)),
         ("Drives", ", ".join(f"{it.name} {_drive_size(instance, it.name)}" for it in spec.drives) or "-"),
+        *(("Mount", line) for line in _mounts(instance)),
         ("Image", record.base_image.path),
         ("Network", _networks(instance)),
         ("Forwards", ", ".join(map(str, observation.forwards or spec.forwards)) or "-"),
@@ -126,6 +127,11 @@ def _cell(column: str, text: str, width: int) -> str:
 def _drive_size(instance: Instance, name: str) -> str:
     """Of its disk, whatever the VMFile asked for."""
     return exact_size(instance.drives[name]) if name in instance.drives else "(no readable disk)"
+
+
+def _mounts(instance: Instance) -> list[str]:
+    kind = f"{instance.share_type}, " if instance.share_type else ""
+    return [f"{mount.words}: {kind}tag {mount.tag}" for mount in instance.record.spec.mounts]
 
 
 def _readiness(instance: Instance) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vm_manager.domain.architecture import Architecture
 from vm_manager.domain.network import BRIDGE, Forward, Network, NetworkMode, Transport
+from vm_manager.domain.share import Mount
 from vm_manager.domain.spec import (
     BOOT_TIMEOUT_S,
     Accelerator,
@@ -161,10 +162,9 @@ MOUNT = Entry(
     help="mount a host directory in the guest, through virtiofs or else 9p",
     arguments=(Argument(name="source", type=Text()), Argument(name="target", type=Text(form=forms.GUEST_PATH))),
     many=True,
-    works=False,
     also=("share", "mounts", "shared-folder", "synced-folder"),
     idiom=Idiom(read=mount_idiom, complaint=Complaint("`mount` takes two paths", "not two strings", _LIKE_THIS)),
-    entries=(_property("read-only", Flag(), "mount read-only", default="#false"),),
+    entries=(_property("read-only", Flag(), "mount read-only", default=_default(Mount.read_only)),),
 )
 
 CLOUD_INIT = Entry(

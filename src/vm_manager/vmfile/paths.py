@@ -12,3 +12,13 @@ def absolute(text: str, directory: Path) -> Path:
     Raises: RuntimeError when it begins with the home directory of nobody.
     """
     return Path(os.path.abspath(directory / Path(text).expanduser()))
+
+
+def real(text: str, directory: Path) -> Path:
+    """The same without links: what lies behind them is shared, wherever they lead later. Raises: as `absolute`."""
+    return Path(os.path.realpath(absolute(text, directory)))
+
+
+def guest_path(text: str) -> str:
+    """A path in the guest in its shortest form: two that are written differently are the same place. It begins with one slash."""
+    return "/" + os.path.normpath(text).lstrip("/")

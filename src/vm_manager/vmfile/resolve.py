@@ -12,6 +12,7 @@ from pathlib import Path
 from vm_manager.domain.architecture import DEFAULT_ARCHITECTURE, Architecture, is_foreign
 from vm_manager.domain.network import BRIDGE, Forward, Network, NetworkMode, Peer, Transport
 from vm_manager.domain.private_network import address_of, mac_beside, mac_on
+from vm_manager.domain.share import Mount
 from vm_manager.domain.spec import (
     Accelerator,
     CloudInit,
@@ -27,7 +28,7 @@ from vm_manager.domain.spec import (
 )
 from vm_manager.vmfile.blocks import Block
 from vm_manager.vmfile.language import RUN_ONCE
-from vm_manager.vmfile.paths import absolute
+from vm_manager.vmfile.paths import absolute, guest_path, real
 
 _MIB = 1024**2
 
@@ -71,6 +72,7 @@ class _Resolver:
             isolated=user.value("isolated", bool, VmSpec.isolated) if user else VmSpec.isolated,
             firmware=Firmware(vm.value("firmware", str, usual_firmware(arch))),
             drives=tuple(map(_drive, vm.all("drive"))),
+            mounts=tuple(map(self._mount, vm.all("mount"))),
             cloud_init=self._cloud_init(cloud_init, vm.text) if cloud_init else None,
             ssh=self._ssh(ssh) if ssh else None,
             provisioners=tuple(map(self._provisioner, vm.all("provision"))),
@@ -91,6 +93,15 @@ class _Resolver:
             sha256=_text(fetched, "sha256"),
             sha512=_text(fetched, "sha512"),
             checksum_url=_text(fetched, "checksum-url"),
+        )
+
+    def _mount(self, block: Block) -> Mount:
+        source, target = (str(value.value) if value else "" for value in block.values)
+        return Mount(
+            source=str(real(source, self._directory)),
+            target=guest_path(target),
+            read_only=block.value("read-only", bool, Mount.read_only),
+            span=block.values[0].span if block.values[0] else block.span,
         )
 
     def _cloud_init(self, block: Block, name: str) -> CloudInit:

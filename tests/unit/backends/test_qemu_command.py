@@ -17,10 +17,12 @@ from vm_manager.backends.qemu.command import command_line
 from vm_manager.backends.qemu.disks import BaseDisk
 from vm_manager.backends.qemu.firmware import UefiFirmware
 from vm_manager.backends.qemu.query import forwards_in, host_port
+from vm_manager.backends.qemu.shares import Server, Sharing
 from vm_manager.backends.qemu.tap import with_taps
 from vm_manager.diagnostics.errors import KvmUnusable
 from vm_manager.domain.architecture import Architecture
 from vm_manager.domain.network import Forward, Network, NetworkMode, Transport
+from vm_manager.domain.share import Mount
 from vm_manager.domain.spec import Accelerator, Firmware, VmSpec
 
 _KVM = Choice(Accelerator.KVM, "kvm", "host", "it works")
@@ -81,6 +83,30 @@ def test_a_card_on_a_bridge_has_a_descriptor_that_is_filled_in_when_qemu_is_star
     argv = _argv(spec(networks=cards), macs=macs)
     assert_golden("qemu-tap.txt", command_text(with_taps(argv, {1: 17, 2: 18})))
     assert [word for word in with_taps(argv, {2: 18}) if "fd=" in word] == ["tap,id=net1,fd=N", "tap,id=net2,fd=18"]
+
+
+# Shared directories
+
+_SHARED = replace(
+    full_spec(),
+    mounts=(
+        Mount(source='/home/me/a, "b" c\\ü', target="/srv/my files"),
+        Mount(source="/home/me/src", target="/srv/src", read_only=True),
+    ),
+)
+
+
+def test_shared_directories_are_devices_behind_the_others_and_no_path_of_theirs_is_qemus() -> None:
+    sharing = Sharing(Server("/usr/libexec/virtiofsd", old=False), "it is there")
+    argv = _argv(_SHARED, sharing=sharing)
+    assert_golden("qemu-virtiofs.txt", command_text(argv))
+    assert not any("/home/me" in word or "/srv" in word for word in argv)
+
+
+@pytest.mark.parametrize("as_root", [False, True])
+def test_by_9p_qemu_is_told_the_paths(as_root: bool) -> None:
+    argv = _argv(_SHARED, sharing=Sharing(None, "no virtiofsd", as_root=as_root))
+    assert_golden(f"qemu-9p{'-as-root' if as_root else ''}.txt", command_text(argv))
 
 
 # Accelerators

@@ -60,6 +60,8 @@ _PUBLISHED = {
     "vm_manager::host::missing_firmware": (47, 6),
     "vm_manager::network::port_in_use": (48, 6),
     "vm_manager::network::port_unavailable": (66, 6),
+    "vm_manager::guest::mount_failed": (67, 10),
+    "vm_manager::qemu::share_lost": (68, 7),
     "vm_manager::network::bridge_missing": (49, 6),
     "vm_manager::qemu::job_failed": (50, 7),
     "vm_manager::qemu::migration_failed": (51, 7),

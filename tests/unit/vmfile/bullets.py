@@ -203,5 +203,10 @@ BULLETS: dict[str, list[str]] = {
         vm('cloud-init { network-config "bad.yaml" }'),
         vm('cloud-init { network-config "missing.yaml" }'),
         vm('mount "missing" "/srv"'),
+        vm('mount "/proc" "/srv"'),
+        vm('mount "/" "/srv"'),
+        vm('mount "." "/"'),
+        vm('mount "." "/usr/"'),
+        vm('mount "." "/srv/a"\nmount ".." "//srv/./a/"'),
     ],
 }  # fmt: skip

@@ -151,6 +151,9 @@ class _Machine(_Remnant):
     def evidence(self) -> tuple[Evidence, ...]:
         return ()
 
+    def share_type(self) -> None:
+        return None
+
     def drives(self) -> Mapping[str, int]:
         return {drive.name: drive.size_bytes for drive in self._record.spec.drives}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from vm_manager.backends.qemu.launch import Keep
@@ -18,13 +18,13 @@ class Children:
 
     def __init__(self) -> None:
         self._qemus: dict[Path, subprocess.Popen[bytes]] = {}
-        self._keepers: dict[Path, subprocess.Popen[bytes]] = {}
+        self._keepers: dict[Path, Sequence[subprocess.Popen[bytes]]] = {}
 
     def keeper_of(self, home: Path) -> Keep:
-        """What notes the QEMU of a machine, and its log keeper."""
+        """What notes the QEMU of a machine, and its keepers."""
 
-        def keep(child: subprocess.Popen[bytes], keeper: subprocess.Popen[bytes]) -> None:
-            self._qemus[home], self._keepers[home] = child, keeper
+        def keep(child: subprocess.Popen[bytes], keepers: Sequence[subprocess.Popen[bytes]]) -> None:
+            self._qemus[home], self._keepers[home] = child, keepers
 
         return keep
 
@@ -45,7 +45,6 @@ class Children:
 
     def reap(self, home: Path) -> None:
         """Wait for the processes of a machine that has ended."""
-        for children in (self._qemus, self._keepers):
-            child = children.pop(home, None)
-            if child is not None:
-                child.wait()
+        qemu = self._qemus.pop(home, None)
+        for child in (*((qemu,) if qemu else ()), *self._keepers.pop(home, ())):
+            child.wait()

@@ -16,6 +16,7 @@ from vm_manager.backends.qemu.disks import BaseDisk
 from vm_manager.backends.qemu.files import NAMES
 from vm_manager.backends.qemu.firmware import UefiFirmware
 from vm_manager.backends.qemu.history import TRACED
+from vm_manager.backends.qemu.shares import Sharing, device_options, machine_options
 from vm_manager.backends.qemu.sockets import (
     AGENT_SOCKET,
     CONSOLE_CHARDEV,
@@ -48,36 +49,43 @@ def command_line(
     forwards: Sequence[Forward],
     networks: Mapping[int, str] = MappingProxyType({}),
     firmware: UefiFirmware | None = None,
+    sharing: Sharing | None = None,
     with_seed: bool,
 ) -> list[str]:
     """The arguments that start the guest.
 
     base: what its disk stands on. macs: of its cards, in their order. networks: the directories of private networks, by card.
+    sharing: how its shared directories are; None: it has none.
     firmware: UEFI's; None: BIOS. forwards: all ports of this host that lead into it; where `host` is None QEMU picks a free one.
     """
     target = TARGETS[spec.arch]
     return [
         str(qemu),
-        *_machine(spec, target, choice, uuid, uefi=firmware is not None),
+        *_machine(spec, target, choice, uuid, f"{_flash(firmware)}{machine_options(sharing)}"),
         *(_uefi(firmware) if firmware else ()),
         *_root_disk(base),
         *(word for drive in spec.drives for word in _drive(drive.name)),
         *(_seed() if with_seed else ()),
         *_networks(spec, macs, forwards, networks),
         *_devices(target),
+        # Behind the others, whose places on the bus stay the same.
+        *device_options(spec, sharing),
         *_control(),
     ]
 
 
-def _machine(spec: VmSpec, target: Target, choice: Choice, uuid: str, *, uefi: bool) -> list[str]:
-    flash = f",pflash0={CODE_NODE},pflash1={VARIABLES_NODE}" if uefi else ""
+def _flash(firmware: UefiFirmware | None) -> str:
+    return f",pflash0={CODE_NODE},pflash1={VARIABLES_NODE}" if firmware else ""
+
+
+def _machine(spec: VmSpec, target: Target, choice: Choice, uuid: str, more: str) -> list[str]:
     return [
         # No devices but ours, and no configuration file of the host's.
         "-nodefaults",
         "-no-user-config",
         "-name", f"guest={spec.name}",
         "-uuid", uuid,
-        "-machine", f"{target.machine}{flash}",
+        "-machine", f"{target.machine}{more}",
         "-accel", choice.options,
         "-cpu", choice.cpu,
         "-smp", str(spec.vcpus),

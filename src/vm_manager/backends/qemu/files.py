@@ -44,6 +44,16 @@ class QemuFiles(InstanceFiles):
         return self.home / "end"
 
     @property
+    def shares_log(self) -> Path:
+        """What the virtiofsds of its shared directories wrote to their standard error."""
+        return self.home / "virtiofsd.log"
+
+    @property
+    def shares_note(self) -> Path:
+        """A line for each virtiofsd that ended before its QEMU; locked as long as they have a keeper."""
+        return self.home / "shares-end"
+
+    @property
     def saved_state_part(self) -> Path:
         """The saved state while it is being written; what a killed command leaves of it is cleared away."""
         return self.home / ".saved-state.tmp"

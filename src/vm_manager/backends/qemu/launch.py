@@ -25,6 +25,7 @@ from vm_manager.backends.qemu.evidence import qemu_log
 from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.firmware import find_firmware
 from vm_manager.backends.qemu.forwards import wanted_forwards
+from vm_manager.backends.qemu.lost_shares import shares_evidence
 from vm_manager.backends.qemu.monitor import Monitor
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.private import make_ports, networks_of
@@ -32,6 +33,7 @@ from vm_manager.backends.qemu.probes import probe_start, require_files
 from vm_manager.backends.qemu.process import spawn, spawn_keeper
 from vm_manager.backends.qemu.query import forwards_in, host_port
 from vm_manager.backends.qemu.section import QemuData
+from vm_manager.backends.qemu.shares import Sharing, confine, serving, sharing
 from vm_manager.backends.qemu.sockets import QMP_SOCKET
 from vm_manager.backends.qemu.tap import open_taps, with_taps
 from vm_manager.backends.qemu.targets import TARGETS
@@ -57,7 +59,7 @@ _END_S = 5.0
 _QUOTED_LINES = 6
 
 #: Is handed a QEMU that has just been started.
-Keep = Callable[[subprocess.Popen[bytes], subprocess.Popen[bytes]], None]
+Keep = Callable[[subprocess.Popen[bytes], Sequence[subprocess.Popen[bytes]]], None]
 
 
 def require_qemu(arch: Architecture) -> Path:
@@ -88,6 +90,7 @@ class Composed:
     argv: tuple[str, ...]
     choice: Choice
     sandbox: Sandbox
+    sharing: Sharing | None = None
 
 
 def compose(
@@ -98,7 +101,7 @@ def compose(
     choice: of the accelerator; default: as the VM's spec wants it.
     on_any_ports: another QEMU still listens on its ports: it takes others for now; see `forwards.take_over`.
     Raises: `qemu::spawn_failed`, `host::kvm_unusable`, `host::missing_firmware`, `image::base_changed`, `image::refused`,
-    `image::format_detection_failed`; `io` when the root disk is missing.
+    `image::format_detection_failed`; `io` when the root disk is missing, or a directory that is shared.
     """
     require_root_disk(record, files)
     data, processor = QemuData.of(record), _processor(record.spec)
@@ -106,6 +109,7 @@ def compose(
     wanted, base = wanted_forwards(record.spec, data), base_disk(record.base_image)
     forwards = tuple(replace(forward, host=None) for forward in wanted) if on_any_ports else wanted
     firmware = find_firmware(record.spec.arch) if record.spec.firmware is Firmware.UEFI else None
+    shared = sharing(record.spec, files)
     argv = command_line(
         record.spec,
         base=base,
@@ -116,12 +120,13 @@ def compose(
         macs=data.macs(record.spec),
         forwards=forwards,
         networks=networks_of(record),
+        sharing=shared,
         with_seed=files.seed.exists(),
     )
     sandbox = qemu_sandbox(record, files, wanted, base.file, ports_at=make_ports(record, files))
     if firmware:
         sandbox = replace(sandbox, read=(*sandbox.read, firmware.code))
-    return Composed(tuple(argv), choice, sandbox)
+    return Composed(tuple(argv), choice, confine(sandbox, record.spec, shared), shared)
 
 
 def compose_as_before(record: InstanceRecord, files: QemuFiles, *, on_any_ports: bool = False) -> Composed:
@@ -234,30 +239,34 @@ def launch(
 ) -> QemuData:
     """Start QEMU and return when its monitor answers.
 
-    keep: is handed the process and its logs' keeper, which are our children.
+    keep: is handed the process and its keepers, which are our children.
     waiting: options for this start only, with which the vCPUs do not run yet.
     Raises: `host::exhausted`, `qemu::spawn_failed`, `network::port_in_use`, `network::bridge_missing`, `host::permission_denied`,
     `host::missing_tool`, `qemu::qmp_connect_failed`, `vmctl::interrupted`; no process is left then.
     """
     require_files()
     _fresh_logs(files)
-    with open_taps(record.spec.bridges) as taps, os_errors(files.home):
+    with (
+        open_taps(record.spec.bridges) as taps,
+        os_errors(files.home),
+        serving(record.spec, files, composed.sharing) as shares,
+    ):
         argv = with_taps([*composed.argv, *waiting], taps)
-        child = spawn(argv, files, composed.sandbox, descriptors=taps.values())
-    keeper = None
+        child = spawn(argv, files, composed.sandbox, descriptors=(*taps.values(), *shares.held))
+    keepers = shares.keepers
     try:
         with os_errors(files.home):
-            keeper = spawn_keeper(child, files, networks_of(record).values())
+            keepers = (spawn_keeper(child, files, networks_of(record).values()), *keepers)
         forwards = _until_it_answers(record, files, child, Deadline(_START_TIMEOUT_S, cancel))
     except BaseException:
         # Not handed over: nothing else knows of this process yet.
         child.kill()
         child.wait()
         files.pid.unlink(missing_ok=True)
-        if keeper is not None:
+        for keeper in keepers:
             keeper.wait()
         raise
-    keep(child, keeper)
+    keep(child, keepers)
     confined = confinement(composed.sandbox)
     return replace(
         QemuData.of(record),
@@ -268,6 +277,8 @@ def launch(
         sandbox=confined.sandbox,
         sandbox_reason=confined.reason,
         drives=tuple(drive.name for drive in record.spec.drives),
+        share_type=composed.sharing.type if composed.sharing else None,
+        share_reason=composed.sharing.reason if composed.sharing else "",
         argv=composed.argv,
     )
 
@@ -316,7 +327,7 @@ def _spawn_failed(record: InstanceRecord, files: QemuFiles, child: subprocess.Po
         {"how": describe_status(status) if status is not None else "was too slow", "status": status or 0},
         help=found.help
         or (_where_it_says_why(files) if log else f"it wrote no message: see whether `{qemu} --version` runs",),
-        evidence=(*log, found.evidence),
+        evidence=(*log, *(shares_evidence(files) if record.spec.mounts else ()), found.evidence),
     )
 
 

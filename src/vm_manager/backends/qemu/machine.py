@@ -8,6 +8,7 @@ from vm_manager.backends.qemu.files import QemuFiles
 from vm_manager.backends.qemu.pid_file import lock_owner
 from vm_manager.backends.qemu.section import QemuData
 from vm_manager.domain.instance import Acceleration, Confinement, Endpoint, Observation, SandboxKind, Vitals, VmState
+from vm_manager.domain.share import ShareType
 from vm_manager.domain.spec import BOOT_TIMEOUT_S, Accelerator
 
 if TYPE_CHECKING:
@@ -142,12 +143,15 @@ class QemuMachine(QemuRemnant):
         # Its agent is not asked by those who only look: one that is left before it has answered slows the guest's shutdown.
         away = self._record.spec.has_own_address
         ssh = self._sight(None)[0] if away else self._endpoint(host_port(answer.forwards, own))
+        state, detail = _STATES.get(answer.status, VmState.RUNNING), answer.status
+        if state is not VmState.FAILED and (lost := self._lost_share()):
+            state, detail = VmState.FAILED, lost
         return Observation(
-            _STATES.get(answer.status, VmState.RUNNING),
+            state,
             True,
             pid,
             ssh,
-            answer.status,
+            detail,
             resumable=answer.status == "io-error",
             forwards=self._shown(answer.forwards),
         )
@@ -185,6 +189,15 @@ class QemuMachine(QemuRemnant):
         endpoint = self._endpoint(data.ssh_port)
         return Observation(state, True, pid, endpoint, detail, answers=False, forwards=data.forwarded)
 
+    def _lost_share(self) -> str | None:
+        """How a shared directory is served no more; a VM without is not looked at."""
+        if self.share_type() is not ShareType.VIRTIOFS:
+            return None
+        from vm_manager.backends.qemu.lost_shares import lost_share
+
+        found = lost_share(self._files)
+        return found[1] if found else None
+
     def require_answer(self) -> None:
         from vm_manager.backends.qemu.monitor import Monitor
 
@@ -206,14 +219,21 @@ class QemuMachine(QemuRemnant):
         if lock_owner(self._files.pid) is None:
             child = self._children.qemu(self._home)
             raise exited(self._name, self._files, child.wait() if child else None)
-        if incident := living_incident(self._name, self._files):
+        if incident := living_incident(self._name, self._files) or self._share_lost():
             raise incident.error
+
+    def _share_lost(self) -> Incident | None:
+        if self.share_type() is not ShareType.VIRTIOFS:
+            return None
+        from vm_manager.backends.qemu.lost_shares import share_lost
+
+        return share_lost(self._name, self._files)
 
     def incident(self) -> Incident | None:
         from vm_manager.backends.qemu.incidents import ending, held_up, living_incident
 
         if lock_owner(self._files.pid) is not None:
-            return living_incident(self._name, self._files) or held_up(self._home)
+            return living_incident(self._name, self._files) or self._share_lost() or held_up(self._home)
         if not self._record.progress.started:
             return None
         child = self._children.qemu(self._home)
@@ -264,6 +284,11 @@ class QemuMachine(QemuRemnant):
         word, reason = self._said("accelerator")
         known = next((accelerator for accelerator in Accelerator if accelerator == word), None)
         return Acceleration(known, reason) if known else None
+
+    def share_type(self) -> ShareType | None:
+        # As above, for every line of `list`.
+        word = self._record.backend_data.get("share_type")
+        return next((kind for kind in ShareType if kind == word), None)
 
     def confinement(self) -> Confinement | None:
         # As above, for every line of `list`.

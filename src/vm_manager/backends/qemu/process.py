@@ -18,7 +18,7 @@ from vm_manager.backends.qemu.files import HOME_VARIABLE, QemuFiles
 from vm_manager.backends.qemu.history import read_history
 from vm_manager.backends.qemu.log_keeper import keeper_command
 from vm_manager.backends.qemu.pid_file import is_held, lock_owner
-from vm_manager.backends.qemu.sockets import SOCKETS
+from vm_manager.backends.qemu.sockets import SOCKETS, remove_share_sockets
 from vm_manager.diagnostics.errors import PermissionDenied
 from vm_manager.diagnostics.os_errors import os_errors
 from vm_manager.domain.deadline import Deadline
@@ -42,6 +42,7 @@ def spawn(
 
     descriptors: those that its command line names, which it inherits.
     Its output goes to qemu.log from the first byte: -daemonize would throw away what it says after it forked.
+    held: descriptors that it inherits and has no use for: their other ends tell when it has ended.
     Raises: `host::no_sandbox`, `OSError`.
     """
     _log.info("$ %s", shlex.join(argv))
@@ -122,6 +123,7 @@ def clear_leftovers(files: QemuFiles) -> tuple[str, ...]:
     with os_errors(files.home):
         for path in (files.pid, *(files.home / name for name in SOCKETS)):
             path.unlink(missing_ok=True)
+        remove_share_sockets(files.home)
     return ("QEMU exited without cleaning up: removed its pid file and sockets",) if killed else ()
 
 

@@ -10,6 +10,7 @@ import msgspec
 from vm_manager.domain.capabilities import BackendData
 from vm_manager.domain.instance import InstanceRecord, SandboxKind
 from vm_manager.domain.network import Forward
+from vm_manager.domain.share import ShareType
 from vm_manager.domain.spec import Accelerator, VmSpec
 from vm_manager.state.decoding import convert
 
@@ -24,7 +25,7 @@ class QemuData:
 
     mac: of the first card. ssh_port: on 127.0.0.1, of the last start; preferred at the next.
     forwarded: the forwards of the VMFile at the last start, with the ports that were picked; preferred at the next.
-    drives: the names of those of the last start.
+    drives: the names of those of the last start. share_type: of its shared directories at the last start; share_reason: why that.
     argv: of the last start. accelerator: of the last start, and why that one. sandbox: of the last start, and how far it goes.
     """
 
@@ -37,6 +38,8 @@ class QemuData:
     sandbox: SandboxKind | None = None
     sandbox_reason: str = ""
     drives: tuple[str, ...] = ()
+    share_type: ShareType | None = None
+    share_reason: str = ""
     argv: tuple[str, ...] = ()
     version: Literal[1] = 1
 

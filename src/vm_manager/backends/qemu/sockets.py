@@ -15,6 +15,20 @@ VNC_SOCKET = "vnc.sock"
 AGENT_SOCKET = "agent.sock"
 SOCKETS = (QMP_SOCKET, QUERY_SOCKET, CONSOLE_SOCKET, VNC_SOCKET, AGENT_SOCKET)
 
+# Those of the virtiofsds.
+_SHARE_PREFIX = "fs-"
+
+
+def share_socket(tag: str) -> str:
+    """The socket at which QEMU finds the virtiofsd of a shared directory."""
+    return f"{_SHARE_PREFIX}{tag}.sock"
+
+
+def remove_share_sockets(home: Path) -> None:
+    """Remove those of a QEMU that is gone: nobody else does. Raises: `OSError`."""
+    for path in home.glob(share_socket("*")):
+        path.unlink(missing_ok=True)
+
 
 @contextmanager
 def socket_path(home: Path, name: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from vm_manager.vmfile.rules.depends import DEPENDS_RULES
 from vm_manager.vmfile.rules.files import FILE_RULES
 from vm_manager.vmfile.rules.guest import GUEST_RULES
 from vm_manager.vmfile.rules.image import IMAGE_RULES
+from vm_manager.vmfile.rules.mounts import MOUNT_RULES
 from vm_manager.vmfile.rules.names import NAME_RULES
 from vm_manager.vmfile.rules.network import NETWORK_RULES, PORT_RULES
 from vm_manager.vmfile.rules.platform import PLATFORM_RULES
@@ -16,7 +17,7 @@ from vm_manager.vmfile.rules.private import PRIVATE_RULES, PRIVATE_VM_RULES
 from vm_manager.vmfile.rules.setting import Setting
 
 #: Rules about one VM, and rules about all of them together.
-VM_RULES = (*FILE_RULES, *IMAGE_RULES, *GUEST_RULES, *NETWORK_RULES, *PRIVATE_VM_RULES)
+VM_RULES = (*FILE_RULES, *MOUNT_RULES, *IMAGE_RULES, *GUEST_RULES, *NETWORK_RULES, *PRIVATE_VM_RULES)
 ALL_RULES = (*NAME_RULES, *DEPENDS_RULES, *PORT_RULES, *PRIVATE_RULES)
 
 

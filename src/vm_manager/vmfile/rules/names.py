@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from vm_manager.diagnostics.spans import Span
 from vm_manager.vmfile.blocks import Block
+from vm_manager.vmfile.paths import guest_path
 from vm_manager.vmfile.problems import Problems
 
 
@@ -28,22 +29,23 @@ def _drives(vms: Sequence[Block], problems: Problems) -> None:
 
 def _mounts(vms: Sequence[Block], problems: Problems) -> None:
     for vm in vms:
-        for target, first in _again(vm.all("mount"), 1):
+        for target, first in _again(vm.all("mount"), 1, guest_path):
             problems.add(
                 target, f"two directories are mounted on {_text(problems, target)}", "again here",
                 "mount one of them elsewhere", related=((first, "first here"),),
             )  # fmt: skip
 
 
-def _again(blocks: Iterable[Block], argument: int) -> Iterable[tuple[Span, Span]]:
-    """Where an argument is what it was in an earlier block, and where that was."""
-    seen: dict[object, Span] = {}
+def _again(blocks: Iterable[Block], argument: int, shortest: Callable[[str], str] = str) -> Iterable[tuple[Span, Span]]:
+    """Where an argument is what it was in an earlier block, and where that was. shortest: the form that is compared."""
+    seen: dict[str, Span] = {}
     for block in blocks:
         value = block.values[argument] if len(block.values) > argument else None
         if value is not None:
-            if value.value in seen:
-                yield value.span, seen[value.value]
-            seen.setdefault(value.value, value.span)
+            name = shortest(str(value.value))
+            if name in seen:
+                yield value.span, seen[name]
+            seen.setdefault(name, value.span)
 
 
 def _text(problems: Problems, span: Span) -> str:
