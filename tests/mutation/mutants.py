@@ -21,7 +21,7 @@ _MODULES = (
 
 
 #: Parts whose absence nobody can see: a file without vm is refused anyway, and so is every network that these two belong to.
-_EQUIVALENT = frozenset({"table:vm:required", "table:vm/network/name:works"})
+_EQUIVALENT = frozenset({"table:vm:required"})
 
 
 def all_mutants() -> list[str]:
@@ -112,8 +112,6 @@ def _entry_mutants(entry: Any, path: str) -> Iterator[str]:
     for part in ("required", "body", "only", "also", "choices"):
         if getattr(entry, part):
             yield f"table:{path}:{part}"
-    if not entry.works:
-        yield f"table:{path}:works"
     for number, argument in enumerate(entry.arguments):
         parts = ("low", "high", "form", "words", "later", "empty")
         yield from (f"table:{path}:{part}-{number}" for part in parts if getattr(argument.type, part, None))

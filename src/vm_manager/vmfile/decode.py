@@ -229,8 +229,6 @@ class _Decoder:
     def _note_later(self, parent: Block, block: Block) -> None:
         """Hand what cannot be run yet on to the block around it: the outermost reason only."""
         found = block.later
-        if not block.entry.works:
-            found = [Later(block.name_span, f"`{block.name}`")]
         for argument, value in zip(block.entry.arguments, block.values, strict=False):
             if value and isinstance(argument.type, Word) and value.value in argument.type.later:
                 found = [Later(value.span, f'`{block.name} "{value.value}"`')]

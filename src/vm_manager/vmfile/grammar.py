@@ -133,7 +133,6 @@ class Entry:
     many: whether it may stand several times. required: whether it must stand.
     body: whether a block must be written, be it empty.
     only: the first arguments of the enclosing node with which it may stand; empty: with all.
-    works: whether this version of vmctl can run it; else `up` refuses it.
     default: what holds without it, for the reference. also: other names by which people call it. idiom: another way to write it.
     """
 
@@ -146,7 +145,6 @@ class Entry:
     required: bool = False
     body: bool = False
     only: tuple[str, ...] = ()
-    works: bool = True
     written: Written = Written.CHILD
     default: str = ""
     also: tuple[str, ...] = ()

@@ -65,8 +65,6 @@ def _row(entry: Entry, parent: Entry) -> str:
 
 
 def _state(entry: Entry) -> str:
-    if not entry.works:
-        return "later"
     words = [word for argument in entry.arguments for word in _later_words(argument)]
     return f"✓ ({_listed(words)}: later)" if words else "✓"
 
