@@ -13,17 +13,17 @@ _MIB = 1024
 _MAX_S = 2.0
 
 
-def quickly(work: Callable[[], _T], *, again: bool = False) -> _T:
+def quickly(work: Callable[[], _T]) -> _T:
     """What a piece of work returns or raises, which takes no more than two seconds of processor time.
 
-    again: it is done once more where it took longer: of a hundred thousand pieces one meets the collector of garbage, which
-    looks at all that the tests have kept.
+    It is done once more where it took longer: of a hundred thousand pieces one meets the collector of garbage, which looks at all
+    that the tests have kept.
     """
     started = time.process_time()
     try:
         return work()
     finally:
-        if again and time.process_time() - started >= _MAX_S:
+        if time.process_time() - started >= _MAX_S:
             started = time.process_time()
             with suppress(Exception):  # it has been raised already
                 work()

@@ -65,7 +65,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _check(directory: Path, text: str) -> None:
     path = write(directory, text)
-    for found in quickly(lambda: _found(path), again=True):
+    for found in quickly(lambda: _found(path)):
         _check_diagnostic(found)
 
 
