@@ -1,6 +1,7 @@
-"""How fast bytes go into a guest, and from guest to guest, against the same QEMUs started by hand: medians of pairs run in turn.
+"""How fast bytes go into a guest, from guest to guest and out of a shared directory, against QEMU by hand: medians of pairs.
 
-By hand, two guests are joined by QEMU's own `dgram` sockets, without a switch between them. The guest is the tests' tiny one.
+By hand, two guests are joined by QEMU's own `dgram` sockets, without a switch between them, and virtiofsd runs as it comes. The
+guest is the tests' tiny one.
 PAIRS=1 in the environment for a quick look.
 """
 
@@ -18,6 +19,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
+
+from vm_manager.backends.qemu.share_keeper import SERVED, server_argv
+from vm_manager.backends.qemu.shares import find_server
+from vm_manager.backends.qemu.sockets import share_socket, socket_path
 
 PAIRS = int(os.environ.get("PAIRS", "3"))
 SIZE_MIB = 128
@@ -30,6 +36,7 @@ vm "{name}" {{
     network "user" {{ forward host={ssh} guest=22; forward host={data} guest=5001; }}
     network "private" name="lan" address="10.200.0.{number}/24"
     ssh {{ user "root"; private-key "{key}"; }}
+    mount "shared" "/mnt/shared" read-only=#true
 }}
 """
 NAMES = ("web", "db")
@@ -48,12 +55,15 @@ def main() -> None:
         ]
         (base / "VMFile.kdl").write_text("".join(text))
         guests = {name: Guest(ports[2 * at], ports[2 * at + 1], key) for at, name in enumerate(NAMES)}
+        (base / "shared").mkdir()
+        (base / "shared" / "file").write_bytes(os.urandom(SIZE_MIB * 1024**2))
         ratios: dict[str, list[float]] = {}
         for _ in range(PAIRS):
             with by_vmctl(base):
-                ours = measured(guests)
+                tag = shares(base, "web")[0].tag
+                ours = measured(guests, tag)
             with by_hand(base):
-                theirs = measured(guests)
+                theirs = measured(guests, tag)
             for what, seconds in ours.items():
                 ratios.setdefault(what, []).append(seconds / theirs[what])
         vmctl(base, "down", "--destroy", "--timeout", "0")
@@ -84,17 +94,28 @@ class Guest:
             assert time.monotonic() < ends, "the guest does not boot"
             time.sleep(0.5)
 
+    def mount(self, tag: str) -> None:
+        """Mount the shared directory, unless that is done."""
+        self.run(
+            f"grep -q ' /mnt/shared ' /proc/mounts || (mkdir -p /mnt/shared && mount -t virtiofs {tag} /mnt/shared)"
+        )
+
     def listen(self) -> None:
         """Let something swallow what comes at port 5001, once."""
         self.run("nc -l -p 5001 >/dev/null </dev/null & until netstat -ltn | grep -q :5001; do sleep 0.1; done")
 
 
-def measured(guests: dict[str, Guest]) -> dict[str, float]:
-    """The seconds that each way takes."""
+def measured(guests: dict[str, Guest], tag: str) -> dict[str, float]:
+    """The seconds that each way takes. tag: of the shared directory."""
     for number, guest in enumerate(guests.values(), 1):
         guest.await_boot(number)
     web, db = guests.values()
+    web.mount(tag)
+    begun = time.monotonic()
+    web.run("dd if=/mnt/shared/file of=/dev/null bs=1M 2>/dev/null")
+    read_s = time.monotonic() - begun
     return {
+        "read from a shared directory": read_s,
         "into a guest through a forward": timed(web, lambda: send(web.data)),
         "between guests on a private network": timed(
             db, lambda: web.run(f"dd if=/dev/zero bs=1M count={SIZE_MIB} 2>/dev/null | nc 10.200.0.2 5001")
@@ -137,13 +158,47 @@ def by_hand(base: Path) -> Iterator[None]:
     with ExitStack() as running:
         for number, name in enumerate(NAMES):
             home = base / "vmctl" / "vms" / name
-            argv = json.loads((home / "vm.json").read_text())["backend_data"]["argv"]
+            argv = recorded(base, name)
+            for share in shares(base, name):
+                (home / share.socket).unlink(missing_ok=True)
+                listening = running.enter_context(socket.socket(socket.AF_UNIX))
+                with socket_path(home, share.socket) as path:
+                    listening.bind(path)
+                listening.listen(1)
+                serve = [word.replace(SERVED, str(base / "shared")) for word in server(listening.fileno())]
+                running.callback(end, subprocess.Popen(serve, pass_fds=[listening.fileno()], stderr=subprocess.DEVNULL))
             ends = [f"unix,{{}}.path=/{base}/hand{end}" for end in (number, 1 - number)]
             joined = f"dgram,id=net1,local.type={ends[0].format('local')},remote.type={ends[1].format('remote')}"
             argv = [joined if re.match("dgram,", word) else word for word in argv]
             process = subprocess.Popen(argv, cwd=home, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             running.callback(end, process)
         yield
+
+
+class Share(NamedTuple):
+    """A shared directory, by its tag in the guest, and its virtiofsd's socket."""
+
+    tag: str
+    socket: str
+
+
+def recorded(base: Path, name: str) -> list[str]:
+    """The command line of a VM's QEMU."""
+    argv: list[str] = json.loads((base / "vmctl" / "vms" / name / "vm.json").read_text())["backend_data"]["argv"]
+    return argv
+
+
+def shares(base: Path, name: str) -> list[Share]:
+    """The directories that a VM shares."""
+    devices = re.findall(r"vhost-user-fs-pci,\S*tag=(\S+)", "\n".join(recorded(base, name)))
+    return [Share(tag, share_socket(tag)) for tag in devices]
+
+
+def server(listening: int) -> Sequence[str]:
+    """The command line of this host's virtiofsd."""
+    found = find_server()
+    assert found is not None, "this host has no virtiofsd"
+    return server_argv(found.program, old=found.old, socket=listening)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

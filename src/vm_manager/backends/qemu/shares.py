@@ -71,7 +71,7 @@ def sharing(spec: VmSpec, files: QemuFiles) -> Sharing | None:
         return None
     for mount in spec.mounts:
         _require_shareable(mount, files)
-    server = _find_server()
+    server = find_server()
     why_not = "this host has no virtiofsd" if server is None else _no_fence(spec, files)
     if server is not None and why_not is None:
         return Sharing(server, server.program)
@@ -186,7 +186,7 @@ def _fence(spec: VmSpec, mount: Mount, files: QemuFiles) -> Fence:
     return Fence(mount.source, mount.read_only, owner, hidden)
 
 
-def _find_server() -> Server | None:
+def find_server() -> Server | None:
     """The virtiofsd of this host; None: there is none that runs."""
     on_path = shutil.which("virtiofsd")
     for program in (*_PLACES, *((on_path,) if on_path else ()), *_PLACES_OF_QEMU):
