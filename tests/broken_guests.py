@@ -19,6 +19,7 @@ RESTARTS = bytes.fromhex("b0 fe e6 64 f4 eb fd")
 #: Reads a sector (int 13h) and waits a second (int 15h), for ever.
 READS = bytes.fromhex("31c0 8ec0 bb0080 b80102 b90200 ba8000 cd13 b486 b90f00 ba4042 cd15 ebe2")
 
+_LATE = b"\r\nKernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug\r\n"
 _DISK_BYTES = 16 << 20
 _PARTITION = 1 << 20
 _DEBIAN_PARTITION = 17 << 20
@@ -32,6 +33,24 @@ def boot_sector(path: Path, code: bytes) -> Path:
         file.write(code.ljust(510, b"\0") + b"\x55\xaa")
         file.truncate(_DISK_BYTES)
     return path
+
+
+def panics_at_first(path: Path, boots: int) -> Path:
+    """A disk whose guest says so many times that its kernel has panicked over a late timer, and then does nothing.
+
+    It counts its boots in the second sector.
+    """
+    code = (
+        bytes.fromhex("31c0 8ed8 8ec0")  # xor ax, ax; mov ds, ax; mov es, ax
+        + bytes.fromhex("b80102 bb0080 b90200 ba8000 cd13")  # the sector at 0x8000: int 13h, ah = 2
+        + bytes.fromhex("803e0080") + bytes([boots])  # cmp byte [0x8000], boots
+        + bytes.fromhex("731e fe060080")  # jae end; inc byte [0x8000]
+        + bytes.fromhex("b80103 bb0080 b90200 ba8000 cd13")  # back: int 13h, ah = 3
+        + b"\xfc\xbe" + (0x7C80).to_bytes(2, "little")  # cld; mov si, text
+        + b"\xb9" + len(_LATE).to_bytes(2, "little")  # mov cx, length
+        + bytes.fromhex("baf803 f36e")  # mov dx, 0x3f8; rep outsb
+    ) + SLEEPS  # fmt: skip
+    return boot_sector(path, code.ljust(0x80, b"\0") + _LATE)
 
 
 def without_root_file_system(tiny: Path, path: Path, *, serial: bool = True) -> Path:

@@ -127,6 +127,15 @@ def test_suspending_and_resuming_are_idempotent(machine: _Machine) -> None:
         assert machine.state is VmState.RUNNING
 
 
+def test_reset_it_runs_again_be_it_paused_or_not(machine: _Machine) -> None:
+    machine.start()
+    for pause in (False, True):
+        if pause:
+            machine.bound.suspend()
+        machine.bound.reset()
+        assert machine.state is VmState.RUNNING
+
+
 def test_a_suspended_machine_can_be_stopped(machine: _Machine) -> None:
     machine.start()
     machine.bound.suspend()

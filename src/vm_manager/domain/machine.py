@@ -117,6 +117,12 @@ class Machine(Remnant, Protocol):
         Raises: `backend::not_available` where the backend lacks it, `qemu::qmp_connect_failed`, `qemu::qmp_command_failed`.
         """
 
+    def reset(self) -> None:
+        """Restart the guest at once, as by a reset button, whatever it does. Allowed while powered on.
+
+        Raises: `qemu::qmp_connect_failed`, `qemu::qmp_command_failed`.
+        """
+
     def observe(self) -> Observation:
         """Look, without changing or blocking anything, within half a second. Never fails.
 

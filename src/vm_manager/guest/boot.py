@@ -36,7 +36,7 @@ from vm_manager.guest.clock import correct_clock
 from vm_manager.guest.cloud_init_watch import CloudInitWatch, await_cloud_init, seed_not_found
 from vm_manager.guest.credentials import Credentials
 from vm_manager.guest.doubt import kvm_failure, stopped_at_boot
-from vm_manager.guest.forensics import Stage, boot_failure, ignored_seed, panic, stage_of
+from vm_manager.guest.forensics import Stage, boot_failure, ignored_seed, panic, stage_of, timer_was_late
 from vm_manager.guest.login_shell import require_shell
 from vm_manager.guest.mounts import GuestMounts, settle_mounts
 from vm_manager.guest.openssh import known_hosts_text
@@ -75,6 +75,9 @@ _SILENT_S = 5.0
 # Installers restart once or twice; one that does it so often and comes no further never will.
 _RESTARTS = 5
 _SCREEN_LINES = 12
+# So often is a guest started again whose kernel did not get its timer in time.
+_LATE_TIMERS = 2
+_TIMER_WAS_LATE = "this host was too busy for its kernel's timer, and the kernel gave up: starting it again"
 # Of the time, that a guest has to have waited for a CPU before that is a reason for its being late.
 _OVERLOADED = 0.3
 _LOCATE_EVERY_S = 5.0
@@ -244,6 +247,7 @@ class _Wait:
         self._login_pause_s = 1.0
         self._refused: tuple[float, AuthFailed] | None = None
         self._verified = guest.host_key_verified
+        self._late_timers = 0
         self.enter(Phase.BOOT)
 
     def enter(self, phase: Phase) -> None:
@@ -294,7 +298,7 @@ class _Wait:
 
     def require_progress(self) -> None:
         """Raises: `guest::panicked`, `guest::boot_failed`, `guest::boot_timeout`, `host::kvm_unusable`."""
-        if failure := panic(self._console.lines()):
+        if (failure := panic(self._console.lines())) and not self._start_over(failure):
             raise failure
         if self.guest.accelerated and self._furthest is Phase.BOOT:
             finding = kvm_failure(self._progress, self._stage(), self.guest.stall_limit_s, self.guest.machine.execution)
@@ -311,6 +315,18 @@ class _Wait:
             raise self._unreachable()
         if self._progress.stalled_s > self.guest.stall_limit_s:
             raise self.given_up(f"has made no progress for {round(self.guest.stall_limit_s)} s")
+
+    def _start_over(self, failure: VmError) -> bool:
+        """Reset a guest whose kernel gave up because this host was too busy for its timer, and say so; not for ever."""
+        is_new = self._phase in (Phase.BOOT, Phase.KERNEL) and self._late_timers < _LATE_TIMERS
+        if not is_new or not timer_was_late(self._console.text):
+            return False
+        self._late_timers += 1
+        self._console.forget()
+        self.guest.machine.reset()
+        self.emit(Noticed(self.guest.name, _TIMER_WAS_LATE))
+        _log.info("%s: %s", self.guest.name, failure)
+        return True
 
     def _dead_end(self) -> VmError | None:
         console, screen = self._console.lines(), safe_lines("\n".join(self.guest.machine.screen()))

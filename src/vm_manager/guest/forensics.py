@@ -94,11 +94,24 @@ _NO_ROOT_OPTION = re.compile(r"No root device specified|No or empty root= argume
 _NO_ROOT = re.compile(r"(?:ALERT! +|Warning: )(\S{1,100}) does not exist")
 
 
+# Of emulated guests above all: they are stopped and continued as the host likes.
+_LATE_TIMER = re.compile(r"Kernel panic - not syncing: IO-APIC \+ timer doesn't work")
+
+
 def stage_of(console: str) -> Stage:
     """How far the boot is that this text of a console belongs to."""
     if _USERSPACE.search(console):
         return Stage.USERSPACE
     return Stage.KERNEL if _KERNEL.search(console) else Stage.FIRMWARE
+
+
+def timer_was_late(console: str) -> bool:
+    """Whether a kernel has panicked in the first moments of this boot because this host did not run it when its timer was due.
+
+    Nothing of the guest's system has been started then, and it may well not happen again.
+    """
+    text = this_boot(console)
+    return _LATE_TIMER.search(text) is not None and _USERSPACE.search(text) is None
 
 
 def panic(lines: Sequence[str], kind: str = "console") -> VmError | None:

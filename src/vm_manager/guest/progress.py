@@ -51,6 +51,10 @@ class Console:
         self.text = (self.text + new)[-_REMEMBERED:]
         return new
 
+    def forget(self) -> None:
+        """Begin anew, as the guest does: what was said before is of no interest any more."""
+        self.text = ""
+
     def is_news(self, text: str) -> bool:
         """Whether a piece says something that the console has not just said, but for figures."""
         *lines, self._unfinished = _LINE_END.split((self._unfinished + text)[-_CONSOLE_CHUNK:])

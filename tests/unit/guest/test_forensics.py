@@ -10,7 +10,7 @@ import pytest
 from vm_manager.diagnostics.errors import BootFailed, GuestPanicked
 from vm_manager.diagnostics.safe_text import safe_lines
 from vm_manager.domain.instance import Vitals
-from vm_manager.guest.forensics import Stage, boot_failure, ignored_seed, panic, stage_of
+from vm_manager.guest.forensics import Stage, boot_failure, ignored_seed, panic, stage_of, timer_was_late
 from vm_manager.guest.progress import Console, Progress
 
 # As they were seen; the escape sequences are GRUB's.
@@ -168,6 +168,7 @@ def test_a_panic_whose_beginning_has_scrolled_off_is_known_by_its_end() -> None:
             "its init program ended",
             "`init=`",
         ),
+        ("Kernel panic - not syncing: IO-APIC + timer doesn't work!", "its timer came too late", "start fewer VMs"),
         ("Kernel panic - not syncing: Fatal exception in interrupt", "while it booted", "around the panic"),
     ],
 )
@@ -176,6 +177,19 @@ def test_a_panic_says_why_and_what_to_do(said: str, reason: str, help_text: str)
     assert found
     assert reason in str(found)
     assert help_text in found.diagnostic.help[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "late"),
+    [
+        ("Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug\n", True),
+        ("Kernel panic - not syncing: IO-APIC + timer doesn't work!\n[    0.0] Linux version 6.1.0\n", False),
+        ("Run /init as init process\nKernel panic - not syncing: IO-APIC + timer doesn't work!\n", False),
+        ("Kernel panic - not syncing: Attempted to kill init!\n", False),
+    ],
+)
+def test_a_timer_that_was_late_is_one_of_this_boot_and_before_the_system(text: str, late: bool) -> None:
+    assert timer_was_late(text) is late
 
 
 def test_a_hostile_console_reaches_no_terminal() -> None:

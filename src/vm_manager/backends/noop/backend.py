@@ -106,6 +106,9 @@ class _Machine(_Remnant):
     def resume(self) -> None:
         self._set(_RUNS)
 
+    def reset(self) -> None:
+        self._set(_RUNS)
+
     def _set(self, content: bytes) -> None:
         if not self._running.exists():
             raise QmpConnectFailed("there is no machine")

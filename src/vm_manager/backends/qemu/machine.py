@@ -129,6 +129,13 @@ class QemuMachine(QemuRemnant):
                 self.require_alive()
             correct_clock(self._home, monitor)
 
+    def reset(self) -> None:
+        from vm_manager.backends.qemu.monitor import Monitor
+
+        with Monitor(self._home) as monitor:
+            monitor.execute("system_reset")
+            monitor.execute("cont")
+
     def observe(self) -> Observation:
         pid = lock_owner(self._files.pid)
         if pid is None:
