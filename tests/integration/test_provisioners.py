@@ -169,7 +169,7 @@ def test_a_step_that_closes_its_outputs_is_waited_for(guest: Guest) -> None:
         ("kill -KILL $$", "was killed by SIGKILL"),
         ("kill -TERM $$", "was killed by SIGTERM"),
         ("sh -c 'kill -SEGV $$'; exit $?", "a command of the step was killed by SIGSEGV"),
-        ("nosuchcommand", "was not found in the guest"),
+        ("nosuchcommand", "the guest has no command nosuchcommand"),
         ("/etc/passwd", "is not executable"),
     ],
 )
