@@ -134,11 +134,11 @@ def test_what_is_left_out_is_unmounted_and_taken_out_of_the_fstab(sharing: Vmctl
 
 
 def test_what_cannot_be_saved_is_refused_before_anything_is_done(sharing: Vmctl, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (tmp_path / "vmctl").mkdir(mode=0o700)
     commands = (
         ("suspend", "--to-disk", "tiny"),
         ("snapshot", "create", "tiny", "one"),
-        ("migrate", "tiny", "--to", str(tmp_path / "elsewhere")),
+        ("migrate", "tiny", "--to", str(tmp_path / "vmctl")),
     )
     for command in commands:
         refused = sharing(*command, status=5)

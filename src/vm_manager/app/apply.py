@@ -157,6 +157,7 @@ class Run:
             case Action.SAVE:
                 self._save()
             case Action.RESTORE:
+                self._tell(operation.notices)
                 self._restore()
             case Action.DISCARD:
                 self._discard()

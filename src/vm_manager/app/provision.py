@@ -130,6 +130,7 @@ def run_steps(
                     require_shell=lambda: require_shell(
                         session, vm.name, user, Deadline(None, services.cancel), watch.require_alive
                     ),
+                    shares=vm.record.spec.mounts,
                 )
                 run.run(spec.provisioners, chosen, ended)
         except VmError as error:

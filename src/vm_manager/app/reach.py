@@ -117,6 +117,7 @@ def wait_for_guest(
         stall_limit_s=stall_limit_s or longest_stall_s(machine.stall_limit_s(), timeout_s),
         slept=slept,
         own_address=record.spec.has_own_address,
+        arch=record.spec.arch,
         port=record.spec.access.port,
         peers=record.spec.peers if record.spec.private_cards else None,
         mounts=_mounts(record, machine.share_type()),

@@ -51,7 +51,7 @@ class Operation:
     steps: for PROVISION, the indexes of the provisioners to run. wait_for: for WAIT, what ends it.
     span: the VMFile's block that wants it.
     spec: what the VM is to be; None for operations that do not depend on that.
-    notices: for START, what changes with it that is easily overlooked; a part of the cause.
+    notices: for what powers on or waits, what changes with it that is easily overlooked; a part of the cause.
     stops: for REPLACE, whether the old VM has to be stopped. saved_state: for REPLACE and DESTROY, whether one goes with the VM.
     """
 

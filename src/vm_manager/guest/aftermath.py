@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from vm_manager.diagnostics.errors import VmError
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.diagnostics.os_errors import free_space_help
 from vm_manager.domain.deadline import Deadline
 from vm_manager.guest.findings import Failed, Finding
 from vm_manager.guest.last_words import read_last_words
 from vm_manager.guest.ssh import SshSession
+from vm_manager.host.disk_space import free_bytes
 
 _LIMIT_S = 30.0
 _CHARS = 16 * 1024
@@ -109,13 +112,18 @@ def _read_only(failed: Failed, found: dict[str, str]) -> Finding | None:
 
 
 def _space(failed: Failed, found: dict[str, str]) -> Finding | None:
-    rows = list({row["mount"]: row for row in _SPACE.finditer(found.get("space", ""))}.values())
+    shared = {mount.target for mount in failed.shares}
+    every = {row["mount"]: row for row in _SPACE.finditer(found.get("space", "")) if row["mount"] not in shared}
+    rows = list(every.values())
     nodes = [row for row in _SPACE.finditer(found.get("inodes", "")) if int(row["total"])]
     writable = not _READ_ONLY.search(found.get("mounts", ""))
     full = [row["mount"] for row in rows if writable and int(row["total"]) and int(row["free"]) < _FULL_KIB]
     used_up = [row["mount"] for row in nodes if writable and not int(row["free"])]
-    if not full and not used_up and _NO_SPACE not in failed.said:
-        return None
+    if not full and not used_up:
+        if _NO_SPACE not in failed.said:
+            return None
+        if share := _full_share(failed):
+            return share
     shown = [f"{row['mount']}: {int(row['free']) // 1024} of {int(row['total']) // 1024} MiB free" for row in rows]
     if full:
         why = f"the guest's file system {full[0]} is full"
@@ -131,6 +139,18 @@ def _space(failed: Failed, found: dict[str, str]) -> Finding | None:
         ),
         (_quoted("guest", "the guest's file systems", shown),) if shown else (),
     )
+
+
+def _full_share(failed: Failed) -> Finding | None:
+    """A directory of this host that the guest has, on a file system that is full."""
+    for mount in failed.shares:
+        free = free_bytes(Path(mount.source))
+        if not mount.read_only and free is not None and free < _FULL_KIB * 1024:
+            return Finding(
+                f"the file system of this host is full that {mount.target} is on, {mount.source}",
+                (free_space_help(mount.source),),
+            )
+    return None
 
 
 def _sudo(failed: Failed, found: dict[str, str]) -> Finding | None:

@@ -26,6 +26,7 @@ from vm_manager.diagnostics.errors import (
 )
 from vm_manager.diagnostics.model import Evidence, Subject
 from vm_manager.diagnostics.safe_text import safe_lines
+from vm_manager.domain.architecture import Architecture
 from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import EventSink, GuestOutput, Noticed, PhaseReached, Stream, Warned
 from vm_manager.domain.instance import Endpoint
@@ -190,6 +191,7 @@ class Guest:
     port: int = SshAccess.port
     needs_cloud_init: bool = False
     own_address: bool = False
+    arch: Architecture = Architecture.X86_64
 
 
 def wait_until_ready(guest: Guest, deadline: Deadline, emit: EventSink) -> None:
@@ -330,7 +332,7 @@ class _Wait:
 
     def _dead_end(self) -> VmError | None:
         console, screen = self._console.lines(), safe_lines("\n".join(self.guest.machine.screen()))
-        return panic(screen, "screen") or boot_failure(console, screen)
+        return panic(screen, "screen") or boot_failure(console, screen, self.guest.arch)
 
     def _has_settled(self) -> bool:
         """Whether the guest is up, nothing answers at its port or sshd refuses the key, and it has nothing left to do."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vm_manager.diagnostics.model import Evidence
+from vm_manager.domain.share import Mount
 from vm_manager.domain.spec import Provisioner
 
 
@@ -15,6 +16,7 @@ class Failed:
 
     name: of the VM. status: its exit status. said: the end of its output. last: the same in lines, without secrets.
     elapsed_s: how long it ran. place: the directory that it writes to, or None. programs: what its first line needs.
+    shares: the directories of this host that the guest has.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Failed:
     elapsed_s: float
     place: str | None = None
     programs: Sequence[str] = ()
+    shares: Sequence[Mount] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from enum import StrEnum
 from vm_manager.diagnostics.errors import BootFailed, GuestPanicked, VmError
 from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.redact import redact_lines
+from vm_manager.domain.architecture import Architecture
 from vm_manager.guest.unreachable import boot_is_over, this_boot
 from vm_manager.host.console_log import MORE_MEMORY, panic_lines, reason_of_panic
 
@@ -40,6 +41,7 @@ class _End:
     """A place from which a boot does not go on. last: the last lines of which one must match, 1 for a prompt.
 
     in_kernel: whether a kernel runs by then, whose messages may come at any time, behind a prompt and in its line, too.
+    by_firmware: whether the firmware found nothing that it could start.
     """
 
     said: re.Pattern[str]
@@ -47,6 +49,7 @@ class _End:
     message: str
     help: str
     in_kernel: bool = False
+    by_firmware: bool = False
 
 
 _ENDS = (
@@ -55,12 +58,14 @@ _ENDS = (
         6,
         "the firmware found nothing bootable on the guest's disk",
         "use a whole-disk image with a boot loader for the guest's firmware; this one may be empty or for a different firmware",
+        by_firmware=True,
     ),
     _End(
         re.compile(r"^\s*Shell> ?$"),
         2,
         "the firmware stopped at its own shell: it found nothing to boot",
         'the image may only boot with BIOS: leave out `firmware "uefi"`, or use one with an EFI system partition',
+        by_firmware=True,
     ),
     _End(
         re.compile(
@@ -128,25 +133,32 @@ def panic(lines: Sequence[str], kind: str = "console") -> VmError | None:
     )
 
 
-def boot_failure(console: Sequence[str], screen: Sequence[str]) -> VmError | None:
+def boot_failure(
+    console: Sequence[str], screen: Sequence[str], arch: Architecture = Architecture.X86_64
+) -> VmError | None:
     """Why a boot that is quiet will stay so; None when that is not plain.
 
-    console, screen: their lines; what is empty is left out.
+    console, screen: their lines; what is empty is left out. arch: the guest's.
     """
     for kind, lines in (("console", console), ("screen", screen)):
         said = [line for line in redact_lines(lines) if line.strip()]
-        if failure := _emergency(said, kind) or _end(said, kind):
+        if failure := _emergency(said, kind) or _end(said, kind, arch):
             return failure
     return None
 
 
-def _end(said: Sequence[str], kind: str) -> BootFailed | None:
+def _end(said: Sequence[str], kind: str, arch: Architecture) -> BootFailed | None:
     for end in _ENDS:
         lines = _without_kernel(said) if end.in_kernel else said
         if any(end.said.search(line) for line in lines[-end.last :]):
             lacks = any(_NO_MEMORY.search(line) for line in said[-4 * _QUOTED :])
             message = f"the guest ran out of memory: {end.message}" if lacks else end.message
             help = MORE_MEMORY if lacks else _root(said) or end.help
+            if end.by_firmware and arch is not Architecture.X86_64:
+                # There is no other firmware; and most images are for x86-64.
+                help = (
+                    f"the image is probably for another architecture: use its edition for {arch}, or leave out `arch`"
+                )
             return BootFailed(message, help=(help,), evidence=(_quote(said, kind),))
     return None
 

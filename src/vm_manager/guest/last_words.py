@@ -6,10 +6,12 @@ BusyBox, coreutils, apt and glibc's resolver.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Callable, Iterator
 
+from vm_manager.domain.share import Mount
 from vm_manager.domain.spec import ProvisionerKind
 from vm_manager.guest.findings import Failed, Finding
 
@@ -89,6 +91,8 @@ def _missing(line: str, failed: Failed, user: str) -> Finding | None:
     if not found:
         return None
     path = found["path"] or found["name"]
+    if (mount := _share_of(path, failed)) is not None:
+        return _not_in_share(path, mount, failed)
     if failed.status == 127:
         return Finding(f"the guest has no {path}", (_INSTALL,))
     whole = path.startswith("/")
@@ -99,6 +103,23 @@ def _missing(line: str, failed: Failed, user: str) -> Finding | None:
             "if it should be there already, correct the path"
             + ("" if whole else ": a step begins in the home directory"),
         ),
+    )
+
+
+def _share_of(path: str, failed: Failed) -> Mount | None:
+    """The shared directory that a path of the guest leads into."""
+    return next((it for it in failed.shares if path == it.target or path.startswith(f"{it.target}/")), None)
+
+
+def _not_in_share(path: str, mount: Mount, failed: Failed) -> Finding:
+    here = posixpath.normpath(f"{mount.source}/{path.removeprefix(mount.target)}")
+    if here.startswith(f"{mount.source}/") and os.path.lexists(here):
+        return Finding(
+            f"the guest does not see {here}: the directory was replaced after the VM was started",
+            (f"give the guest the new one: `vmctl restart {failed.name}`",),
+        )
+    return Finding(
+        f"this host has no {here}, which the guest has as {path}", ("create it on this host, or correct the path",)
     )
 
 

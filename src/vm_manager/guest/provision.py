@@ -17,6 +17,7 @@ from vm_manager.domain.deadline import Deadline
 from vm_manager.domain.events import EventSink, Noticed, Progressed, StepFinished, StepStarted
 from vm_manager.domain.outcome import Done
 from vm_manager.domain.plan import Action
+from vm_manager.domain.share import Mount
 from vm_manager.domain.spec import Provisioner, ProvisionerKind
 from vm_manager.guest.aftermath import why_it_failed
 from vm_manager.guest.findings import Failed, Finding
@@ -66,6 +67,7 @@ class Provisioning:
     deadline: Deadline
     require_alive: Callable[[], None]
     require_shell: Callable[[], None]
+    shares: Sequence[Mount] = ()
 
     def run(self, all_steps: Sequence[Provisioner], chosen: Sequence[int], done: Callable[[int], None]) -> None:
         """Run the steps with these indexes; `done` is told each one's after it has succeeded.
@@ -269,6 +271,7 @@ class _Step:
             elapsed_s=time.monotonic() - self._started,
             place=posixpath.dirname(self._step.destination) if self._step.destination else None,
             programs=self._programs,
+            shares=self._run.shares,
         )
         return why_it_failed(self._run.session, failed, self._run.deadline)
 

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from vm_manager.diagnostics.errors import IoFailed
 
+#: What the directory of vmctl's data is called, wherever it is.
+DATA_DIRECTORY = "vmctl"
+
 
 def data_home() -> Path:
     """The directory of vmctl's data: `$XDG_DATA_HOME/vmctl`, by default `~/.local/share/vmctl`."""
-    return _base("XDG_DATA_HOME", ".local/share") / "vmctl"
+    return _base("XDG_DATA_HOME", ".local/share") / DATA_DIRECTORY
 
 
 def cache_home() -> Path:

@@ -63,7 +63,9 @@ def _run(spec: VmSpec, instance: Instance | None, edited: _Edited) -> Iterable[O
     for action in () if isinstance(todo, str) else todo:
         match action:
             case Action.RESTORE:
-                yield _operation(spec, action, f"saved to disk{_changed(spec, instance, edited)}")
+                late = _at_restart(spec, instance)
+                restored = _operation(spec, action, f"saved to disk{_changed(spec, instance, edited)}")
+                yield replace(restored, notices=(late,) if late else ())
             case Action.START:
                 notices = changed_drives(instance, spec)
                 cause = f"{'; '.join((_why_start(instance), *notices))}{_kept(spec, instance, edited)}"

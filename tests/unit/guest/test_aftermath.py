@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import paramiko
 import pytest
 
+from driver import small_file_system
 from hostile_sshd import Sshd, hostile_sshd
 from vm_manager.diagnostics.errors import NoShell, SshError
 from vm_manager.domain.deadline import Deadline
+from vm_manager.domain.share import Mount
 from vm_manager.domain.spec import Provisioner, ProvisionerKind
 from vm_manager.guest.aftermath import why_it_failed
 from vm_manager.guest.findings import Failed, Finding
@@ -128,6 +132,17 @@ def _failed(said: str = "", status: int = 1) -> Failed:
 def test_what_a_guest_lacked(sections: dict[str, str], failed: Failed, why: str | None, tmp_path: Path) -> None:
     finding = _answer(tmp_path, _said(**sections), failed)
     assert (finding.why if finding else None) == why
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
+def test_a_full_file_system_of_this_host_is_not_the_guests(tmp_path: Path) -> None:
+    with small_file_system(tmp_path / "small", "128k") as small:
+        (small / "file").write_bytes(bytes(128 * 1024))
+        failed = replace(_failed("dd: No space left on device"), shares=(Mount(source=str(small), target="/srv"),))
+        finding = _answer(tmp_path, _said(space=f"{_DF}/dev/vda1 100000 1 99999 1% /"), failed)
+        assert finding is not None
+        assert finding.why == f"the file system of this host is full that /srv is on, {small}"
+        assert finding.help == (f"free some disk space (`df -h {small}` shows how much is left)",)
 
 
 @pytest.mark.parametrize(

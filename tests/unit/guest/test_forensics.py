@@ -9,6 +9,7 @@ import pytest
 
 from vm_manager.diagnostics.errors import BootFailed, GuestPanicked
 from vm_manager.diagnostics.safe_text import safe_lines
+from vm_manager.domain.architecture import Architecture
 from vm_manager.domain.instance import Vitals
 from vm_manager.guest.forensics import Stage, boot_failure, ignored_seed, panic, stage_of, timer_was_late
 from vm_manager.guest.progress import Console, Progress
@@ -363,3 +364,10 @@ def test_a_uefi_firmware_at_its_own_shell_is_seen() -> None:
     text += "\r\n\x1b[10;01H\x1b[1m\x1b[33m\x1b[40mShell> \x1b[0m\x1b[37m\x1b[40m"
     found = boot_failure(safe_lines(text), ())
     assert str(found) == "the firmware stopped at its own shell: it found nothing to boot"
+    assert found is not None
+    assert 'leave out `firmware "uefi"`' in found.diagnostic.help[0]
+    foreign = boot_failure(safe_lines(text), (), Architecture.AARCH64)
+    assert foreign is not None
+    assert foreign.diagnostic.help == (
+        "the image is probably for another architecture: use its edition for aarch64, or leave out `arch`",
+    )

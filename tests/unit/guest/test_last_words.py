@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
+from vm_manager.domain.share import Mount
 from vm_manager.domain.spec import Provisioner, ProvisionerKind
 from vm_manager.guest.findings import Failed, Finding
 from vm_manager.guest.last_words import read_last_words
@@ -19,6 +21,28 @@ _FILE = Provisioner(kind=ProvisionerKind.FILE, source="/home/me/motd", destinati
 def _read(said: str, status: int = 1, *, step: Provisioner = _SHELL, user: str = "debian") -> Finding | None:
     failed = Failed(name="web", step=step, status=status, said=said, last=said.splitlines(), elapsed_s=1.0)
     return read_last_words(failed, user)
+
+
+def test_a_path_in_a_shared_directory_is_looked_for_on_this_host(tmp_path: Path) -> None:
+    (tmp_path / "there").touch()
+    shares = (Mount(source=str(tmp_path), target="/srv/src"),)
+
+    def why(path: str) -> Finding | None:
+        said = f"cp: can't stat '{path}': No such file or directory"
+        failed = Failed(name="web", step=_SHELL, status=1, said=said, last=(said,), elapsed_s=1.0, shares=shares)
+        return read_last_words(failed, "debian")
+
+    assert why("/srv/src/gone") == Finding(
+        f"this host has no {tmp_path}/gone, which the guest has as /srv/src/gone",
+        ("create it on this host, or correct the path",),
+    )
+    replaced = why("/srv/src/there")
+    assert replaced is not None
+    assert replaced.help == ("give the guest the new one: `vmctl restart web`",)
+    assert "was replaced after the VM was started" in replaced.why
+    elsewhere = why("/srv/srcs/there")
+    assert elsewhere is not None
+    assert "this host" not in elsewhere.why
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,8 @@ def test_what_was_changed_while_a_vm_was_saved_waits_for_its_next_start() -> Non
     assert _plan(spec(memory_mib=4096), there)[0] == (
         "web: restore (saved to disk; memory changed: takes effect after `vmctl down` and `vmctl up`)"
     )
+    (restore, *_) = plan_up([spec(memory_mib=4096)], {"web": there}, ()).operations
+    assert restore.notices == ("memory changed: takes effect after `vmctl down` and `vmctl up`",)
 
 
 def test_a_vm_whose_last_start_failed_is_started_again() -> None:

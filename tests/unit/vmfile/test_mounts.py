@@ -52,6 +52,9 @@ def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ('"." "/"', "a directory cannot be mounted on / of the guest", '"/"'),
         ('"." "/srv/.."', "a directory cannot be mounted on / of the guest", '"/srv/.."'),
         ('"." "/usr/"', "a directory cannot be mounted on /usr of the guest", '"/usr/"'),
+        ('"." "/home"', "a directory on /home hides the keys of user 'vm'", '"/home"'),
+        ('"." "/home/vm/"', "a directory on /home/vm hides the keys of user 'vm'", '"/home/vm/"'),
+        ('"." "/home/vm/.ssh"', "a directory on /home/vm/.ssh hides the keys of user 'vm'", '"/home/vm/.ssh"'),
         ('"." "srv"', "a mount target that is not absolute", '"srv"'),
         ('"missing" "/srv"', "the directory to mount does not exist", '"missing"'),
         ('"disk.qcow2" "/srv"', "the directory to mount is not a directory", '"disk.qcow2"'),
@@ -61,6 +64,15 @@ def test_what_cannot_be_mounted_is_marked(tmp_path: Path, mount: str, message: s
     (tmp_path / "link").symlink_to("/proc/sys")
     (found,) = problems(tmp_path, _file(mount))
     assert (found.message, found.marked) == (message, [marked])
+
+
+def test_beside_the_home_of_the_user_and_below_it_there_is_room(tmp_path: Path) -> None:
+    for user, target in (("vm", "/home/vm/src"), ("vm", "/root"), ("root", "/home/vm"), ("root", "/root/src")):
+        spec = vm_of(tmp_path, f'mount "." "{target}"\nssh {{ user "{user}"; }}')
+        assert spec.mounts[0].target == target
+    text = 'vm "web" { image "disk.qcow2"; mount "." "/root"; ssh { user "root"; }; }'
+    (found,) = problems(tmp_path, text)
+    assert found.help == ("mount it below, such as on /root/src",)
 
 
 def test_two_mounts_at_one_place_are_marked_however_they_are_written(tmp_path: Path) -> None:
