@@ -291,14 +291,6 @@ def test_a_snapshot_of_a_root_disk_that_was_replaced_is_only_deleted(project: Vm
     assert _snapshots(project) == {}
 
 
-def test_a_vm_with_drives_is_not_moved(project: Vmctl) -> None:
-    project("up")
-    (project.data.parent / "there" / "vmctl").mkdir(parents=True)
-    refused = project("migrate", "blank", "--to", str(project.data.parent / "there" / "vmctl"), status=5)
-    assert refused.code == "vm_manager::vm::invalid_state"
-    assert project("list", "--json").json["vms"][0]["state"] == "running"
-
-
 def test_the_guest_finds_its_drive_by_its_name(vmctl: Vmctl, tiny: TinyGuest) -> None:
     find = "cat /sys/block/vd*/serial; cat /sys/block/vdb/size"
     vmctl.write(tiny.vm(body=f'drive "data" size=1\n    provision "shell" {{ inline "{find}"; }}'))

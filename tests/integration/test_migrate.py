@@ -214,7 +214,7 @@ def test_the_other_qemu_refuses_what_comes(mover: Mover, tmp_path: Path) -> None
     tools.mkdir()
     wrapper = tools / "qemu-system-x86_64"
     wrapper.write_text(
-        f'#!/bin/bash\n[ -e "{swap}" ] && exec -a "$0" "{real}" "$@" -m 64M\nexec -a "$0" "{real}" "$@"\n'
+        f'#!/bin/bash\n[ -e "{swap}" ] && exec -a "$0" "{real}" "$@" -m 128M\nexec -a "$0" "{real}" "$@"\n'
     )
     wrapper.chmod(0o755)
     mover.here.env["PATH"] = f"{tools}:{os.environ['PATH']}"

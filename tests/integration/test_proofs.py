@@ -112,7 +112,7 @@ def test_a_vm_without_network_has_no_address(blank: Vmctl) -> None:
 
 
 def test_a_seed_that_does_not_fit(blank: Vmctl, tmp_path: Path) -> None:
-    with small_file_system(tmp_path / "small", "48k") as data:
+    with small_file_system(tmp_path / "small", "250k") as data:
         blank.write(UNREACHABLE)
         small = Vmctl(blank.directory, data)
         prove(small("up", status=None), "vm_manager::cloudinit::iso_failed")

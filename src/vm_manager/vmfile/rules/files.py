@@ -106,7 +106,7 @@ class FileRule:
                 problem = "is not readable"
             if problem or self.check is None:
                 help = _UNEXPANDED if "$" in text else None
-                if self.name == "image" and _IMAGE_NAME.fullmatch(text):
+                if self.name == "image" and _IMAGE_NAME.fullmatch(text) and not path.exists():
                     help = f"{_NO_CATALOG}; or check the path, which starts at {setting.directory}"
                 return [Flaw(problem=problem, help=help)] if problem else []
             content = read_input(path, self.most_bytes)
