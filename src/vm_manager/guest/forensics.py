@@ -18,7 +18,7 @@ from vm_manager.diagnostics.model import Evidence
 from vm_manager.diagnostics.redact import redact_lines
 from vm_manager.domain.architecture import Architecture
 from vm_manager.guest.unreachable import boot_is_over, this_boot
-from vm_manager.host.console_log import MORE_MEMORY, panic_lines, reason_of_panic
+from vm_manager.host.console_log import LATE_TIMER, MORE_MEMORY, panic_lines, reason_of_panic
 
 _QUOTED = 10
 _NO_SEED = re.compile(r"Cloud-init v\. \S{1,100} finished at .{1,200}Datasource DataSourceNone")
@@ -99,10 +99,6 @@ _NO_ROOT_OPTION = re.compile(r"No root device specified|No or empty root= argume
 _NO_ROOT = re.compile(r"(?:ALERT! +|Warning: )(\S{1,100}) does not exist")
 
 
-# Of emulated guests above all: they are stopped and continued as the host likes.
-_LATE_TIMER = re.compile(r"Kernel panic - not syncing: IO-APIC \+ timer doesn't work")
-
-
 def stage_of(console: str) -> Stage:
     """How far the boot is that this text of a console belongs to."""
     if _USERSPACE.search(console):
@@ -116,7 +112,7 @@ def timer_was_late(console: str) -> bool:
     Nothing of the guest's system has been started then, and it may well not happen again.
     """
     text = this_boot(console)
-    return _LATE_TIMER.search(text) is not None and _USERSPACE.search(text) is None
+    return LATE_TIMER.search(text) is not None and _USERSPACE.search(text) is None
 
 
 def panic(lines: Sequence[str], kind: str = "console") -> VmError | None:

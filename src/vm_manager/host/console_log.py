@@ -19,13 +19,15 @@ _REFUSED = re.compile(
 )
 _REFUSALS = 3
 _PANIC = re.compile(r"Kernel panic - not syncing")
+#: Of emulated guests above all: they are stopped and continued as the host likes.
+LATE_TIMER = re.compile(r"Kernel panic - not syncing: IO-APIC \+ timer doesn't work")
 MORE_MEMORY = 'raise `memory` in the VMFile, where a number is MiB: `memory "2GiB"`'
 
 # What a kernel says of the reason, what that is in words, and what to do. Source: Linux's init/do_mounts.c, init/main.c,
 # kernel/exit.c, mm/oom_kill.c, arch/x86/kernel/apic/io_apic.c.
 _REASONS = (
     (
-        re.compile(r"IO-APIC \+ timer doesn't work"),
+        LATE_TIMER,
         ": its timer came too late, which happens on a busy host",
         "start fewer VMs at a time; for good, have the image's boot loader pass `no_timer_check` to the kernel",
     ),

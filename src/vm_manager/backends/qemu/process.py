@@ -40,9 +40,8 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start QEMU in a session of its own, so that neither Ctrl-C nor a closed terminal reaches it.
 
-    descriptors: those that its command line names, which it inherits.
+    descriptors: what it inherits: those that its command line names, and those whose other ends tell when it has ended.
     Its output goes to qemu.log from the first byte: -daemonize would throw away what it says after it forked.
-    held: descriptors that it inherits and has no use for: their other ends tell when it has ended.
     Raises: `host::no_sandbox`, `OSError`.
     """
     _log.info("$ %s", shlex.join(argv))
