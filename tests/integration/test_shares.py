@@ -329,5 +329,14 @@ def test_create_shares_directories_too(blank_share: Vmctl) -> None:
         (source, "/srv/a", True),
         (source, "/srv/b", False),
     ]
-    for wrong in ("src", "src:relative", "src:/", "missing:/srv", "/proc:/srv"):
+    for wrong in (
+        "src",
+        "src:relative",
+        "src:/",
+        "missing:/srv",
+        "/proc:/srv",
+        "~nobody-here/a:/srv",
+        "src:/etc",
+        "src:/home/vm",
+    ):
         assert blank_share("create", "--name", "other", *options, "--mount", wrong, status=2).code == "vmctl::usage"

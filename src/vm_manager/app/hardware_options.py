@@ -10,7 +10,9 @@ from vm_manager.domain.network import Forward, Network, NetworkMode, forward_of
 from vm_manager.domain.share import Mount
 from vm_manager.domain.spec import Drive
 from vm_manager.vmfile import forms
+from vm_manager.vmfile.input_files import UnfitFile, require_input
 from vm_manager.vmfile.language import DISK
+from vm_manager.vmfile.mount_places import unfit_place
 from vm_manager.vmfile.paths import guest_path, real
 from vm_manager.vmfile.values import meant_size, shown_size, size_with_unit
 
@@ -71,11 +73,11 @@ def drives_from(words: Sequence[str]) -> tuple[Drive, ...]:
     return tuple(found.values())
 
 
-def mounts_from(words: Sequence[str]) -> tuple[Mount, ...]:
-    """The mounts that `SOURCE:TARGET[:ro]` ask for. Raises: `vmctl::usage`."""
+def mounts_from(words: Sequence[str], user: str) -> tuple[Mount, ...]:
+    """The mounts that `SOURCE:TARGET[:ro]` ask for. user: who logs in. Raises: `vmctl::usage`."""
     found: dict[str, Mount] = {}
     for word in words:
-        mount = _mount(word)
+        mount = _mount(word, user)
         if mount.target in found:
             raise Usage(
                 "two directories are mounted on {target}",
@@ -86,24 +88,40 @@ def mounts_from(words: Sequence[str]) -> tuple[Mount, ...]:
     return tuple(found.values())
 
 
-def _mount(word: str) -> Mount:
+def _mount(word: str, user: str) -> Mount:
     rest, read_only = (word.removesuffix(":ro"), True) if word.endswith(":ro") else (word, False)
     source, _, target = rest.rpartition(":")
-    if not source or not forms.GUEST_PATH.check(target) or guest_path(target) == "/":
+    if not source or not forms.GUEST_PATH.check(target):
         raise Usage(
             "'{word}' is not a mount",
             {"word": word},
             help=("write DIRECTORY:PATH, with an absolute path in the guest: `--mount ./src:/srv/src`",
                   "append `:ro` to mount it read-only"),
         )  # fmt: skip
-    path = real(source, Path.cwd())
-    if not path.is_dir() or str(path) == "/" or any(path.is_relative_to(place) for place in ("/proc", "/sys", "/dev")):
-        raise Usage(
-            "{path} cannot be shared with a guest: it is no directory of files",
-            {"path": str(path)},
-            help=("give a directory of this host: `--mount ./src:/srv/src`",),
-        )
-    return Mount(source=str(path), target=guest_path(target), read_only=read_only)
+    if unfit := unfit_place(guest_path(target), user):
+        raise Usage(unfit.message, help=(unfit.help,), notes=(unfit.what,))
+    return Mount(source=str(_directory(source)), target=guest_path(target), read_only=read_only)
+
+
+def _directory(source: str) -> Path:
+    path = Path(source)
+    try:
+        path = real(source, Path.cwd())
+        require_input(path)
+        problem = "does not exist" if not path.exists() else "is not a directory"
+        if path.is_dir():
+            problem = "is the root directory" if path == Path("/") else ""
+    except RuntimeError:
+        problem = "is in the home directory of a user who does not exist"
+    except UnfitFile as unfit:
+        problem = unfit.problem
+    if not problem:
+        return path
+    raise Usage(
+        "the directory to mount {problem}: {path}",
+        {"problem": problem, "path": str(path)},
+        help=("give a directory of this host: `--mount ./src:/srv/src`",),
+    )
 
 
 def networks_from(mac: str | None, bridge: str | None, forwards: Sequence[str]) -> tuple[Network, ...]:

@@ -159,7 +159,7 @@ def _spec(new: NewVm) -> VmSpec:
         forwards=forwards_from(new.forwards),
         networks=networks_from(new.mac, new.bridge, new.forwards),
         drives=drives_from(new.drives),
-        mounts=mounts_from(new.mounts),
+        mounts=mounts_from(new.mounts, new.user),
     )
 
 

@@ -8,25 +8,9 @@ from vm_manager.domain.owners import user_name
 from vm_manager.domain.spec import SshAccess
 from vm_manager.vmfile.blocks import Block
 from vm_manager.vmfile.input_files import UnfitFile, require_input
+from vm_manager.vmfile.mount_places import unfit_place
 from vm_manager.vmfile.paths import guest_path, real
 from vm_manager.vmfile.rules.setting import Setting
-
-# What a guest does not run without.
-_OF_GUEST = (
-    "/proc",
-    "/sys",
-    "/dev",
-    "/run",
-    "/boot",
-    "/etc",
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib64",
-    "/var",
-    "/tmp",
-)
 
 
 def _sources(vm: Block, setting: Setting) -> None:
@@ -64,35 +48,15 @@ def _as_owner(owner: str) -> str:
     return "the guest reads and writes what you may"
 
 
-def _home(vm: Block) -> tuple[str, str]:
-    """The user who logs in, and where the guest has that user's home as a rule."""
+def _targets(vm: Block, setting: Setting) -> None:
     ssh = vm.first("ssh")
     user = ssh.value("user", str, SshAccess.user) if ssh else SshAccess.user
-    return user, "/root" if user == "root" else f"/home/{user}"
-
-
-def _targets(vm: Block, setting: Setting) -> None:
-    user, home = _home(vm)
     for block in vm.all("mount"):
         target = block.values[1] if len(block.values) > 1 else None
         if target is None or not str(target.value).startswith("/"):
             continue
-        place = guest_path(str(target.value))
-        if place == "/":
-            setting.problems.add(
-                target.span, "a directory cannot be mounted on / of the guest", "the guest's own root directory",
-                "mount it further down, such as on /srv",
-            )  # fmt: skip
-        elif f"{home}/.ssh" == place or home == place or home.startswith(f"{place}/"):
-            setting.problems.add(
-                target.span, f"a directory on {place} hides the keys of user '{user}'", f"{home}/.ssh is what vmctl logs in by",
-                f"mount it below, such as on {home}/src" if place == home else "mount it elsewhere, such as on /srv",
-            )  # fmt: skip
-        elif place in _OF_GUEST or place.startswith(("/proc/", "/sys/", "/dev/")):
-            setting.problems.add(
-                target.span, f"a directory cannot be mounted on {place} of the guest", "the guest does not run without it",
-                "mount it elsewhere, such as on /srv",
-            )  # fmt: skip
+        if unfit := unfit_place(guest_path(str(target.value)), user):
+            setting.problems.add(target.span, unfit.message, unfit.what, unfit.help)
 
 
 MOUNT_RULES = (_sources, _targets)
