@@ -228,6 +228,25 @@ def test_a_move_to_a_file(blank: Vmctl, gallery: Gallery, tmp_path: Path) -> Non
     Vmctl(blank.directory, tmp_path / "other").destroy_all()
 
 
+def test_a_move_to_where_no_vmctl_would_look(blank: Vmctl, gallery: Gallery, tmp_path: Path) -> None:
+    """`vmctl migrate` to a directory that is not called vmctl"""
+    blank("up")
+    target = tmp_path / "other disk"
+    target.mkdir(mode=0o700)
+    gallery.shows(
+        blank("migrate", "blank", "--to", str(target), status=None),
+        _USAGE,
+        place=None,
+        says=("vmctl would not find the VM in", "its data directories are called vmctl"),
+    )
+    moved = gallery.fix(blank, "mkdir")
+    # It says how the VM is reached from then on, and so it is.
+    assert f"XDG_DATA_HOME='{target}' vmctl" in moved.stderr
+    there = Vmctl(blank.directory, target)
+    gallery.works(there("status", "blank"))
+    there.destroy_all()
+
+
 def test_a_move_to_another_host(blank: Vmctl, gallery: Gallery, tmp_path: Path) -> None:
     """`vmctl migrate` to another host"""
     blank("up")

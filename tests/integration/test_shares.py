@@ -147,6 +147,25 @@ def test_what_cannot_be_saved_is_refused_before_anything_is_done(sharing: Vmctl,
         assert sharing("status", "tiny", "--json").json["vm"]["ready"]
 
 
+def test_a_directory_that_was_replaced_is_told_of_and_mended_by_a_restart(sharing: Vmctl) -> None:
+    source = sharing.directory / "src"
+    source.rename(sharing.directory / "moved away")
+    source.mkdir()
+    (source / "new").write_text("of the new one\n")
+    text = (sharing.directory / "VMFile.kdl").read_text()
+    step = 'provision "shell" { inline "cat /srv/src/new"; }'
+    sharing.write(text.replace("mount ", f"{step}\n    mount ", 1))
+    refused = sharing("provision", status=12).stderr
+    assert f"the guest does not see {source}/new: the directory was replaced after the VM was started" in refused
+    assert "`vmctl restart tiny`" in refused
+    sharing("restart", "--timeout", "5", "tiny")
+    assert "of the new one" in sharing("provision").stderr
+    sharing.write(text.replace("mount ", f"{step.replace('new', 'gone')}\n    mount ", 1))
+    gone = sharing("provision", status=12).stderr
+    assert f"/srv/src/gone is in a shared directory, and this host has no {source}/gone" in gone
+    sharing.write(text)
+
+
 def test_a_virtiofsd_that_is_killed_is_told_of_and_mended_by_a_restart(sharing: Vmctl) -> None:
     server = next(path.parent for path in Path("/proc").glob("[0-9]*/cmdline") if _serves(sharing, path))
     os.kill(int(server.name), signal.SIGKILL)

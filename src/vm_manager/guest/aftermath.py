@@ -147,7 +147,7 @@ def _full_share(failed: Failed) -> Finding | None:
         free = free_bytes(Path(mount.source))
         if not mount.read_only and free is not None and free < _FULL_KIB * 1024:
             return Finding(
-                f"the file system of this host is full that {mount.target} is on, {mount.source}",
+                f"this host's file system is full: {mount.source}, which the guest has on {mount.target}",
                 (free_space_help(mount.source),),
             )
     return None

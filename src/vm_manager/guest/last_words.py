@@ -119,7 +119,8 @@ def _not_in_share(path: str, mount: Mount, failed: Failed) -> Finding:
             (f"give the guest the new one: `vmctl restart {failed.name}`",),
         )
     return Finding(
-        f"this host has no {here}, which the guest has as {path}", ("create it on this host, or correct the path",)
+        f"{path} is in a shared directory, and this host has no {here}",
+        ("create it on this host, or correct the path",),
     )
 
 

@@ -141,7 +141,7 @@ def test_a_full_file_system_of_this_host_is_not_the_guests(tmp_path: Path) -> No
         failed = replace(_failed("dd: No space left on device"), shares=(Mount(source=str(small), target="/srv"),))
         finding = _answer(tmp_path, _said(space=f"{_DF}/dev/vda1 100000 1 99999 1% /"), failed)
         assert finding is not None
-        assert finding.why == f"the file system of this host is full that /srv is on, {small}"
+        assert finding.why == f"this host's file system is full: {small}, which the guest has on /srv"
         assert finding.help == (f"free some disk space (`df -h {small}` shows how much is left)",)
 
 

@@ -33,7 +33,7 @@ def test_a_path_in_a_shared_directory_is_looked_for_on_this_host(tmp_path: Path)
         return read_last_words(failed, "debian")
 
     assert why("/srv/src/gone") == Finding(
-        f"this host has no {tmp_path}/gone, which the guest has as /srv/src/gone",
+        f"/srv/src/gone is in a shared directory, and this host has no {tmp_path}/gone",
         ("create it on this host, or correct the path",),
     )
     replaced = why("/srv/src/there")
